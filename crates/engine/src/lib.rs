@@ -1,0 +1,1 @@
+//! One public function per behaviour: the use cases, the inbox worker and the timed jobs.

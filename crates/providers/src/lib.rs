@@ -1,0 +1,1 @@
+//! Payment providers: calls out, proof of webhooks in, and the mapping of their words to ours.

@@ -1,0 +1,1 @@
+//! Chunking, embedding and nearest-first search: knows nothing of customers or money.

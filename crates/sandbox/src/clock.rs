@@ -1,0 +1,175 @@
+//! The business clock (wall clock plus an adjustable offset) and calendar arithmetic on it.
+//! This is the only file of the crate that reads the time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub const DAY: i64 = 86_400;
+const MICROS: i64 = 1_000_000;
+/// 2200-01-01: far enough for every test, and far from any overflow.
+pub const END_OF_TIME: i64 = 7_258_118_400;
+
+#[derive(Clone)]
+pub struct Clock {
+    offset: Arc<AtomicI64>,
+}
+
+impl Clock {
+    pub fn new(offset: Arc<AtomicI64>) -> Clock {
+        Clock { offset }
+    }
+
+    /// Business time in whole seconds, as objects carry it.
+    pub fn now(&self) -> i64 {
+        wall_us().saturating_add(self.offset_us()).div_euclid(MICROS)
+    }
+
+    pub fn offset_us(&self) -> i64 {
+        self.offset.load(Ordering::SeqCst)
+    }
+
+    pub fn set_offset_us(&self, offset_us: i64) {
+        self.offset.store(offset_us, Ordering::SeqCst);
+    }
+
+    /// The offset that makes `instant` be now.
+    pub fn offset_for(&self, instant: i64) -> i64 {
+        instant.saturating_mul(MICROS).saturating_sub(wall_us())
+    }
+}
+
+/// Wall time in whole seconds: signatures and delivery retries live on it.
+pub fn wall() -> i64 {
+    wall_us().div_euclid(MICROS)
+}
+
+pub fn wall_ms() -> i64 {
+    wall_us().div_euclid(1_000)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the crate's one clock")]
+fn wall_us() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interval {
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+impl Interval {
+    pub const NAMES: [&'static str; 4] = ["day", "week", "month", "year"];
+
+    pub fn parse(name: &str) -> Option<Interval> {
+        match name {
+            "day" => Some(Interval::Day),
+            "week" => Some(Interval::Week),
+            "month" => Some(Interval::Month),
+            "year" => Some(Interval::Year),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Interval::Day => "day",
+            Interval::Week => "week",
+            Interval::Month => "month",
+            Interval::Year => "year",
+        }
+    }
+
+    /// The longest one interval can be.
+    fn longest(self) -> i64 {
+        match self {
+            Interval::Day => DAY,
+            Interval::Week => 7 * DAY,
+            Interval::Month => 31 * DAY,
+            Interval::Year => 366 * DAY,
+        }
+    }
+}
+
+/// `anchor` moved by `count` intervals in UTC; a day the month lacks becomes its last day.
+/// The answer is capped at `END_OF_TIME`.
+pub fn add(anchor: i64, interval: Interval, count: i64) -> i64 {
+    let span = match interval {
+        Interval::Day => Span::new().try_days(count),
+        Interval::Week => Span::new().try_weeks(count),
+        Interval::Month => Span::new().try_months(count),
+        Interval::Year => Span::new().try_years(count),
+    };
+    let moved = span.and_then(|span| {
+        let start = Timestamp::from_second(anchor)?.to_zoned(TimeZone::UTC);
+        Ok(start.checked_add(span)?.timestamp().as_second())
+    });
+    moved.unwrap_or(END_OF_TIME).min(END_OF_TIME)
+}
+
+/// The first boundary after `start` of the periods counted from `anchor`. Counting from the anchor
+/// keeps 31 January -> 28 February -> 31 March.
+pub fn next_boundary(anchor: i64, interval: Interval, interval_count: i64, start: i64) -> i64 {
+    let longest = interval.longest().saturating_mul(interval_count.max(1));
+    let mut periods = (start.saturating_sub(anchor) / longest).max(0);
+    loop {
+        periods += 1;
+        let boundary = add(anchor, interval, periods.saturating_mul(interval_count.max(1)));
+        if start < boundary || boundary == END_OF_TIME {
+            return boundary;
+        }
+    }
+}
+
+/// A calendar date for people, such as `31 January 2026`.
+pub fn date(instant: i64) -> String {
+    match Timestamp::from_second(instant) {
+        Ok(timestamp) => {
+            timestamp.to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string()
+        }
+        Err(_) => instant.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        text.parse::<Timestamp>().expect("a valid instant").as_second()
+    }
+
+    #[test]
+    fn month_ends_come_back() {
+        let anchor = at("2026-01-31T10:00:00Z");
+        let february = next_boundary(anchor, Interval::Month, 1, anchor);
+        assert_eq!(february, at("2026-02-28T10:00:00Z"));
+        let march = next_boundary(anchor, Interval::Month, 1, february);
+        assert_eq!(march, at("2026-03-31T10:00:00Z"));
+        let april = next_boundary(anchor, Interval::Month, 1, march);
+        assert_eq!(april, at("2026-04-30T10:00:00Z"));
+    }
+
+    #[test]
+    fn far_boundaries_are_found_from_the_anchor() {
+        let anchor = at("2026-01-15T00:00:00Z");
+        let start = at("2046-05-15T00:00:00Z");
+        let next = next_boundary(anchor, Interval::Month, 1, start);
+        assert_eq!(next, at("2046-06-15T00:00:00Z"));
+        let daily = next_boundary(anchor, Interval::Day, 1, start + 5);
+        assert_eq!(daily, at("2046-05-16T00:00:00Z"));
+    }
+
+    #[test]
+    fn sums_are_capped() {
+        assert_eq!(add(0, Interval::Year, i64::MAX), END_OF_TIME);
+        assert_eq!(next_boundary(i64::MAX, Interval::Year, i64::MAX, 0), END_OF_TIME);
+    }
+}

@@ -1,0 +1,1 @@
+//! A Stripe-compatible provider that runs on your machine: API, hosted pages, clock, webhooks.

@@ -1,0 +1,1 @@
+//! Tollgate's binary: routes, pages, settings and the command line.

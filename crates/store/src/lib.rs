@@ -1,0 +1,1 @@
+//! Every SQL statement, the migrations, transactions, the inbox and idempotency.

@@ -1,0 +1,67 @@
+//! `cargo xtask`: set-up, tests, benchmarks and checks of the repository, with nothing but cargo.
+
+mod postgres;
+mod steps;
+mod tests;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::steps::Repository;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, tests, benchmarks and checks of this repository.",
+    after_help = "A fresh clone needs only a Rust toolchain: `cargo xtask test` installs the rest on \
+                  Debian as root, and elsewhere says exactly what to install. Everything private \
+                  to the project goes to target/tools; PostgreSQL, when run as root, to /var/tmp."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need (browser, SDKs, PostgreSQL) and stop there.
+    Setup,
+    /// Format check, clippy, tidy rules, then every test: unit, database, browser and SDK.
+    Test {
+        /// Names a test must contain, passed on to `cargo test`.
+        filter: Vec<String>,
+    },
+    /// Check the house rules that no compiler knows (crate edges, SQL only in `store`, …).
+    Tidy,
+    /// Start a private PostgreSQL, print its address, and stop it on Ctrl-C.
+    Postgres,
+    /// Build for release and measure consume/s, webhook/s and check/s on SQLite.
+    Bench {
+        /// Write the results as JSON to this file as well.
+        #[arg(long, value_name = "FILE")]
+        json: Option<std::path::PathBuf>,
+        /// How long each measurement runs.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = Repository::find().and_then(|repository| match Arguments::parse().command {
+        Command::Setup => tools::set_up(&repository).map(|_| ()),
+        Command::Test { filter } => tests::run(&repository, &filter),
+        Command::Tidy => tidy::run(&repository),
+        Command::Postgres => postgres::run_until_interrupted(&repository),
+        Command::Bench { json, seconds } => tests::bench(&repository, json.as_deref(), seconds),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

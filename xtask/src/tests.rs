@@ -1,0 +1,84 @@
+//! The whole check of the repository in one order, and the benchmark.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::postgres::Postgres;
+use crate::steps::{Repository, answers, run as step};
+use crate::{tidy, tools};
+
+/// Everything a change must pass. The last lines are those of `cargo test` itself.
+pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
+    let tools = tools::set_up(repository)?;
+    let cargo = |arguments: &[&str]| -> Command {
+        let mut command = repository.cargo();
+        command.args(arguments);
+        command
+    };
+    step(
+        "cargo fmt --check",
+        &mut cargo(&["fmt", "--all", "--check"]),
+    )?;
+    tidy::run(repository)?;
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step("cargo clippy", &mut cargo(&clippy))?;
+    if answers("cargo-deny", &["--version"]) {
+        step("cargo deny", &mut cargo(&["deny", "check"]))?;
+    } else {
+        eprintln!("==> cargo deny: skipped, it is not installed (cargo install cargo-deny)");
+    }
+    step(
+        "building the binary",
+        &mut cargo(&["build", "--locked", "--package", "server"]),
+    )?;
+
+    let postgres = Postgres::start(&tools.postgres)?;
+    let mut test = cargo(&["test", "--workspace", "--locked"]);
+    test.args(filter);
+    test.env("TOLLGATE_TEST_POSTGRES", postgres.url());
+    test.env("TOLLGATE_BIN", repository.target().join("debug/tollgate"));
+    test.env("TOLLGATE_PYTHON", &tools.python);
+    test.env("TOLLGATE_NODE_MODULES", &tools.node_modules);
+    test.env("TOLLGATE_CHROMIUM", &tools.chromium);
+    eprintln!("==> cargo test");
+    let status = test.status()?;
+    drop(postgres);
+    // Nothing is printed after the test runner's own last line.
+    if !status.success() {
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    Ok(())
+}
+
+/// The load generator lives in `e2e`, beside the harness that starts the server.
+pub fn bench(repository: &Repository, json: Option<&Path>, seconds: u32) -> Result<()> {
+    let mut build = repository.cargo();
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "server",
+        "--package",
+        "e2e",
+    ]);
+    step("building for release", &mut build)?;
+    let release = repository.target().join("release");
+    let mut bench = Command::new(release.join("bench"));
+    bench.env("TOLLGATE_BIN", release.join("tollgate"));
+    bench.args(["--seconds", &seconds.to_string()]);
+    if let Some(file) = json {
+        bench.arg("--json").arg(file);
+    }
+    step("measuring", &mut bench)
+}
