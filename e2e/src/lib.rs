@@ -1,1 +1,7 @@
-//! End-to-end tests live in `tests/`.
+//! The harness of the end-to-end tests: a real process, real HTTP, nothing of the server's code.
+
+pub mod answers;
+pub mod purchases;
+pub mod servers;
+pub mod tools;
+pub mod webhooks;

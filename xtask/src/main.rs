@@ -12,13 +12,16 @@ use clap::{Parser, Subcommand};
 
 use crate::steps::Repository;
 
+const AFTER_HELP: &str = "\
+A fresh clone needs only a Rust toolchain: `cargo xtask test` installs the rest on Debian as root, \
+and elsewhere says exactly what to install. Everything private to the project goes to \
+target/tools; PostgreSQL, when run as root, to /var/tmp.";
+
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
     about = "Set-up, tests, benchmarks and checks of this repository.",
-    after_help = "A fresh clone needs only a Rust toolchain: `cargo xtask test` installs the rest on \
-                  Debian as root, and elsewhere says exactly what to install. Everything private \
-                  to the project goes to target/tools; PostgreSQL, when run as root, to /var/tmp."
+    after_help = AFTER_HELP
 )]
 struct Arguments {
     #[command(subcommand)]

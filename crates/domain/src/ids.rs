@@ -89,6 +89,7 @@ typed_ids! {
     PaymentId => "pay",
     RefundId => "refund",
     GrantId => "grant",
+    AllowanceScheduleId => "sched",
     HoldId => "hold",
     EntryId => "entry",
     EntitlementId => "ent",

@@ -1,1 +1,8 @@
 //! Payment providers: calls out, proof of webhooks in, and the mapping of their words to ours.
+//!
+//! Everything that leaves this crate is in the vocabulary of [`facts`]; a provider's own field
+//! names stay in its folder. Nothing here sees the store or is called inside a transaction.
+
+pub mod errors;
+pub mod facts;
+pub mod stripe;

@@ -101,6 +101,15 @@ impl Params {
         Ok(self.change(key)?.set())
     }
 
+    /// Whether the parameter is a plain value rather than a hash or a list.
+    pub fn is_text(&self, key: &str) -> bool {
+        self.fields.get(key).is_some_and(Value::is_string)
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.fields.contains_key(key)
+    }
+
     pub fn required(&mut self, key: &str) -> Result<String, ApiError> {
         self.text(key)?.ok_or_else(|| ApiError::missing_parameter(&self.name(key)))
     }
@@ -287,7 +296,7 @@ impl Params {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<(), ApiError> {
+    pub fn finish(&self) -> Result<(), ApiError> {
         match self.fields.keys().next() {
             None => Ok(()),
             Some(key) => {

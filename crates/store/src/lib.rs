@@ -1,1 +1,64 @@
 //! Every SQL statement, the migrations, transactions, the inbox and idempotency.
+//!
+//! It makes no business decision, speaks no HTTP and knows no provider by name. One SQL text serves
+//! every backend; what differs is spelled in `dialect.rs`.
+
+pub mod allowance_schedules;
+pub mod api_keys;
+pub mod checkout_sessions;
+pub mod chunks;
+pub mod collections;
+pub mod credits;
+pub mod customers;
+pub mod database;
+pub mod deployment;
+mod dialect;
+pub mod documents;
+pub mod entitlements;
+pub mod errors;
+pub mod features;
+pub mod holds;
+pub mod idempotency;
+pub mod inbox;
+pub mod invoices;
+pub mod migrations;
+pub mod payments;
+pub mod portal_sessions;
+pub mod prices;
+pub mod products;
+pub mod rows;
+pub mod sql;
+pub mod subscriptions;
+
+pub use database::{Store, Tx};
+pub use errors::StoreError;
+pub use sql::Sql;
+
+/// Every named statement, so that one test can prepare them all on every backend.
+pub fn statements() -> impl Iterator<Item = &'static Sql> {
+    [
+        allowance_schedules::ALL,
+        api_keys::ALL,
+        checkout_sessions::ALL,
+        chunks::ALL,
+        collections::ALL,
+        credits::ALL,
+        customers::ALL,
+        deployment::ALL,
+        documents::ALL,
+        entitlements::ALL,
+        features::ALL,
+        holds::ALL,
+        idempotency::ALL,
+        inbox::ALL,
+        invoices::ALL,
+        payments::ALL,
+        portal_sessions::ALL,
+        prices::ALL,
+        products::ALL,
+        subscriptions::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}

@@ -1,0 +1,30 @@
+//! Telling the provider where to send events.
+
+use secrecy::SecretString;
+
+use super::form::Form;
+use super::{API_VERSION, Client, fields, unreadable};
+use crate::errors::ProviderError;
+
+impl Client {
+    /// Registers an address, in the version we speak, and answers its id and signing secret. The
+    /// secret is never told again.
+    pub async fn webhook_endpoint_create(
+        &self,
+        url: &str,
+        events: &[&str],
+        key: &str,
+    ) -> Result<(String, SecretString), ProviderError> {
+        let mut form = Form::new()
+            .with("url", url)
+            .with("api_version", API_VERSION);
+        for (index, event) in events.iter().enumerate() {
+            form = form.with(&format!("enabled_events[{index}]"), event);
+        }
+        let answer = self.post("/v1/webhook_endpoints", form, key).await?;
+        let id = fields::text(&answer, "/id").ok_or_else(|| unreadable("the endpoint's id"))?;
+        let secret =
+            fields::text(&answer, "/secret").ok_or_else(|| unreadable("the endpoint's secret"))?;
+        Ok((id, SecretString::from(secret)))
+    }
+}

@@ -1,0 +1,276 @@
+//! Customers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::errors::ApiError;
+use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
+use crate::requests::Call;
+use crate::state::{Row, State};
+use crate::transactions::Tx;
+use crate::{billing, ids, lists, payment_methods};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Customer {
+    pub id: String,
+    pub created: i64,
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub phone: Option<String>,
+    pub description: Option<String>,
+    pub address: Option<Value>,
+    pub shipping: Option<Value>,
+    pub preferred_locales: Vec<String>,
+    pub tax_exempt: String,
+    pub default_payment_method: Option<String>,
+    /// Negative is credit for the next invoice.
+    pub balance: i64,
+    pub invoice_prefix: String,
+    pub next_invoice_sequence: i64,
+    pub metadata: Metadata,
+    /// A deleted customer stays readable as such.
+    pub deleted: bool,
+}
+
+impl Row for Customer {
+    const KIND: &'static str = "customer";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Customer {
+    pub fn new(now: i64) -> Customer {
+        Customer {
+            id: ids::object("cus"),
+            created: now,
+            email: None,
+            name: None,
+            phone: None,
+            description: None,
+            address: None,
+            shipping: None,
+            preferred_locales: Vec::new(),
+            tax_exempt: "none".to_owned(),
+            default_payment_method: None,
+            balance: 0,
+            invoice_prefix: ids::letters(8).to_uppercase(),
+            next_invoice_sequence: 1,
+            metadata: Metadata::new(),
+            deleted: false,
+        }
+    }
+}
+
+pub fn view(customer: &Customer) -> Value {
+    if customer.deleted {
+        return json!({"id": customer.id, "object": "customer", "deleted": true});
+    }
+    json!({
+        "id": customer.id,
+        "object": "customer",
+        "address": customer.address,
+        "balance": customer.balance,
+        "created": customer.created,
+        "currency": null,
+        "customer_account": null,
+        "default_source": null,
+        "delinquent": false,
+        "description": customer.description,
+        "discount": null,
+        "email": customer.email,
+        "invoice_prefix": customer.invoice_prefix,
+        "invoice_settings": {
+            "custom_fields": null,
+            "default_payment_method": customer.default_payment_method,
+            "footer": null,
+            "rendering_options": null,
+        },
+        "livemode": false,
+        "metadata": customer.metadata,
+        "name": customer.name,
+        "next_invoice_sequence": customer.next_invoice_sequence,
+        "phone": customer.phone,
+        "preferred_locales": customer.preferred_locales,
+        "shipping": customer.shipping,
+        "tax_exempt": customer.tax_exempt,
+        "test_clock": null,
+    })
+}
+
+/// The customer a parameter names: it must exist and not be deleted.
+pub fn live<'a>(state: &'a State, id: &str, param: &str) -> Result<&'a Customer, ApiError> {
+    let found = state.customers.get(id).filter(|customer| !customer.deleted);
+    found.ok_or_else(|| ApiError::no_such("customer", id, param))
+}
+
+/// Stores a customer and tells of it.
+pub fn save(tx: &mut Tx<'_>, customer: Customer) -> Value {
+    let before = tx.state.customers.get(&customer.id).map(view);
+    let after = view(&customer);
+    tx.state.customers.put(customer);
+    match before {
+        None => tx.emit("customer.created", after.clone()),
+        Some(before) => tx.emit_change("customer.updated", &before, after.clone()),
+    }
+    after
+}
+
+fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, ApiError> {
+    params.change("email")?.apply(&mut customer.email);
+    params.change("name")?.apply(&mut customer.name);
+    params.change("phone")?.apply(&mut customer.phone);
+    params.change("description")?.apply(&mut customer.description);
+    params.address("address")?.apply(&mut customer.address);
+    if let Some(mut shipping) = params.hash("shipping")? {
+        let address = shipping.address("address")?.set();
+        let name = shipping.text("name")?;
+        let phone = shipping.text("phone")?;
+        shipping.finish()?;
+        customer.shipping = Some(json!({"address": address, "name": name, "phone": phone}));
+    }
+    if let Some(locales) = params.texts("preferred_locales")? {
+        customer.preferred_locales = locales;
+    }
+    if let Some(tax_exempt) = params.word("tax_exempt", &["exempt", "none", "reverse"])? {
+        customer.tax_exempt = tax_exempt.to_owned();
+    }
+    if let Some(sequence) = params.within("next_invoice_sequence", 1, 999_999_999)? {
+        customer.next_invoice_sequence = sequence;
+    }
+    if let Some(balance) = params.within("balance", -MAX_AMOUNT, MAX_AMOUNT)? {
+        customer.balance = balance;
+    }
+    params.metadata()?.apply(&mut customer.metadata);
+    let mut default = None;
+    if let Some(mut settings) = params.hash("invoice_settings")? {
+        match settings.change("default_payment_method")? {
+            Change::Keep => {}
+            Change::Clear => customer.default_payment_method = None,
+            Change::Set(id) => default = Some(id),
+        }
+        settings.ignore(&["custom_fields", "footer", "rendering_options"]);
+        settings.finish()?;
+    }
+    params.ignore(&["business_name", "individual_name", "invoice_prefix", "tax", "validate"]);
+    let unsimulated =
+        ["cash_balance", "source", "default_source", "tax_id_data", "test_clock"];
+    params.refuse(&unsimulated)?;
+    Ok(default)
+}
+
+fn set_default(tx: &Tx<'_>, customer: &mut Customer, id: &str) -> Result<(), ApiError> {
+    let param = "invoice_settings[default_payment_method]";
+    let attached = tx
+        .state
+        .payment_methods
+        .get(id)
+        .is_some_and(|method| method.customer.as_ref() == Some(&customer.id));
+    if !attached {
+        return Err(ApiError::no_such("PaymentMethod", id, param));
+    }
+    customer.default_payment_method = Some(id.to_owned());
+    Ok(())
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let mut customer = Customer::new(tx.now);
+    let default = read(&mut call.params, &mut customer)?;
+    let attach = call.params.text("payment_method")?;
+    call.params.finish()?;
+    let id = customer.id.clone();
+    save(tx, customer);
+    let attached = match &attach {
+        None => None,
+        Some(method) => Some((method, payment_methods::attach_to(tx, method, &id)?)),
+    };
+    let mut customer = live(tx.state, &id, "id")?.clone();
+    if let Some(wanted) = default {
+        // `payment_method=pm_card_visa` became a method of its own: the default follows it.
+        let resolved = match &attached {
+            Some((method, id)) if **method == wanted => id.clone(),
+            _ => wanted,
+        };
+        set_default(tx, &mut customer, &resolved)?;
+        tx.state.customers.put(customer.clone());
+    }
+    Ok(view(&customer))
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id();
+    let found = tx.state.customers.get(id).ok_or_else(|| ApiError::not_found("customer", id))?;
+    Ok(view(found))
+}
+
+pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    let mut customer = tx
+        .state
+        .customers
+        .get(&id)
+        .filter(|customer| !customer.deleted)
+        .ok_or_else(|| ApiError::not_found("customer", &id))?
+        .clone();
+    let default = read(&mut call.params, &mut customer)?;
+    call.params.finish()?;
+    if let Some(method) = default {
+        set_default(tx, &mut customer, &method)?;
+    }
+    Ok(save(tx, customer))
+}
+
+/// Deleting a customer ends everything they have.
+pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    call.params.finish()?;
+    let mut customer = tx
+        .state
+        .customers
+        .get(&id)
+        .filter(|customer| !customer.deleted)
+        .ok_or_else(|| ApiError::not_found("customer", &id))?
+        .clone();
+    let subscriptions: Vec<String> = tx
+        .state
+        .subscriptions
+        .oldest_first()
+        .filter(|subscription| subscription.customer == id && !subscription.status.is_final())
+        .map(|subscription| subscription.id.clone())
+        .collect();
+    for subscription in subscriptions {
+        billing::cancel_now(tx, &subscription, "cancellation_requested");
+    }
+    let methods: Vec<String> = tx
+        .state
+        .payment_methods
+        .oldest_first()
+        .filter(|method| method.customer.as_ref() == Some(&id))
+        .map(|method| method.id.clone())
+        .collect();
+    for method in methods {
+        payment_methods::detach_from_customer(tx, &method);
+    }
+    let last = view(&customer);
+    customer.deleted = true;
+    let answer = view(&customer);
+    tx.state.customers.put(customer);
+    tx.emit("customer.deleted", last);
+    Ok(answer)
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let created = lists::range(&mut call.params, "created")?;
+    let email = call.params.text("email")?;
+    call.params.refuse(&["test_clock"])?;
+    lists::page(
+        call,
+        &tx.state.customers,
+        |customer| {
+            !customer.deleted
+                && created.contains(customer.created)
+                && email.as_ref().is_none_or(|email| customer.email.as_ref() == Some(email))
+        },
+        view,
+    )
+}

@@ -1,0 +1,238 @@
+//! Invoice items: amounts waiting for an invoice, among them the prorations of a plan change.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::errors::ApiError;
+use crate::invoices::{Invoice, Line, Status};
+use crate::params::{MAX_AMOUNT, Metadata};
+use crate::prices::UnitAmount;
+use crate::requests::Call;
+use crate::state::Row;
+use crate::transactions::Tx;
+use crate::{currencies, customers, ids, invoices, lists, prices};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InvoiceItem {
+    pub id: String,
+    pub created: i64,
+    pub customer: String,
+    pub currency: String,
+    /// The draft or final invoice that took the item; none while it is pending.
+    pub invoice: Option<String>,
+    pub line: Line,
+}
+
+impl Row for InvoiceItem {
+    const KIND: &'static str = "invoiceitem";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl InvoiceItem {
+    pub fn new(customer: &str, currency: &str, amount: i64, now: i64) -> InvoiceItem {
+        let id = ids::object("ii");
+        InvoiceItem {
+            id: id.clone(),
+            created: now,
+            customer: customer.to_owned(),
+            currency: currency.to_owned(),
+            invoice: None,
+            line: Line {
+                id: ids::object("il"),
+                amount,
+                description: None,
+                quantity: 1,
+                price: None,
+                product: None,
+                unit: None,
+                period_start: now,
+                period_end: now,
+                subscription: None,
+                subscription_item: None,
+                invoice_item: Some(id),
+                proration: false,
+                metadata: Metadata::new(),
+            },
+        }
+    }
+}
+
+pub fn view(item: &InvoiceItem) -> Value {
+    let line = &item.line;
+    let parent = line.subscription.as_ref().map(|subscription| {
+        json!({
+            "subscription_details": {
+                "subscription": subscription,
+                "subscription_item": line.subscription_item,
+            },
+            "type": "subscription_details",
+        })
+    });
+    let pricing = line.price.as_ref().map(|price| {
+        json!({
+            "price_details": {"price": price, "product": line.product},
+            "type": "price_details",
+            "unit_amount_decimal": line.unit.map(UnitAmount::decimal),
+        })
+    });
+    json!({
+        "id": item.id,
+        "object": "invoiceitem",
+        "amount": line.amount,
+        "currency": item.currency,
+        "customer": item.customer,
+        "customer_account": null,
+        "date": item.created,
+        "description": line.description,
+        "discountable": !line.proration,
+        "discounts": [],
+        "invoice": item.invoice,
+        "livemode": false,
+        "metadata": line.metadata,
+        "net_amount": line.amount,
+        "parent": parent,
+        "period": {"end": line.period_end, "start": line.period_start},
+        "pricing": pricing,
+        "proration": line.proration,
+        "quantity": line.quantity,
+        "quantity_decimal": line.quantity.to_string(),
+        "tax_rates": [],
+        "test_clock": null,
+    })
+}
+
+pub fn announce(tx: &mut Tx<'_>, item: InvoiceItem) -> Value {
+    let shown = view(&item);
+    tx.state.invoice_items.put(item);
+    tx.emit("invoiceitem.created", shown.clone());
+    shown
+}
+
+/// Moves the customer's waiting items of this subscription (or of none) onto a draft invoice.
+pub fn take_pending(tx: &mut Tx<'_>, invoice: &mut Invoice, subscription: Option<&str>) {
+    let waiting: Vec<InvoiceItem> = tx
+        .state
+        .invoice_items
+        .oldest_first()
+        .filter(|item| item.invoice.is_none() && item.customer == invoice.customer)
+        .filter(|item| item.currency == invoice.currency)
+        .filter(|item| match &item.line.subscription {
+            None => true,
+            Some(owner) => subscription == Some(owner.as_str()),
+        })
+        .cloned()
+        .collect();
+    for mut item in waiting {
+        item.invoice = Some(invoice.id.clone());
+        invoice.lines.push(item.line.clone());
+        tx.state.invoice_items.put(item);
+    }
+}
+
+/// A deleted draft takes its items with it.
+pub fn release(tx: &mut Tx<'_>, invoice: &str) {
+    let taken: Vec<String> = tx
+        .state
+        .invoice_items
+        .oldest_first()
+        .filter(|item| item.invoice.as_deref() == Some(invoice))
+        .map(|item| item.id.clone())
+        .collect();
+    for id in taken {
+        tx.state.invoice_items.remove(&id);
+    }
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let customer = params.required("customer")?;
+    customers::live(tx.state, &customer, "customer")?;
+    let amount = params.within("amount", -MAX_AMOUNT, MAX_AMOUNT)?;
+    let currency =
+        if params.has("currency") { currencies::required(params)? } else { "usd".to_owned() };
+    let mut item = InvoiceItem::new(&customer, &currency, 0, tx.now);
+    let line = &mut item.line;
+    line.quantity = params.quantity("quantity")?.unwrap_or(1);
+    if let Some(mut pricing) = params.hash("pricing")? {
+        let id = pricing.required("price")?;
+        pricing.finish()?;
+        let price = prices::existing(tx.state, &id, "pricing[price]")?;
+        line.amount = price.amount(line.quantity)?;
+        line.unit = price.unit_amount();
+        line.product = Some(price.product.clone());
+        line.price = Some(id);
+        item.currency = price.currency.clone();
+    } else {
+        line.amount = amount.ok_or_else(|| ApiError::missing_parameter("amount"))?;
+    }
+    line.description = params.text("description")?;
+    line.metadata = params.metadata()?.fresh();
+    if let Some(mut period) = params.hash("period")? {
+        line.period_start = period.timestamp("start")?.unwrap_or(tx.now);
+        line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
+        period.finish()?;
+    }
+    line.subscription = params.text("subscription")?;
+    let invoice = params.text("invoice")?;
+    params.refuse(&["discounts", "tax_rates", "price_data", "unit_amount_decimal"])?;
+    params.ignore(&["discountable", "tax_behavior", "tax_code"]);
+    params.finish()?;
+    if let Some(id) = invoice {
+        let found = tx.state.invoices.get(&id).cloned();
+        let mut invoice = found.ok_or_else(|| ApiError::no_such("invoice", &id, "invoice"))?;
+        if invoice.status != Status::Draft || invoice.customer != customer {
+            let message = "Invoice items can only be added to the customer's draft invoices.";
+            return Err(ApiError::invalid(message).param("invoice"));
+        }
+        invoice.lines.push(item.line.clone());
+        tx.state.invoices.put(invoice);
+        item.invoice = Some(id);
+    }
+    Ok(announce(tx, item))
+}
+
+fn find<'a>(tx: &'a Tx<'_>, id: &str) -> Result<&'a InvoiceItem, ApiError> {
+    tx.state.invoice_items.get(id).ok_or_else(|| ApiError::not_found("invoiceitem", id))
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    Ok(view(find(tx, call.id())?))
+}
+
+pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.finish()?;
+    let item = find(tx, call.id())?.clone();
+    if let Some(id) = &item.invoice {
+        let mut invoice = invoices::find(tx.state, id)?.clone();
+        if invoice.status != Status::Draft {
+            let message = "Invoice items of a final invoice cannot be deleted.";
+            return Err(ApiError::invalid(message).code("invoice_not_editable"));
+        }
+        invoice.lines.retain(|line| line.id != item.line.id);
+        tx.state.invoices.put(invoice);
+    }
+    tx.state.invoice_items.remove(&item.id);
+    tx.emit("invoiceitem.deleted", view(&item));
+    Ok(json!({"id": item.id, "object": "invoiceitem", "deleted": true}))
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let created = lists::range(params, "created")?;
+    let customer = params.text("customer")?;
+    let invoice = params.text("invoice")?;
+    let pending = params.boolean("pending")?;
+    lists::page(
+        call,
+        &tx.state.invoice_items,
+        |item| {
+            created.contains(item.created)
+                && customer.as_ref().is_none_or(|customer| item.customer == *customer)
+                && (invoice.is_none() || item.invoice == invoice)
+                && pending.is_none_or(|pending| pending == item.invoice.is_none())
+        },
+        view,
+    )
+}

@@ -1,0 +1,632 @@
+//! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::billing::{self, Collected};
+use crate::cards::Presence;
+use crate::customers::Customer;
+use crate::errors::ApiError;
+use crate::invoice_payments::{self, InvoicePayment};
+use crate::params::Metadata;
+use crate::payment_intents::{self, PaymentIntent};
+use crate::prices::UnitAmount;
+use crate::requests::Call;
+use crate::state::{Row, State};
+use crate::subscriptions::Subscription;
+use crate::transactions::Tx;
+use crate::{currencies, customers, ids, invoice_items, lists, payment_methods};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invoice {
+    pub id: String,
+    pub created: i64,
+    pub number: Option<String>,
+    pub status: Status,
+    pub customer: String,
+    pub customer_email: Option<String>,
+    pub customer_name: Option<String>,
+    pub currency: String,
+    pub billing_reason: String,
+    pub subscription: Option<String>,
+    pub subscription_metadata: Metadata,
+    pub lines: Vec<Line>,
+    pub period_start: i64,
+    pub period_end: i64,
+    pub starting_balance: i64,
+    pub ending_balance: Option<i64>,
+    pub collection_method: String,
+    pub due_date: Option<i64>,
+    pub auto_advance: bool,
+    pub default_payment_method: Option<String>,
+    pub description: Option<String>,
+    pub attempt_count: i64,
+    pub next_payment_attempt: Option<i64>,
+    pub paid_out_of_band: bool,
+    pub finalized_at: Option<i64>,
+    pub paid_at: Option<i64>,
+    pub voided_at: Option<i64>,
+    pub marked_uncollectible_at: Option<i64>,
+    pub metadata: Metadata,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Draft,
+    Open,
+    Paid,
+    Uncollectible,
+    Void,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    pub id: String,
+    pub amount: i64,
+    pub description: Option<String>,
+    pub quantity: i64,
+    pub price: Option<String>,
+    pub product: Option<String>,
+    pub unit: Option<UnitAmount>,
+    pub period_start: i64,
+    pub period_end: i64,
+    pub subscription: Option<String>,
+    pub subscription_item: Option<String>,
+    pub invoice_item: Option<String>,
+    pub proration: bool,
+    pub metadata: Metadata,
+}
+
+impl Row for Invoice {
+    const KIND: &'static str = "invoice";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Invoice {
+    pub fn new(customer: &Customer, currency: &str, reason: &str, now: i64) -> Invoice {
+        Invoice {
+            id: ids::object("in"),
+            created: now,
+            number: None,
+            status: Status::Draft,
+            customer: customer.id.clone(),
+            customer_email: customer.email.clone(),
+            customer_name: customer.name.clone(),
+            currency: currency.to_owned(),
+            billing_reason: reason.to_owned(),
+            subscription: None,
+            subscription_metadata: Metadata::new(),
+            lines: Vec::new(),
+            period_start: now,
+            period_end: now,
+            starting_balance: 0,
+            ending_balance: None,
+            collection_method: "charge_automatically".to_owned(),
+            due_date: None,
+            auto_advance: true,
+            default_payment_method: None,
+            description: None,
+            attempt_count: 0,
+            next_payment_attempt: None,
+            paid_out_of_band: false,
+            finalized_at: None,
+            paid_at: None,
+            voided_at: None,
+            marked_uncollectible_at: None,
+            metadata: Metadata::new(),
+        }
+    }
+
+    pub fn due_at(&self) -> Option<i64> {
+        self.next_payment_attempt.filter(|_| self.status == Status::Open)
+    }
+
+    pub fn total(&self) -> i64 {
+        self.lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount))
+    }
+
+    /// The total after the customer's balance, never below zero.
+    pub fn amount_due(&self) -> i64 {
+        self.total().saturating_add(self.starting_balance.min(0)).max(0)
+    }
+
+    pub fn amount_paid(&self) -> i64 {
+        let paid_here = self.status == Status::Paid && !self.paid_out_of_band;
+        if paid_here { self.amount_due() } else { 0 }
+    }
+
+    pub fn attach_to(&mut self, subscription: &Subscription) {
+        self.subscription = Some(subscription.id.clone());
+        self.subscription_metadata = subscription.metadata.clone();
+        self.collection_method = subscription.collection_method.clone();
+    }
+}
+
+pub fn view(state: &State, invoice: &Invoice) -> Value {
+    let total = invoice.total();
+    let due = invoice.amount_due();
+    let remaining = if invoice.status == Status::Paid { 0 } else { due };
+    let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
+    let pdf = url.as_ref().map(|url| format!("{url}?print"));
+    let mut shown = json!({
+        "id": invoice.id,
+        "object": "invoice",
+        "amount_due": due,
+        "amount_overpaid": 0,
+        "amount_paid": invoice.amount_paid(),
+        "amount_remaining": remaining,
+        "amount_shipping": 0,
+        "attempt_count": invoice.attempt_count,
+        "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
+        "auto_advance": invoice.auto_advance && invoice.status == Status::Open,
+        "billing_reason": invoice.billing_reason,
+        "collection_method": invoice.collection_method,
+        "created": invoice.created,
+        "currency": invoice.currency,
+        "customer": invoice.customer,
+        "customer_email": invoice.customer_email,
+        "customer_name": invoice.customer_name,
+        "default_payment_method": invoice.default_payment_method,
+        "description": invoice.description,
+        "due_date": invoice.due_date,
+        "effective_at": invoice.finalized_at,
+        "ending_balance": invoice.ending_balance,
+        "hosted_invoice_url": url,
+        "invoice_pdf": pdf,
+        "lines": lines_view(invoice),
+        "metadata": invoice.metadata,
+        "next_payment_attempt": invoice.next_payment_attempt,
+        "number": invoice.number,
+        "parent": parent_view(invoice),
+        "period_end": invoice.period_end,
+        "period_start": invoice.period_start,
+        "starting_balance": invoice.starting_balance,
+        "status": invoice.status,
+        "status_transitions": {
+            "finalized_at": invoice.finalized_at,
+            "marked_uncollectible_at": invoice.marked_uncollectible_at,
+            "paid_at": invoice.paid_at,
+            "voided_at": invoice.voided_at,
+        },
+        "subtotal": total,
+        "subtotal_excluding_tax": total,
+        "total": total,
+        "total_excluding_tax": total,
+    });
+    if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
+        shown.extend(constants);
+    }
+    shown
+}
+
+/// What this sandbox never changes.
+fn constants() -> Value {
+    json!({
+        "account_country": "US",
+        "account_name": "Tollgate sandbox",
+        "account_tax_ids": null,
+        "application": null,
+        "automatic_tax": {
+            "disabled_reason": null,
+            "enabled": false,
+            "liability": null,
+            "provider": null,
+            "status": null,
+        },
+        "automatically_finalizes_at": null,
+        "custom_fields": null,
+        "customer_account": null,
+        "customer_address": null,
+        "customer_phone": null,
+        "customer_shipping": null,
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_source": null,
+        "default_tax_rates": [],
+        "discounts": [],
+        "footer": null,
+        "from_invoice": null,
+        "issuer": {"type": "self"},
+        "last_finalization_error": null,
+        "latest_revision": null,
+        "livemode": false,
+        "on_behalf_of": null,
+        "payment_settings": {
+            "default_mandate": null,
+            "payment_method_options": null,
+            "payment_method_types": null,
+        },
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "receipt_number": null,
+        "rendering": null,
+        "shipping_cost": null,
+        "shipping_details": null,
+        "statement_descriptor": null,
+        "test_clock": null,
+        "total_discount_amounts": [],
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+        "webhooks_delivered_at": null,
+    })
+}
+
+fn parent_view(invoice: &Invoice) -> Value {
+    match &invoice.subscription {
+        None => Value::Null,
+        Some(subscription) => json!({
+            "quote_details": null,
+            "subscription_details": {
+                "metadata": invoice.subscription_metadata,
+                "subscription": subscription,
+            },
+            "type": "subscription_details",
+        }),
+    }
+}
+
+fn lines_view(invoice: &Invoice) -> Value {
+    let lines = invoice.lines.iter().map(|line| line_view(invoice, line)).collect();
+    lists::whole(lines, format!("/v1/invoices/{}/lines", invoice.id))
+}
+
+fn line_view(invoice: &Invoice, line: &Line) -> Value {
+    let parent = match (&line.subscription_item, &line.invoice_item) {
+        (Some(item), invoice_item) => json!({
+            "invoice_item_details": null,
+            "subscription_item_details": {
+                "invoice_item": invoice_item,
+                "proration": line.proration,
+                "proration_details": {"credited_items": null},
+                "subscription": line.subscription,
+                "subscription_item": item,
+            },
+            "type": "subscription_item_details",
+        }),
+        (None, invoice_item) => json!({
+            "invoice_item_details": {
+                "invoice_item": invoice_item.as_ref().unwrap_or(&line.id),
+                "proration": line.proration,
+                "proration_details": {"credited_items": null},
+                "subscription": line.subscription,
+            },
+            "subscription_item_details": null,
+            "type": "invoice_item_details",
+        }),
+    };
+    let pricing = line.price.as_ref().map(|price| {
+        json!({
+            "price_details": {"price": price, "product": line.product},
+            "type": "price_details",
+            "unit_amount_decimal": line.unit.map(UnitAmount::decimal),
+        })
+    });
+    json!({
+        "id": line.id,
+        "object": "line_item",
+        "amount": line.amount,
+        "currency": invoice.currency,
+        "description": line.description,
+        "discount_amounts": [],
+        "discountable": !line.proration,
+        "discounts": [],
+        "invoice": invoice.id,
+        "livemode": false,
+        "metadata": line.metadata,
+        "parent": parent,
+        "period": {"end": line.period_end, "start": line.period_start},
+        "pretax_credit_amounts": [],
+        "pricing": pricing,
+        "quantity": line.quantity,
+        "quantity_decimal": line.quantity.to_string(),
+        "subscription": line.subscription,
+        "subtotal": line.amount,
+        "taxes": [],
+    })
+}
+
+/// Stores a new draft and tells of it.
+pub fn announce(tx: &mut Tx<'_>, invoice: Invoice) {
+    let shown = view(tx.state, &invoice);
+    tx.state.invoices.put(invoice);
+    tx.emit("invoice.created", shown);
+}
+
+/// Stores a changed invoice and tells of it under the change's own name.
+pub fn save(tx: &mut Tx<'_>, invoice: &Invoice, event: &str) -> Value {
+    let shown = view(tx.state, invoice);
+    tx.state.invoices.put(invoice.clone());
+    tx.emit(event, shown.clone());
+    shown
+}
+
+/// Draft -> open, with a number and, where money is due, a payment intent; nothing due -> paid.
+pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
+    let mut invoice = find(tx.state, id)?.clone();
+    if invoice.status != Status::Draft {
+        let message = "This invoice is already finalized, you can't re-finalize it.";
+        return Err(ApiError::invalid(message).code("invoice_not_editable"));
+    }
+    let mut customer = customers::live(tx.state, &invoice.customer, "customer")?.clone();
+    let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
+    invoice.number = Some(number);
+    customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
+    invoice.starting_balance = customer.balance;
+    let used = invoice.total().saturating_sub(invoice.amount_due());
+    customer.balance = customer.balance.saturating_add(used);
+    invoice.ending_balance = Some(customer.balance);
+    tx.state.customers.put(customer);
+    invoice.status = Status::Open;
+    invoice.finalized_at = Some(tx.now);
+    let due = invoice.amount_due();
+    if 0 < due {
+        let least = currencies::least_charge(&invoice.currency);
+        tracing::debug!(due, least, "invoice finalized");
+        let intent = intent_for(&invoice, due, tx.now);
+        invoice_payments::open(tx, &invoice, &intent);
+        save(tx, &invoice, "invoice.finalized");
+        payment_intents::announce(tx, intent);
+        return Ok(());
+    }
+    save(tx, &invoice, "invoice.finalized");
+    mark_paid(tx, id)
+}
+
+fn intent_for(invoice: &Invoice, due: i64, now: i64) -> PaymentIntent {
+    let mut intent = PaymentIntent::new(due, &invoice.currency, now);
+    intent.customer = Some(invoice.customer.clone());
+    intent.description = Some(
+        match invoice.billing_reason.as_str() {
+            "subscription_create" => "Subscription creation",
+            "subscription_cycle" | "subscription_update" => "Subscription update",
+            _ => "Payment for Invoice",
+        }
+        .to_owned(),
+    );
+    intent.receipt_email = invoice.customer_email.clone();
+    intent.setup_future_usage = invoice.subscription.as_ref().map(|_| "off_session".to_owned());
+    intent
+}
+
+/// Open -> paid. The subscription hears of it before the invoice's own events.
+pub fn mark_paid(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
+    let mut invoice = find(tx.state, id)?.clone();
+    invoice.status = Status::Paid;
+    invoice.paid_at = Some(tx.now);
+    invoice.next_payment_attempt = None;
+    tx.state.invoices.put(invoice.clone());
+    billing::invoice_paid(tx, &invoice);
+    save(tx, &invoice, "invoice.paid");
+    save(tx, &invoice, "invoice.payment_succeeded");
+    if !invoice.paid_out_of_band {
+        invoice_payments::mark_paid(tx, id);
+    }
+    Ok(())
+}
+
+pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a Invoice, ApiError> {
+    state.invoices.get(id).ok_or_else(|| ApiError::not_found("invoice", id))
+}
+
+/// The invoice's default payment, while it has one.
+pub fn payment_of<'a>(state: &'a State, id: &str) -> Option<&'a InvoicePayment> {
+    state.invoice_payments.newest_first().find(|payment| payment.invoice == id)
+}
+
+/// `payments` is shown only when asked for.
+pub fn payments_view(state: &State, id: &str) -> Value {
+    let rows = state.invoice_payments.newest_first().filter(|payment| payment.invoice == id);
+    lists::whole(rows.map(invoice_payments::view).collect(), "/v1/invoice_payments".to_owned())
+}
+
+/// `confirmation_secret` is shown only when asked for.
+pub fn confirmation_secret_view(state: &State, id: &str) -> Value {
+    let payment = payment_of(state, id);
+    let intent = payment.and_then(|payment| state.payment_intents.get(&payment.payment_intent));
+    match intent {
+        None => Value::Null,
+        Some(intent) => json!({"client_secret": intent.client_secret(), "type": "payment_intent"}),
+    }
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let customer = params.required("customer")?;
+    let customer = customers::live(tx.state, &customer, "customer")?.clone();
+    let currency =
+        if params.has("currency") { currencies::required(params)? } else { "usd".to_owned() };
+    let mut invoice = Invoice::new(&customer, &currency, "manual", tx.now);
+    invoice.auto_advance = params.boolean("auto_advance")?.unwrap_or(false);
+    invoice.description = params.text("description")?;
+    invoice.metadata = params.metadata()?.fresh();
+    let methods = ["charge_automatically", "send_invoice"];
+    if let Some(method) = params.word("collection_method", &methods)? {
+        invoice.collection_method = method.to_owned();
+    }
+    if let Some(days) = params.within("days_until_due", 0, 730)? {
+        invoice.due_date = Some(tx.now + days * crate::clock::DAY);
+    }
+    invoice.default_payment_method = params.text("default_payment_method")?;
+    let pending =
+        params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
+    params.refuse(&["subscription", "discounts", "default_tax_rates", "from_invoice"])?;
+    params.ignore(&["automatic_tax", "footer", "custom_fields", "payment_settings", "rendering"]);
+    params.finish()?;
+    if pending {
+        invoice_items::take_pending(tx, &mut invoice, None);
+    }
+    let shown = view(tx.state, &invoice);
+    announce(tx, invoice);
+    Ok(shown)
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    Ok(view(tx.state, find(tx.state, call.id())?))
+}
+
+pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let mut invoice = find(tx.state, call.id())?.clone();
+    let before = view(tx.state, &invoice);
+    call.params.change("description")?.apply(&mut invoice.description);
+    call.params.metadata()?.apply(&mut invoice.metadata);
+    if let Some(auto_advance) = call.params.boolean("auto_advance")? {
+        invoice.auto_advance = auto_advance;
+    }
+    if let Some(method) = call.params.text("default_payment_method")? {
+        invoice.default_payment_method = Some(method);
+    }
+    call.params.ignore(&["footer", "custom_fields", "payment_settings", "rendering"]);
+    call.params.finish()?;
+    let after = view(tx.state, &invoice);
+    tx.state.invoices.put(invoice);
+    tx.emit_change("invoice.updated", &before, after.clone());
+    Ok(after)
+}
+
+pub fn finalize_now(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    call.params.ignore(&["auto_advance"]);
+    call.params.finish()?;
+    finalize(tx, &id)?;
+    Ok(view(tx.state, find(tx.state, &id)?))
+}
+
+pub fn pay(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    let params = &mut call.params;
+    let method = params.text("payment_method")?;
+    let out_of_band = params.boolean("paid_out_of_band")?.unwrap_or(false);
+    let off_session = params.boolean("off_session")?.unwrap_or(true);
+    params.refuse(&["source", "mandate", "forgive"])?;
+    params.finish()?;
+    let mut invoice = find(tx.state, &id)?.clone();
+    match invoice.status {
+        Status::Draft => finalize(tx, &id)?,
+        Status::Open | Status::Uncollectible => {}
+        Status::Paid => {
+            return Err(ApiError::invalid("Invoice is already paid").code("invoice_already_paid"));
+        }
+        Status::Void => return Err(not_payable()),
+    }
+    if find(tx.state, &id)?.status == Status::Paid {
+        return Ok(view(tx.state, find(tx.state, &id)?));
+    }
+    if out_of_band {
+        invoice = find(tx.state, &id)?.clone();
+        invoice.paid_out_of_band = true;
+        tx.state.invoices.put(invoice);
+        cancel_intent(tx, &id);
+        mark_paid(tx, &id)?;
+        return Ok(view(tx.state, find(tx.state, &id)?));
+    }
+    let method = match method {
+        Some(method) => Some(method),
+        None => billing::method_for(tx.state, find(tx.state, &id)?),
+    };
+    let Some(method) = method else {
+        let message = "There is no `default_payment_method` set on this Customer or Invoice. \
+                       Please attach a payment method first.";
+        return Err(ApiError::invalid(message).code("invoice_payment_intent_requires_action"));
+    };
+    let method = payment_methods::resolve(tx, &method, "payment_method")?;
+    let presence = if off_session { Presence::OffSession } else { Presence::OnSession };
+    match billing::collect(tx, &id, Some(&method), presence)? {
+        Collected::Paid => Ok(view(tx.state, find(tx.state, &id)?)),
+        Collected::NeedsAuthentication => {
+            let message = "This payment requires additional user action before it can be \
+                           completed successfully.";
+            let error = ApiError::card("invoice_payment_intent_requires_action", None, message);
+            Err(error.keeping_effects())
+        }
+        Collected::Failed(error) => Err(error.keeping_effects()),
+    }
+}
+
+fn not_payable() -> ApiError {
+    ApiError::invalid("Invoices with this status cannot be changed so.").code("invoice_not_editable")
+}
+
+fn cancel_intent(tx: &mut Tx<'_>, id: &str) {
+    let payment = payment_of(tx.state, id).map(|payment| payment.payment_intent.clone());
+    let intent = payment.and_then(|intent| tx.state.payment_intents.get(&intent).cloned());
+    if let Some(mut intent) = intent
+        && !intent.is_succeeded()
+    {
+        payment_intents::cancel_now(tx, &mut intent, Some("void_invoice"));
+    }
+}
+
+pub fn void_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
+    let mut invoice = find(tx.state, id)?.clone();
+    if !matches!(invoice.status, Status::Open | Status::Uncollectible) {
+        return Err(not_payable());
+    }
+    cancel_intent(tx, id);
+    invoice.status = Status::Void;
+    invoice.voided_at = Some(tx.now);
+    invoice.next_payment_attempt = None;
+    Ok(save(tx, &invoice, "invoice.voided"))
+}
+
+pub fn void(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.finish()?;
+    void_now(tx, call.id())
+}
+
+pub fn mark_uncollectible(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.finish()?;
+    let mut invoice = find(tx.state, call.id())?.clone();
+    if invoice.status != Status::Open {
+        return Err(not_payable());
+    }
+    invoice.status = Status::Uncollectible;
+    invoice.marked_uncollectible_at = Some(tx.now);
+    invoice.next_payment_attempt = None;
+    Ok(save(tx, &invoice, "invoice.marked_uncollectible"))
+}
+
+pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.finish()?;
+    let invoice = find(tx.state, call.id())?.clone();
+    if invoice.status != Status::Draft || invoice.subscription.is_some() {
+        let message = "You can only delete draft invoices that are not of a subscription.";
+        return Err(ApiError::invalid(message).code("invoice_not_editable"));
+    }
+    let shown = view(tx.state, &invoice);
+    invoice_items::release(tx, &invoice.id);
+    tx.state.invoices.remove(&invoice.id);
+    tx.emit("invoice.deleted", shown);
+    Ok(json!({"id": invoice.id, "object": "invoice", "deleted": true}))
+}
+
+/// `/v1/invoices/{id}/lines`: always complete.
+pub fn lines(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.ignore(&["limit", "starting_after", "ending_before"]);
+    call.params.finish()?;
+    Ok(lines_view(find(tx.state, call.id())?))
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let created = lists::range(params, "created")?;
+    let customer = params.text("customer")?;
+    let subscription = params.text("subscription")?;
+    let status = params.text("status")?;
+    let collection_method = params.text("collection_method")?;
+    let state = &*tx.state;
+    lists::page(
+        call,
+        &state.invoices,
+        |invoice| {
+            created.contains(invoice.created)
+                && customer.as_ref().is_none_or(|customer| invoice.customer == *customer)
+                && (subscription.is_none() || invoice.subscription == subscription)
+                && status.as_ref().is_none_or(|status| json!(invoice.status) == **status)
+                && collection_method.as_ref().is_none_or(|way| invoice.collection_method == *way)
+        },
+        |invoice| view(state, invoice),
+    )
+}

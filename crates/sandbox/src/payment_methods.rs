@@ -1,0 +1,283 @@
+//! Payment methods: saved test cards. The ids `pm_card_…` are templates; using one makes a method.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::cards::{self, Card};
+use crate::errors::ApiError;
+use crate::params::{Metadata, Params};
+use crate::requests::Call;
+use crate::state::{Row, State};
+use crate::transactions::Tx;
+use crate::{customers, ids, lists};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PaymentMethod {
+    pub id: String,
+    pub created: i64,
+    pub customer: Option<String>,
+    /// Always one of the test cards.
+    pub number: String,
+    pub exp_month: i64,
+    pub exp_year: i64,
+    /// It was saved while the buyer completed 3-D Secure.
+    pub authenticated: bool,
+    pub billing: Billing,
+    pub metadata: Metadata,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Billing {
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub phone: Option<String>,
+    pub address: Option<Value>,
+}
+
+impl Row for PaymentMethod {
+    const KIND: &'static str = "payment_method";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl PaymentMethod {
+    pub fn new(card: &Card, now: i64) -> PaymentMethod {
+        PaymentMethod {
+            id: ids::object("pm"),
+            created: now,
+            customer: None,
+            number: card.number.to_owned(),
+            exp_month: 12,
+            exp_year: 2034,
+            authenticated: false,
+            billing: Billing::default(),
+            metadata: Metadata::new(),
+        }
+    }
+
+    pub fn card(&self) -> Option<&'static Card> {
+        cards::by_number(&self.number)
+    }
+}
+
+impl Billing {
+    pub fn view(&self) -> Value {
+        let empty = json!({
+            "city": null, "country": null, "line1": null,
+            "line2": null, "postal_code": null, "state": null,
+        });
+        json!({
+            "address": self.address.clone().unwrap_or(empty),
+            "email": self.email,
+            "name": self.name,
+            "phone": self.phone,
+            "tax_id": null,
+        })
+    }
+
+    fn read(&mut self, params: &mut Params) -> Result<(), ApiError> {
+        let Some(mut billing) = params.hash("billing_details")? else {
+            return Ok(());
+        };
+        billing.change("email")?.apply(&mut self.email);
+        billing.change("name")?.apply(&mut self.name);
+        billing.change("phone")?.apply(&mut self.phone);
+        billing.address("address")?.apply(&mut self.address);
+        billing.ignore(&["tax_id"]);
+        billing.finish()
+    }
+}
+
+pub fn view(method: &PaymentMethod) -> Value {
+    json!({
+        "id": method.id,
+        "object": "payment_method",
+        "allow_redisplay": "unspecified",
+        "billing_details": method.billing.view(),
+        "card": method.card().map(|card| card.view(method.exp_month, method.exp_year)),
+        "created": method.created,
+        "customer": method.customer,
+        "customer_account": null,
+        "livemode": false,
+        "metadata": method.metadata,
+        "type": "card",
+    })
+}
+
+/// The method an id names; a template id makes a new, unattached one.
+pub fn resolve(tx: &mut Tx<'_>, id: &str, param: &str) -> Result<PaymentMethod, ApiError> {
+    if let Some(card) = cards::by_payment_method(id) {
+        let method = PaymentMethod::new(card, tx.now);
+        tx.state.payment_methods.put(method.clone());
+        return Ok(method);
+    }
+    let found = tx.state.payment_methods.get(id);
+    found.cloned().ok_or_else(|| ApiError::no_such("PaymentMethod", id, param))
+}
+
+/// The method a charge of this customer uses unless told otherwise.
+pub fn default_of(state: &State, customer: &str) -> Option<String> {
+    state.customers.get(customer)?.default_payment_method.clone()
+}
+
+/// Attaches and tells of it; answers the id of the method.
+pub fn attach_to(tx: &mut Tx<'_>, id: &str, customer: &str) -> Result<String, ApiError> {
+    let mut method = resolve(tx, id, "payment_method")?;
+    if method.customer.as_deref() == Some(customer) {
+        return Ok(method.id);
+    }
+    if method.customer.is_some() {
+        let message = "The payment method you provided has already been attached to a customer.";
+        return Err(ApiError::invalid(message).code("payment_method_unexpected_state"));
+    }
+    if let Some(decline) = method.card().and_then(Card::refuses_to_attach) {
+        return Err(ApiError::card(decline.code, decline.decline_code, decline.message));
+    }
+    method.customer = Some(customer.to_owned());
+    let id = method.id.clone();
+    let shown = view(&method);
+    tx.state.payment_methods.put(method);
+    tx.emit("payment_method.attached", shown);
+    Ok(id)
+}
+
+pub fn detach_from_customer(tx: &mut Tx<'_>, id: &str) {
+    let Some(mut method) = tx.state.payment_methods.get(id).cloned() else {
+        return;
+    };
+    let before = view(&method);
+    let Some(customer) = method.customer.take() else {
+        return;
+    };
+    let after = view(&method);
+    tx.state.payment_methods.put(method);
+    tx.emit_change("payment_method.detached", &before, after);
+    let default_of = tx.state.customers.get(&customer).cloned();
+    if let Some(mut customer) = default_of
+        && customer.default_payment_method.as_deref() == Some(id)
+    {
+        customer.default_payment_method = None;
+        tx.state.customers.put(customer);
+    }
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    if params.word("type", &["card"])?.is_none() {
+        return Err(ApiError::missing_parameter("type"));
+    }
+    let mut hash = params.hash("card")?.ok_or_else(|| ApiError::missing_parameter("card"))?;
+    let mut method = read_card(tx, &mut hash)?;
+    hash.finish()?;
+    method.billing.read(params)?;
+    method.metadata = params.metadata()?.fresh();
+    params.ignore(&["allow_redisplay", "radar_options"]);
+    params.finish()?;
+    let answer = view(&method);
+    tx.state.payment_methods.put(method);
+    Ok(answer)
+}
+
+/// `card[token]` or `card[number]`: only the test cards exist here.
+fn read_card(tx: &Tx<'_>, hash: &mut Params) -> Result<PaymentMethod, ApiError> {
+    if let Some(token) = hash.text("token")? {
+        let card = cards::by_token(&token);
+        let card = card.ok_or_else(|| ApiError::no_such("token", &token, "card[token]"))?;
+        return Ok(PaymentMethod::new(card, tx.now));
+    }
+    let number = hash.required("number")?;
+    let card = cards::by_number(&number).ok_or_else(|| {
+        ApiError::card("incorrect_number", None, "Your card number is incorrect.")
+            .param("card[number]")
+    })?;
+    let mut method = PaymentMethod::new(card, tx.now);
+    method.exp_month = hash.within("exp_month", 1, 12)?.unwrap_or(12);
+    method.exp_year = hash.within("exp_year", 2_000, 2_199)?.unwrap_or(2_034);
+    hash.ignore(&["cvc", "networks"]);
+    Ok(method)
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id();
+    let found = tx.state.payment_methods.get(id);
+    Ok(view(found.ok_or_else(|| ApiError::not_found("PaymentMethod", id))?))
+}
+
+pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    let found = tx.state.payment_methods.get(&id);
+    let mut method = found.ok_or_else(|| ApiError::not_found("PaymentMethod", &id))?.clone();
+    let before = view(&method);
+    method.billing.read(&mut call.params)?;
+    call.params.metadata()?.apply(&mut method.metadata);
+    if let Some(mut card) = call.params.hash("card")? {
+        method.exp_month = card.within("exp_month", 1, 12)?.unwrap_or(method.exp_month);
+        method.exp_year = card.within("exp_year", 2_000, 2_199)?.unwrap_or(method.exp_year);
+        card.ignore(&["networks"]);
+        card.finish()?;
+    }
+    call.params.ignore(&["allow_redisplay"]);
+    call.params.finish()?;
+    let after = view(&method);
+    tx.state.payment_methods.put(method);
+    tx.emit_change("payment_method.updated", &before, after.clone());
+    Ok(after)
+}
+
+pub fn attach(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    let customer = call.params.required("customer")?;
+    call.params.finish()?;
+    customers::live(tx.state, &customer, "customer")?;
+    let known = cards::by_payment_method(&id).is_some()
+        || tx.state.payment_methods.get(&id).is_some();
+    if !known {
+        return Err(ApiError::not_found("PaymentMethod", &id));
+    }
+    let attached = attach_to(tx, &id, &customer)?;
+    let found = tx.state.payment_methods.get(&attached);
+    Ok(view(found.ok_or_else(|| ApiError::not_found("PaymentMethod", &attached))?))
+}
+
+pub fn detach(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    call.params.finish()?;
+    let found = tx.state.payment_methods.get(&id);
+    if found.ok_or_else(|| ApiError::not_found("PaymentMethod", &id))?.customer.is_none() {
+        let message = "The payment method you provided is not attached to a customer so \
+                       detachment is impossible.";
+        return Err(ApiError::invalid(message).code("payment_method_unexpected_state"));
+    }
+    detach_from_customer(tx, &id);
+    let found = tx.state.payment_methods.get(&id);
+    Ok(view(found.ok_or_else(|| ApiError::not_found("PaymentMethod", &id))?))
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let customer = call.params.text("customer")?;
+    call.params.word("type", &["card"])?;
+    call.params.ignore(&["allow_redisplay"]);
+    lists::page(
+        call,
+        &tx.state.payment_methods,
+        |method| method.customer.is_some() && (customer.is_none() || method.customer == customer),
+        view,
+    )
+}
+
+/// `/v1/customers/{id}/payment_methods`
+pub fn list_of_customer(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let customer = call.id().to_owned();
+    if customers::live(tx.state, &customer, "id").is_err() {
+        return Err(ApiError::not_found("customer", &customer));
+    }
+    call.params.word("type", &["card"])?;
+    call.params.ignore(&["allow_redisplay"]);
+    lists::page(
+        call,
+        &tx.state.payment_methods,
+        |method| method.customer.as_ref() == Some(&customer),
+        view,
+    )
+}

@@ -1,0 +1,512 @@
+//! Prices and what a quantity of them costs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::clock::Interval;
+use crate::currencies;
+use crate::errors::ApiError;
+use crate::params::{MAX_AMOUNT, Metadata, Params};
+use crate::products::{self, Product};
+use crate::requests::Call;
+use crate::state::{Row, State};
+use crate::transactions::Tx;
+use crate::{ids, lists};
+
+/// Decimal places of `unit_amount_decimal`.
+const DECIMALS: u32 = 12;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Price {
+    pub id: String,
+    pub created: i64,
+    pub active: bool,
+    pub currency: String,
+    pub product: String,
+    pub cost: Cost,
+    pub recurring: Option<Recurring>,
+    pub lookup_key: Option<String>,
+    pub nickname: Option<String>,
+    pub tax_behavior: String,
+    pub metadata: Metadata,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cost {
+    PerUnit(UnitAmount),
+    Tiered { mode: TiersMode, tiers: Vec<Tier> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TiersMode {
+    Graduated,
+    Volume,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tier {
+    pub up_to: Option<i64>,
+    pub flat_amount: Option<i64>,
+    pub unit: UnitAmount,
+}
+
+/// An exact amount per unit in 10^-12 of the smallest currency unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitAmount {
+    scaled: i128,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurring {
+    pub interval: Interval,
+    pub interval_count: i64,
+    pub trial_period_days: Option<i64>,
+}
+
+impl Row for Price {
+    const KIND: &'static str = "price";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl UnitAmount {
+    const SCALE: i128 = 10_i128.pow(DECIMALS);
+
+    pub fn whole(minor: i64) -> UnitAmount {
+        UnitAmount { scaled: i128::from(minor) * UnitAmount::SCALE }
+    }
+
+    fn parse(text: &str) -> Option<UnitAmount> {
+        let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.chars().all(|sign| sign.is_ascii_digit());
+        if integer.is_empty() || 9 < integer.len() || 12 < fraction.len() {
+            return None;
+        }
+        if !digits(integer) || !digits(fraction) {
+            return None;
+        }
+        let integer: i128 = integer.parse().ok()?;
+        let fraction: i128 = format!("{fraction:0<12}").parse().ok()?;
+        Some(UnitAmount { scaled: integer * UnitAmount::SCALE + fraction })
+    }
+
+    /// The amount in whole minor units, where it is one.
+    pub fn minor(self) -> Option<i64> {
+        let exact = self.scaled % UnitAmount::SCALE == 0;
+        exact.then_some(i64::try_from(self.scaled / UnitAmount::SCALE).ok()).flatten()
+    }
+
+    pub fn decimal(self) -> String {
+        let integer = self.scaled / UnitAmount::SCALE;
+        let fraction = format!("{:012}", self.scaled % UnitAmount::SCALE);
+        match fraction.trim_end_matches('0') {
+            "" => integer.to_string(),
+            fraction => format!("{integer}.{fraction}"),
+        }
+    }
+
+    /// Rounds half up once, at the end of the line.
+    fn times(self, quantity: i64) -> Option<i64> {
+        let scaled = self.scaled.checked_mul(i128::from(quantity))?;
+        i64::try_from((scaled + UnitAmount::SCALE / 2) / UnitAmount::SCALE).ok()
+    }
+}
+
+impl Price {
+    /// What `quantity` units cost.
+    pub fn amount(&self, quantity: i64) -> Result<i64, ApiError> {
+        let amount = match &self.cost {
+            Cost::PerUnit(unit) => unit.times(quantity),
+            Cost::Tiered { mode: TiersMode::Volume, tiers } => volume(tiers, quantity),
+            Cost::Tiered { mode: TiersMode::Graduated, tiers } => graduated(tiers, quantity),
+        };
+        amount.filter(|amount| *amount <= MAX_AMOUNT).ok_or_else(|| {
+            let message = format!("The amount of {quantity} x {} is too large.", self.id);
+            ApiError::invalid(message).code("amount_too_large")
+        })
+    }
+
+    pub fn unit_amount(&self) -> Option<UnitAmount> {
+        match &self.cost {
+            Cost::PerUnit(unit) => Some(*unit),
+            Cost::Tiered { .. } => None,
+        }
+    }
+}
+
+fn volume(tiers: &[Tier], quantity: i64) -> Option<i64> {
+    let tier = tiers.iter().find(|tier| tier.up_to.is_none_or(|up_to| quantity <= up_to))?;
+    tier.unit.times(quantity)?.checked_add(tier.flat_amount.unwrap_or(0))
+}
+
+fn graduated(tiers: &[Tier], quantity: i64) -> Option<i64> {
+    let mut total = 0_i64;
+    let mut from = 0;
+    for tier in tiers {
+        let to = tier.up_to.map_or(quantity, |up_to| up_to.min(quantity));
+        if to <= from && from != 0 {
+            break;
+        }
+        total = total.checked_add(tier.unit.times(to - from)?)?;
+        total = total.checked_add(tier.flat_amount.unwrap_or(0))?;
+        from = to;
+        if from == quantity {
+            break;
+        }
+    }
+    Some(total)
+}
+
+pub fn view(price: &Price) -> Value {
+    let unit = price.unit_amount();
+    let (billing_scheme, tiers_mode) = match &price.cost {
+        Cost::PerUnit(_) => ("per_unit", Value::Null),
+        Cost::Tiered { mode, .. } => ("tiered", json!(mode)),
+    };
+    json!({
+        "id": price.id,
+        "object": "price",
+        "active": price.active,
+        "billing_scheme": billing_scheme,
+        "created": price.created,
+        "currency": price.currency,
+        "custom_unit_amount": null,
+        "livemode": false,
+        "lookup_key": price.lookup_key,
+        "metadata": price.metadata,
+        "nickname": price.nickname,
+        "product": price.product,
+        "recurring": price.recurring.as_ref().map(recurring_view),
+        "tax_behavior": price.tax_behavior,
+        "tiers_mode": tiers_mode,
+        "transform_quantity": null,
+        "type": if price.recurring.is_some() { "recurring" } else { "one_time" },
+        "unit_amount": unit.and_then(UnitAmount::minor),
+        "unit_amount_decimal": unit.map(UnitAmount::decimal),
+    })
+}
+
+fn recurring_view(recurring: &Recurring) -> Value {
+    json!({
+        "interval": recurring.interval.name(),
+        "interval_count": recurring.interval_count,
+        "meter": null,
+        "trial_period_days": recurring.trial_period_days,
+        "usage_type": "licensed",
+    })
+}
+
+/// `tiers` is shown only when asked for.
+pub fn tiers_view(price: &Price) -> Value {
+    let Cost::Tiered { tiers, .. } = &price.cost else {
+        return Value::Null;
+    };
+    let tiers = tiers.iter().map(|tier| {
+        json!({
+            "flat_amount": tier.flat_amount,
+            "flat_amount_decimal": tier.flat_amount.map(|amount| amount.to_string()),
+            "unit_amount": tier.unit.minor(),
+            "unit_amount_decimal": tier.unit.decimal(),
+            "up_to": tier.up_to,
+        })
+    });
+    Value::Array(tiers.collect())
+}
+
+/// The older `plan` object, which subscription items still carry.
+pub fn plan_view(price: &Price) -> Value {
+    let unit = price.unit_amount();
+    let recurring = price.recurring.as_ref();
+    json!({
+        "id": price.id,
+        "object": "plan",
+        "active": price.active,
+        "amount": unit.and_then(UnitAmount::minor),
+        "amount_decimal": unit.map(UnitAmount::decimal),
+        "billing_scheme": if unit.is_some() { "per_unit" } else { "tiered" },
+        "created": price.created,
+        "currency": price.currency,
+        "interval": recurring.map(|recurring| recurring.interval.name()),
+        "interval_count": recurring.map(|recurring| recurring.interval_count),
+        "livemode": false,
+        "metadata": price.metadata,
+        "meter": null,
+        "nickname": price.nickname,
+        "product": price.product,
+        "tiers_mode": match &price.cost {
+            Cost::PerUnit(_) => Value::Null,
+            Cost::Tiered { mode, .. } => json!(mode),
+        },
+        "transform_usage": null,
+        "trial_period_days": recurring.and_then(|recurring| recurring.trial_period_days),
+        "usage_type": "licensed",
+    })
+}
+
+pub fn existing<'a>(state: &'a State, id: &str, param: &str) -> Result<&'a Price, ApiError> {
+    state.prices.get(id).ok_or_else(|| ApiError::no_such("price", id, param))
+}
+
+pub fn save(tx: &mut Tx<'_>, price: Price) -> Value {
+    let before = tx.state.prices.get(&price.id).map(view);
+    let after = view(&price);
+    tx.state.prices.put(price);
+    match before {
+        None => tx.emit("price.created", after.clone()),
+        Some(before) => tx.emit_change("price.updated", &before, after.clone()),
+    }
+    after
+}
+
+/// The money part of a price; inline `price_data` has the same parameters.
+pub fn from_params(tx: &Tx<'_>, params: &mut Params, product: &str) -> Result<Price, ApiError> {
+    let currency = currencies::required(params)?;
+    let recurring = match params.hash("recurring")? {
+        None => None,
+        Some(mut recurring) => Some(read_recurring(&mut recurring)?),
+    };
+    let cost = read_cost(params)?;
+    let tax_behavior = params.word("tax_behavior", &["exclusive", "inclusive", "unspecified"])?;
+    let metadata = params.metadata()?.fresh();
+    params.refuse(&["currency_options", "custom_unit_amount", "transform_quantity"])?;
+    Ok(Price {
+        id: ids::object("price"),
+        created: tx.now,
+        active: true,
+        currency,
+        product: product.to_owned(),
+        cost,
+        recurring,
+        lookup_key: None,
+        nickname: None,
+        tax_behavior: tax_behavior.unwrap_or("unspecified").to_owned(),
+        metadata,
+    })
+}
+
+fn read_recurring(recurring: &mut Params) -> Result<Recurring, ApiError> {
+    let name = recurring.word("interval", &Interval::NAMES)?;
+    let interval = name
+        .and_then(Interval::parse)
+        .ok_or_else(|| ApiError::missing_parameter(&recurring.name("interval")))?;
+    let most = match interval {
+        Interval::Day => 1_095,
+        Interval::Week => 156,
+        Interval::Month => 36,
+        Interval::Year => 3,
+    };
+    let interval_count = recurring.within("interval_count", 1, most)?.unwrap_or(1);
+    let trial_period_days = recurring.within("trial_period_days", 1, 730)?;
+    if recurring.word("usage_type", &["licensed", "metered"])? == Some("metered") {
+        return Err(recurring.invalid("usage_type", "The sandbox does not simulate metered usage"));
+    }
+    recurring.refuse(&["meter"])?;
+    recurring.finish()?;
+    Ok(Recurring { interval, interval_count, trial_period_days })
+}
+
+fn read_cost(params: &mut Params) -> Result<Cost, ApiError> {
+    let tiered = params.word("billing_scheme", &["per_unit", "tiered"])? == Some("tiered");
+    if !tiered {
+        return match read_unit(params)? {
+            Some(unit) => Ok(Cost::PerUnit(unit)),
+            None => Err(ApiError::missing_parameter(&params.name("unit_amount"))),
+        };
+    }
+    let mode = match params.word("tiers_mode", &["graduated", "volume"])? {
+        None => return Err(ApiError::missing_parameter(&params.name("tiers_mode"))),
+        Some("volume") => TiersMode::Volume,
+        Some(_) => TiersMode::Graduated,
+    };
+    let mut tiers: Vec<Tier> = Vec::new();
+    for mut tier in params.hashes("tiers")? {
+        let up_to = match tier.required("up_to")?.as_str() {
+            "inf" => None,
+            number => {
+                let last = tiers.last().and_then(|tier| tier.up_to).unwrap_or(0);
+                let up_to = number.parse().ok().filter(|up_to| last < *up_to);
+                Some(up_to.ok_or_else(|| tier.invalid("up_to", "Invalid tier"))?)
+            }
+        };
+        let flat_amount = tier.amount("flat_amount")?;
+        let unit = read_unit(&mut tier)?.unwrap_or(UnitAmount::whole(0));
+        tier.finish()?;
+        tiers.push(Tier { up_to, flat_amount, unit });
+    }
+    let open_ended = tiers.iter().filter(|tier| tier.up_to.is_none()).count();
+    if open_ended != 1 || tiers.last().is_none_or(|tier| tier.up_to.is_some()) {
+        return Err(params.invalid("tiers", "The last tier, and no other, must be up to `inf`"));
+    }
+    Ok(Cost::Tiered { mode, tiers })
+}
+
+fn read_unit(params: &mut Params) -> Result<Option<UnitAmount>, ApiError> {
+    let whole = params.amount("unit_amount")?;
+    let decimal = params.text("unit_amount_decimal")?;
+    match (whole, decimal) {
+        (None, None) => Ok(None),
+        (Some(minor), None) => Ok(Some(UnitAmount::whole(minor))),
+        (None, Some(text)) => match UnitAmount::parse(&text) {
+            Some(unit) => Ok(Some(unit)),
+            None => Err(params.invalid("unit_amount_decimal", "Invalid decimal")),
+        },
+        (Some(_), Some(_)) => {
+            Err(params.invalid("unit_amount", "Pass only one of unit_amount, unit_amount_decimal"))
+        }
+    }
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let product_id = params.text("product")?;
+    let product_data = params.hash("product_data")?;
+    let mut price = from_params(tx, params, "")?;
+    price.nickname = params.text("nickname")?;
+    price.active = params.boolean("active")?.unwrap_or(true);
+    let lookup_key = params.text("lookup_key")?;
+    let transfer = params.boolean("transfer_lookup_key")?.unwrap_or(false);
+    params.finish()?;
+    price.product = match (product_id, product_data) {
+        (Some(id), None) => products::existing(tx.state, &id, "product")?.id.clone(),
+        (None, Some(mut data)) => {
+            let mut product = Product::new(data.required("name")?, tx.now);
+            products::read(&mut data, &mut product)?;
+            data.finish()?;
+            let id = product.id.clone();
+            products::save(tx, product);
+            id
+        }
+        _ => return Err(ApiError::missing_parameter("product")),
+    };
+    if let Some(key) = lookup_key {
+        claim_lookup_key(tx, &key, &price.id, transfer)?;
+        price.lookup_key = Some(key);
+    }
+    Ok(save(tx, price))
+}
+
+/// A lookup key belongs to one price at a time.
+fn claim_lookup_key(
+    tx: &mut Tx<'_>,
+    key: &str,
+    claimant: &str,
+    transfer: bool,
+) -> Result<(), ApiError> {
+    let mut prices = tx.state.prices.oldest_first();
+    let Some(holder) = prices.find(|price| price.lookup_key.as_deref() == Some(key)) else {
+        return Ok(());
+    };
+    if holder.id == claimant {
+        return Ok(());
+    }
+    if !transfer {
+        let message = format!("A price (`{}`) already uses that lookup key.", holder.id);
+        return Err(ApiError::invalid(message).param("lookup_key"));
+    }
+    let mut holder = holder.clone();
+    drop(prices);
+    holder.lookup_key = None;
+    save(tx, holder);
+    Ok(())
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id();
+    let found = tx.state.prices.get(id).ok_or_else(|| ApiError::not_found("price", id))?;
+    Ok(view(found))
+}
+
+pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let id = call.id().to_owned();
+    let found = tx.state.prices.get(&id);
+    let mut price = found.ok_or_else(|| ApiError::not_found("price", &id))?.clone();
+    let params = &mut call.params;
+    if let Some(active) = params.boolean("active")? {
+        price.active = active;
+    }
+    params.change("nickname")?.apply(&mut price.nickname);
+    params.metadata()?.apply(&mut price.metadata);
+    if let Some(behavior) = params.word("tax_behavior", &["exclusive", "inclusive"])? {
+        price.tax_behavior = behavior.to_owned();
+    }
+    let lookup_key = params.change("lookup_key")?;
+    let transfer = params.boolean("transfer_lookup_key")?.unwrap_or(false);
+    params.refuse(&["currency_options"])?;
+    params.finish()?;
+    if let crate::params::Change::Set(key) = &lookup_key {
+        claim_lookup_key(tx, key, &id, transfer)?;
+    }
+    lookup_key.apply(&mut price.lookup_key);
+    Ok(save(tx, price))
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let created = lists::range(params, "created")?;
+    let active = params.boolean("active")?;
+    let product = params.text("product")?;
+    let currency = params.text("currency")?;
+    let kind = params.word("type", &["one_time", "recurring"])?;
+    let lookup_keys = params.texts("lookup_keys")?;
+    let interval = match params.hash("recurring")? {
+        None => None,
+        Some(mut recurring) => {
+            let interval = recurring.word("interval", &Interval::NAMES)?;
+            recurring.ignore(&["usage_type", "meter"]);
+            recurring.finish()?;
+            interval.and_then(Interval::parse)
+        }
+    };
+    lists::page(
+        call,
+        &tx.state.prices,
+        |price| {
+            let recurring = price.recurring.as_ref();
+            let key = price.lookup_key.as_ref();
+            created.contains(price.created)
+                && active.is_none_or(|active| price.active == active)
+                && product.as_ref().is_none_or(|product| price.product == *product)
+                && currency.as_ref().is_none_or(|currency| price.currency == *currency)
+                && kind.is_none_or(|kind| (kind == "recurring") == recurring.is_some())
+                && lookup_keys.as_ref().is_none_or(|keys| key.is_some_and(|key| keys.contains(key)))
+                && interval.is_none_or(|wanted| {
+                    recurring.is_some_and(|recurring| recurring.interval == wanted)
+                })
+        },
+        view,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(up_to: Option<i64>, unit: i64, flat: Option<i64>) -> Tier {
+        Tier { up_to, flat_amount: flat, unit: UnitAmount::whole(unit) }
+    }
+
+    #[test]
+    fn tiers_cost_what_stripe_says() {
+        let tiers = [tier(Some(10), 100, None), tier(None, 50, Some(5))];
+        assert_eq!(graduated(&tiers, 0), Some(0));
+        assert_eq!(graduated(&tiers, 10), Some(1_000));
+        assert_eq!(graduated(&tiers, 12), Some(1_105));
+        assert_eq!(volume(&tiers, 12), Some(605));
+        assert_eq!(volume(&tiers, 10), Some(1_000));
+    }
+
+    #[test]
+    fn decimals_are_exact() {
+        let half = UnitAmount::parse("0.5").expect("a decimal");
+        assert_eq!((half.minor(), half.decimal(), half.times(3)), (None, "0.5".to_owned(), Some(2)));
+        let whole = UnitAmount::parse("12.000").expect("a decimal");
+        assert_eq!((whole.minor(), whole.decimal()), (Some(12), "12".to_owned()));
+        for bad in ["", ".5", "-1", "1e3", "1.0000000000001", "9999999999"] {
+            assert_eq!(UnitAmount::parse(bad), None, "{bad}");
+        }
+        assert_eq!(UnitAmount::whole(i64::MAX).times(i64::MAX), None);
+    }
+}

@@ -1,0 +1,18 @@
+//! One unit of work on the state: it sees one time, knows the request that caused it, and either
+//! keeps all its effects or none.
+
+use crate::state::State;
+
+/// The API request an event is attributed to; the clock and the pages cause events without one.
+#[derive(Clone, Debug, Default)]
+pub struct Cause {
+    pub request_id: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+pub struct Tx<'a> {
+    pub state: &'a mut State,
+    /// Business time in seconds.
+    pub now: i64,
+    pub cause: Cause,
+}

@@ -1,0 +1,159 @@
+//! The command line: what can be asked of the binary, and who answers.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sell access to knowledge: plans, credits, signed webhooks, gated retrieval.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tollgate",
+    version,
+    propagate_version = true,
+    after_help = "Start here:\n  \
+    tollgate dev                        a complete demo on this machine, no account needed\n  \
+    tollgate clock advance 1mo          let a month pass in the demo\n  \
+    tollgate serve --config my.toml     the real thing\n"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: server, simulated provider, demo catalogue, demo customer
+    #[command(after_help = "The last line of the welcome is on stdout, for programs:\n  \
+        TOLLGATE_READY {\"api_url\":…,\"sandbox_url\":…,\"admin_key\":…,\"customer_id\":…,\
+        \"customer_token\":…,\"webhook_secret\":…}\n\n\
+        Examples:\n  \
+        tollgate dev\n  \
+        tollgate dev --data /tmp/demo --port 0 --sandbox-port 0\n  \
+        tollgate dev --fresh                forget the demo data and start again\n")]
+    Dev(DevArgs),
+    /// Run the server for real use, with settings from a file and the environment
+    #[command(after_help = "Required: DATABASE_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET.\n\
+        Also read: FRONTEND_URL, ENVIRONMENT, ALLOWED_HOSTS, LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET,\n\
+        JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE, STRIPE_PUBLIC_KEY, STRIPE_API_BASE,\n\
+        STRIPE_ENABLED, TRIAL_DAYS, PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE.\n\
+        Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]
+    Serve(ConfigArgs),
+    /// Change or show the database's schema
+    Migrate {
+        /// What to do
+        direction: Direction,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check settings, database and provider, and say what is wrong
+    Doctor(Place),
+    /// Make an end-user token for a customer (HS256 secrets only)
+    Token {
+        /// The customer's external id, the token's `sub`
+        #[arg(long, value_name = "ID")]
+        customer: String,
+        /// How long it is good for: 15m, 12h or 30d
+        #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = parse_span)]
+        expires_in: std::time::Duration,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Server keys
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// The business clock of a running `tollgate dev`
+    Clock {
+        #[command(subcommand)]
+        command: ClockCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Where the demo keeps its data and secrets
+    #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
+    pub data: PathBuf,
+    /// The server's port on 127.0.0.1; 0 picks a free one
+    #[arg(long, value_name = "N", default_value_t = 8000)]
+    pub port: u16,
+    /// The simulated provider's port on 127.0.0.1; 0 picks a free one
+    #[arg(long, value_name = "N", default_value_t = 12111)]
+    pub sandbox_port: u16,
+    /// Delete what earlier runs left in the data directory first
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The settings file; without it, `tollgate.toml` here if there is one
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Which installation a command is about: a demo's data directory, or the settings of `serve`.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// A data directory of `tollgate dev`, instead of the settings
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// Apply every migration that is missing
+    Up,
+    /// Take back the newest migration
+    Down,
+    /// List them
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a server key and show it, this once
+    Create {
+        /// What it is for
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Let time pass: renewals, expiries and ends happen, and all webhooks are applied
+    #[command(after_help = "Examples:\n  tollgate clock advance 30d\n  \
+        tollgate clock advance 1mo\n  tollgate clock advance period-end\n")]
+    Advance {
+        /// 15m, 12h, 30d, 1mo, 1y or period-end
+        #[arg(value_name = "SPEC")]
+        by: String,
+        /// The data directory of the running demo
+        #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
+        data: PathBuf,
+    },
+}
+
+/// A span such as `90s`, `15m`, `12h` or `30d`.
+fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+    let unit_seconds = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err("must end with s, m, h or d".into()),
+    };
+    let number = text.get(..text.len() - 1).and_then(|digits| digits.parse::<u32>().ok());
+    match number {
+        Some(number) if 0 < number => {
+            Ok(std::time::Duration::from_secs(u64::from(number) * unit_seconds))
+        }
+        _ => Err("must be a whole number and a unit, such as 12h".into()),
+    }
+}

@@ -1,0 +1,439 @@
+//! Settings: defaults, then the TOML file, then the environment; refused as a whole when doubtful.
+//!
+//! The four seeds name the same things differently, so every setting has a list of names. No value
+//! of a secret is ever part of a message.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::Value;
+use figment::{Figment, error::Kind};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// How the text of an environment variable becomes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Verbatim: an all-digit key keeps its leading zeros.
+    Text,
+    Switch,
+    Number,
+    /// Comma-separated.
+    List,
+}
+
+/// One setting: its place in the file and its names in the environment, ours first.
+struct Setting {
+    path: &'static str,
+    form: Form,
+    names: &'static [&'static str],
+}
+
+const fn setting(path: &'static str, form: Form, names: &'static [&'static str]) -> Setting {
+    Setting { path, form, names }
+}
+
+/// The alias table. Only these exact names are read, so a nested `PAYMENT_…__…` variable of another
+/// program never becomes one of ours.
+const SETTINGS: &[Setting] = &[
+    setting("environment", Form::Text, &["ENVIRONMENT"]),
+    setting("listen", Form::Text, &["LISTEN"]),
+    setting("database_url", Form::Text, &["DATABASE_URL"]),
+    setting("frontend_url", Form::Text, &["FRONTEND_URL"]),
+    setting("public_url", Form::Text, &["PUBLIC_URL"]),
+    setting("log_level", Form::Text, &["LOG_LEVEL"]),
+    setting("debug", Form::Switch, &["DEBUG"]),
+    setting("allowed_hosts", Form::List, &["ALLOWED_HOSTS"]),
+    setting("stripe.enabled", Form::Switch, &["STRIPE_ENABLED"]),
+    setting("stripe.secret_key", Form::Text, SECRET_KEY_NAMES),
+    setting("stripe.public_key", Form::Text, &["STRIPE_PUBLIC_KEY", "STRIPE_PUBLISHABLE_KEY"]),
+    setting("stripe.webhook_secrets", Form::List, WEBHOOK_SECRET_NAMES),
+    setting("stripe.api_base", Form::Text, &["STRIPE_API_BASE"]),
+    setting("tokens.jwt_secret", Form::Text, &["JWT_SECRET"]),
+    setting("tokens.jwks_url", Form::Text, &["JWKS_URL"]),
+    setting("tokens.jwks_file", Form::Text, &["JWKS_FILE"]),
+    setting("tokens.issuer", Form::Text, &["JWT_ISSUER"]),
+    setting("tokens.audience", Form::Text, &["JWT_AUDIENCE"]),
+    setting("plans.trial_days", Form::Number, &["TRIAL_DAYS"]),
+    setting("plans.past_due_grace_days", Form::Number, &["PAST_DUE_GRACE_DAYS"]),
+    setting("plans.checkouts_per_minute", Form::Number, &["CHECKOUTS_PER_MINUTE"]),
+];
+
+const SECRET_KEY_NAMES: &[&str] = &["STRIPE_SECRET_KEY", "PAYMENT_API_KEY", "STRIPE_API_KEY"];
+const WEBHOOK_SECRET_NAMES: &[&str] =
+    &["STRIPE_WEBHOOK_SECRET", "WEBHOOK_SECRET", "PAYMENT_WEBHOOK_SECRET"];
+const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+/// HS256 is only as strong as its secret.
+const JWT_SECRET_BYTES: usize = 32;
+const WEBHOOK_SECRET_BYTES: usize = 16;
+/// Words that only appear in secrets copied from an example.
+const PLACEHOLDERS: &[&str] = &["your_", "your-", "changeme", "change_me", "example", "placeholder"];
+
+/// Why the settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0} and {1} name the same setting but have different values")]
+    Conflict(&'static str, &'static str),
+    #[error("{name} must be {expected}")]
+    Variable { name: &'static str, expected: &'static str },
+    #[error("setting {path}: {reason} ({place})")]
+    File { path: String, reason: String, place: String },
+    #[error("settings file {0} does not exist")]
+    NoFile(PathBuf),
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+}
+
+/// Whether mistakes that are harmless at home are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    Development,
+    Production,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    environment: Environment,
+    listen: SocketAddr,
+    database_url: Option<String>,
+    frontend_url: Option<Url>,
+    public_url: Option<Url>,
+    log_level: String,
+    debug: bool,
+    allowed_hosts: Vec<String>,
+    stripe: Stripe,
+    tokens: Tokens,
+    plans: Plans,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stripe {
+    enabled: bool,
+    secret_key: Option<String>,
+    public_key: Option<String>,
+    webhook_secrets: Vec<String>,
+    api_base: Url,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tokens {
+    jwt_secret: Option<String>,
+    jwks_url: Option<Url>,
+    jwks_file: Option<PathBuf>,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+/// What the merchant decides about every plan.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plans {
+    pub trial_days: u32,
+    pub past_due_grace_days: u32,
+    pub checkouts_per_minute: u32,
+}
+
+/// The seeds' own numbers: fourteen days of trial, five checkouts a minute.
+pub const PLANS: Plans = Plans { trial_days: 14, past_due_grace_days: 7, checkouts_per_minute: 5 };
+
+/// Checked settings of `tollgate serve`.
+#[derive(Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub database_url: SecretString,
+    /// Where buyers come back to.
+    pub frontend_url: Url,
+    /// Where our own pages are reached from outside; the front end's address unless set.
+    pub public_url: Url,
+    pub log_level: String,
+    pub allowed_hosts: Vec<String>,
+    /// `None` while payments are switched off.
+    pub stripe_key: Option<SecretString>,
+    pub stripe_api_base: Url,
+    pub webhook_secrets: Vec<SecretString>,
+    pub livemode: bool,
+    pub token_keys: TokenKeys,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub plans: Plans,
+}
+
+/// Where the keys of end-user tokens are.
+#[derive(Debug)]
+pub enum TokenKeys {
+    None,
+    Secret(SecretString),
+    Url(Url),
+    File(PathBuf),
+}
+
+/// Reads the process's environment.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// All settings from `file` (or `tollgate.toml`, if there is one) and the variables `env` knows.
+pub fn load(
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigError> {
+    let mut figment = Figment::from(Serialized::defaults(defaults()));
+    match file {
+        Some(path) if !path.is_file() => return Err(ConfigError::NoFile(path.to_owned())),
+        Some(path) => figment = figment.merge(Toml::file_exact(path)),
+        None => figment = figment.merge(Toml::file("tollgate.toml")),
+    }
+    for setting in SETTINGS {
+        if let Some((name, text)) = variable(setting, &env)? {
+            figment = figment.merge((setting.path, value_of(setting.form, name, &text)?));
+        }
+    }
+    let file: File = figment.extract().map_err(describe)?;
+    check(file)
+}
+
+fn defaults() -> File {
+    File {
+        environment: Environment::Development,
+        listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+        database_url: None,
+        frontend_url: None,
+        public_url: None,
+        log_level: "info".into(),
+        debug: false,
+        allowed_hosts: Vec::new(),
+        stripe: Stripe {
+            enabled: true,
+            secret_key: None,
+            public_key: None,
+            webhook_secrets: Vec::new(),
+            api_base: Url::parse("https://api.stripe.com").expect("a constant address parses"),
+        },
+        tokens: Tokens::default(),
+        plans: PLANS,
+    }
+}
+
+/// The one value of a setting's variables. Two names with different values are a mistake that we
+/// cannot resolve for the operator. An empty variable is an unset one.
+fn variable(
+    setting: &Setting,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<(&'static str, String)>, ConfigError> {
+    let mut found: Option<(&'static str, String)> = None;
+    for name in setting.names.iter().copied() {
+        let Some(text) = env(name).filter(|text| !text.trim().is_empty()) else {
+            continue;
+        };
+        match &found {
+            Some((first, known)) if *known != text => {
+                return Err(ConfigError::Conflict(first, name));
+            }
+            Some(_) => {}
+            None => found = Some((name, text)),
+        }
+    }
+    Ok(found)
+}
+
+fn value_of(form: Form, name: &'static str, text: &str) -> Result<Value, ConfigError> {
+    let text = text.trim();
+    match form {
+        Form::Text => Ok(Value::from(text)),
+        Form::List => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(Value::from(parts.collect::<Vec<_>>()))
+        }
+        Form::Switch => match text.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(Value::from(true)),
+            "0" | "false" | "no" | "off" => Ok(Value::from(false)),
+            _ => Err(ConfigError::Variable { name, expected: "true or false" }),
+        },
+        Form::Number => match text.parse::<u32>() {
+            Ok(number) => Ok(Value::from(number)),
+            Err(_) => Err(ConfigError::Variable { name, expected: "a whole number" }),
+        },
+    }
+}
+
+/// Figment repeats the wrong value in its messages; it could be a secret, so ours do not.
+fn describe(error: figment::Error) -> ConfigError {
+    let source = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref());
+    let place = match source {
+        Some(source) => source.to_string(),
+        None => "environment".into(),
+    };
+    let mut path = error.path.clone();
+    let reason = match &error.kind {
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            format!("must be {expected}")
+        }
+        Kind::UnknownField(field, expected) => {
+            path.push(field.clone());
+            format!("is not known, did you mean one of {}", expected.join(", "))
+        }
+        Kind::UnknownVariant(_, expected) => format!("must be one of {}", expected.join(", ")),
+        Kind::Message(message) if error.path.is_empty() => message.clone(),
+        _ => "cannot be read".into(),
+    };
+    ConfigError::File { path: path.join("."), reason, place }
+}
+
+fn variable_names(path: &str) -> String {
+    let setting = SETTINGS.iter().find(|setting| setting.path == path);
+    let names = setting.map_or(String::new(), |setting| setting.names.join(" or "));
+    format!("{names} ({path} in the file)")
+}
+
+fn check(file: File) -> Result<Config, ConfigError> {
+    let mut reasons = Vec::new();
+    let missing = |path: &str| format!("{} is not set", variable_names(path));
+    let level = file.log_level.to_ascii_lowercase();
+    if !LOG_LEVELS.contains(&level.as_str()) {
+        reasons.push(format!("log_level (LOG_LEVEL) must be one of {}", LOG_LEVELS.join(", ")));
+    }
+    if file.database_url.is_none() {
+        reasons.push(missing("database_url"));
+    }
+    if file.stripe.enabled && file.stripe.secret_key.is_none() {
+        reasons.push(missing("stripe.secret_key"));
+    }
+    if file.stripe.enabled && file.stripe.webhook_secrets.is_empty() {
+        reasons.push(missing("stripe.webhook_secrets"));
+    }
+    let secret_key = file.stripe.secret_key.as_deref().unwrap_or_default();
+    let public_key = file.stripe.public_key.as_deref().unwrap_or_default();
+    let livemode = is_live(secret_key);
+    if !secret_key.is_empty() && !public_key.is_empty() && livemode != is_live(public_key) {
+        let reason = "the secret key and the public key belong to different modes (test and live)";
+        reasons.push(reason.into());
+    }
+    if file.environment == Environment::Production {
+        production_guard(&file, &mut reasons);
+    }
+    let database_url = match file.database_url.as_deref().map(database_url) {
+        Some(Ok(url)) => url,
+        Some(Err(reason)) => {
+            reasons.push(format!("database_url (DATABASE_URL) {reason}"));
+            String::new()
+        }
+        None => String::new(),
+    };
+    let token_keys = token_keys(&file.tokens, &mut reasons);
+    if !reasons.is_empty() {
+        return Err(ConfigError::Refused(reasons));
+    }
+    let own = format!("http://{}", file.listen);
+    let own = Url::parse(&own).expect("a socket address makes an address");
+    let frontend_url = file.frontend_url.unwrap_or(own);
+    Ok(Config {
+        listen: file.listen,
+        database_url: database_url.into(),
+        public_url: file.public_url.unwrap_or_else(|| frontend_url.clone()),
+        frontend_url,
+        log_level: if file.debug && level == "info" { "debug".into() } else { level },
+        allowed_hosts: file.allowed_hosts,
+        stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
+        stripe_api_base: file.stripe.api_base,
+        webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),
+        livemode,
+        token_keys,
+        issuer: file.tokens.issuer,
+        audience: file.tokens.audience,
+        plans: file.plans,
+    })
+}
+
+fn is_live(key: &str) -> bool {
+    ["sk_live_", "rk_live_", "pk_live_"].iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn is_placeholder(secret: &str) -> bool {
+    let lower = secret.to_ascii_lowercase();
+    PLACEHOLDERS.iter().any(|word| lower.contains(word))
+}
+
+/// What nobody wants in production: one line per reason, so that one start shows them all.
+fn production_guard(file: &File, reasons: &mut Vec<String>) {
+    let mut refuse = |wrong: bool, reason: &str| {
+        if wrong {
+            reasons.push(format!("production: {reason}"));
+        }
+    };
+    let stripe = &file.stripe;
+    let key = stripe.secret_key.as_deref().unwrap_or_default();
+    refuse(stripe.enabled && !key.is_empty() && !is_live(key), "the secret key is not a live key");
+    refuse(is_placeholder(key), "the secret key is an example's");
+    let weak = |secret: &String| secret.len() < WEBHOOK_SECRET_BYTES || is_placeholder(secret);
+    refuse(
+        stripe.enabled && stripe.webhook_secrets.iter().any(weak),
+        "a webhook secret is short or an example's",
+    );
+    let weak = |secret: &String| secret.len() < JWT_SECRET_BYTES || is_placeholder(secret);
+    refuse(
+        file.tokens.jwt_secret.as_ref().is_some_and(weak),
+        "JWT_SECRET is shorter than 32 bytes or an example's",
+    );
+    refuse(file.debug, "debug is on");
+    refuse(
+        file.frontend_url.as_ref().is_none_or(|url| url.scheme() != "https"),
+        "FRONTEND_URL is not an https address",
+    );
+    refuse(stripe.api_base.scheme() != "https", "STRIPE_API_BASE is not an https address");
+    refuse(file.allowed_hosts.is_empty(), "ALLOWED_HOSTS is empty");
+}
+
+fn token_keys(tokens: &Tokens, reasons: &mut Vec<String>) -> TokenKeys {
+    match (&tokens.jwt_secret, &tokens.jwks_url, &tokens.jwks_file) {
+        (None, None, None) => TokenKeys::None,
+        (Some(secret), None, None) => TokenKeys::Secret(secret.clone().into()),
+        (None, Some(url), None) => TokenKeys::Url(url.clone()),
+        (None, None, Some(path)) => TokenKeys::File(path.clone()),
+        _ => {
+            reasons.push("only one of JWT_SECRET, JWKS_URL and JWKS_FILE may be set".into());
+            TokenKeys::None
+        }
+    }
+}
+
+/// The database's address as the store wants it, from the spellings that Python programs use.
+///
+/// In theirs, three slashes are a relative path and four an absolute one; ours says `sqlite://`
+/// and then the path itself.
+fn database_url(text: &str) -> Result<String, &'static str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err("is not an address such as postgres://… or sqlite:///path");
+    };
+    let (base, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+    match base {
+        "postgres" | "postgresql" => Ok(format!("postgres://{rest}")),
+        "sqlite" if rest.starts_with("//") => Ok(format!("sqlite://{}", &rest[1..])),
+        "sqlite" if rest.starts_with("/./") || rest.starts_with("/../") => {
+            Ok(format!("sqlite://{}", &rest[1..]))
+        }
+        "sqlite" if !driver.is_empty() => {
+            Ok(format!("sqlite://{}", rest.strip_prefix('/').unwrap_or(rest)))
+        }
+        "sqlite" => Ok(format!("sqlite://{rest}")),
+        "mysql" | "mariadb" => Err("names mysql, which is not supported yet"),
+        _ => Err("names a database that is not supported: use postgres:// or sqlite://"),
+    }
+}
+
+impl Config {
+    /// The log filter: ours at the chosen level, libraries only when something is wrong.
+    pub fn log_filter(&self) -> String {
+        crate::serve::log_filter(&self.log_level)
+    }
+
+    /// The secret, for the two places that need it.
+    pub fn database(&self) -> &str {
+        self.database_url.expose_secret()
+    }
+}

@@ -1,0 +1,62 @@
+//! Every size and time limit of the HTTP face, by name, and the one way to read a body within one.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use domain::codes::Code;
+use futures::StreamExt;
+
+use crate::problem::Problem;
+
+/// Bodies of ordinary API requests and of forms.
+pub const API_BODY_BYTES: usize = 1_000_000;
+/// A stored document: five megabytes of text and its vector.
+pub const DOCUMENT_BODY_BYTES: usize = 5_000_000;
+/// A signed event; providers stay far below.
+pub const WEBHOOK_BODY_BYTES: usize = 1_000_000;
+/// How much of a body that is too large is still read, so that the sender hears the answer instead
+/// of a closed connection.
+const DRAINED_BYTES: usize = 32_000_000;
+/// A token's or a key's length in the `Authorization` header.
+pub const TOKEN_BYTES: usize = 8_192;
+/// The end user's name in a token.
+pub const SUBJECT_BYTES: usize = 255;
+/// `Idempotency-Key`, in visible ASCII.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// No request may take longer; a clock step waits for its webhooks and gets more.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a clock step may wait until everything it caused is applied.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long requests in flight may take after the signal to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the success page asks again, and how many times.
+pub const POLL_SECONDS: u32 = 2;
+pub const POLLS: u32 = 30;
+/// Pages show the newest so many payments.
+pub const SHOWN_PAYMENTS: u32 = 12;
+
+/// The whole body, or the refusal of one that is too large.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut seen = 0_usize;
+    while let Some(chunk) = chunks.next().await {
+        let Ok(chunk) = chunk else {
+            return Err(Problem::new(Code::InvalidRequest, "the body ended early"));
+        };
+        seen = seen.saturating_add(chunk.len());
+        if limit < seen {
+            bytes = Vec::new();
+            if DRAINED_BYTES < seen {
+                break;
+            }
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if limit < seen {
+        let detail = format!("the body is larger than {limit} bytes");
+        return Err(Problem::new(Code::PayloadTooLarge, detail));
+    }
+    Ok(Bytes::from(bytes))
+}

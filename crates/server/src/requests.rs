@@ -1,0 +1,108 @@
+//! What handlers take from a request: a checked body, query and idempotency key.
+
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::{HeaderMap, header, request::Parts};
+use domain::codes::Code;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::limits::{API_BODY_BYTES, IDEMPOTENCY_KEY_BYTES, read_body};
+use crate::problem::Problem;
+
+/// Names under which somebody would send us a card. We never want to have seen one.
+const CARD_FIELDS: &[&str] = &["card", "number", "cvc", "card_number", "cvv", "pan"];
+
+/// A JSON body of at most `LIMIT` bytes.
+pub struct Body<T, const LIMIT: usize = API_BODY_BYTES>(pub T);
+
+impl<T, S, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = read_body(request.into_body(), LIMIT).await?;
+        if !is_json {
+            let detail = "the body must be application/json";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            let detail = format!("the body is not json: {error}");
+            Problem::new(Code::InvalidJson, detail)
+        })?;
+        refuse_card(&value)?;
+        let body = serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            let problem = Problem::new(Code::InvalidRequest, error.into_inner().to_string());
+            if path == "." { problem } else { problem.on(path) }
+        })?;
+        Ok(Self(body))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn refuse_card(body: &Value) -> Result<(), Problem> {
+    let Value::Object(members) = body else {
+        return Ok(());
+    };
+    match members.keys().find(|name| CARD_FIELDS.contains(&name.as_str())) {
+        Some(name) => {
+            let detail = "card data must never be sent here: it belongs on the provider's page";
+            Err(Problem::new(Code::CardNumberRefused, detail).on(name.clone()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A query string, with our kind of refusal.
+pub struct Params<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Params<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::try_from_uri(&parts.uri).map_err(|rejection| {
+            let text = rejection.body_text();
+            let reason = text.split_once("string: ").map_or(text.as_str(), |(_, reason)| reason);
+            Problem::new(Code::InvalidRequest, format!("the query cannot be read: {reason}"))
+        })?;
+        Ok(Self(query.0))
+    }
+}
+
+/// The `Idempotency-Key` header, if there is one.
+pub struct IdempotencyKey(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        match value.to_str() {
+            Ok(key) if (1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len()) => {
+                Ok(Self(Some(key.to_owned())))
+            }
+            _ => {
+                let detail =
+                    format!("the key must be 1 to {IDEMPOTENCY_KEY_BYTES} visible characters");
+                Err(Problem::new(Code::InvalidRequest, detail).on("Idempotency-Key"))
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+-- Leaves an empty database; order follows the foreign keys.
+DROP TABLE portal_sessions;
+DROP TABLE api_keys;
+DROP TABLE chunks;
+DROP TABLE documents;
+DROP TABLE collections;
+DROP TABLE idempotency_keys;
+DROP TABLE inbox_events;
+DROP TABLE entitlements;
+DROP TABLE credit_debts;
+DROP TABLE credit_entries;
+DROP TABLE credit_hold_draws;
+DROP TABLE credit_holds;
+DROP TABLE credit_balances;
+DROP TABLE credit_grants;
+DROP TABLE allowance_schedules;
+DROP TABLE payments;
+DROP TABLE invoices;
+DROP TABLE subscription_items;
+DROP TABLE subscriptions;
+DROP TABLE checkout_sessions;
+DROP TABLE features;
+DROP TABLE prices;
+DROP TABLE products;
+DROP TABLE provider_customers;
+DROP TABLE customers;
+DROP TABLE deployment;

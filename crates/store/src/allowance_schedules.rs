@@ -1,0 +1,160 @@
+//! What paid invoice lines still have to refill: a yearly payment refills its credits every month.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id, opt_id};
+use crate::sql::{args, statements};
+use domain::credits::{Class, Credits};
+use domain::ids::{AllowanceScheduleId, CustomerId, PaymentId, PriceId};
+use domain::time::{Interval, Period, Timestamp, Unit};
+
+#[derive(Debug, Clone)]
+pub struct AllowanceSchedule {
+    pub id: AllowanceScheduleId,
+    pub customer_id: CustomerId,
+    pub provider: String,
+    pub provider_subscription_id: String,
+    pub provider_item_id: String,
+    pub payment_id: Option<PaymentId>,
+    pub price_id: PriceId,
+    /// `Allowance` for a paid period, `Trial` for a trial.
+    pub class: Class,
+    /// Which of the price's credit grants this is.
+    pub position: u32,
+    pub unit: String,
+    pub amount: Credits,
+    pub every: Interval,
+    pub covered: Period,
+    pub next_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+statements! {
+    INSERT = "allowance_schedules.insert":
+        "INSERT INTO allowance_schedules (id, customer_id, provider, provider_subscription_id,
+             provider_item_id, payment_id, price_id, class, position, unit, amount, interval_unit,
+             interval_count, covered_from, covered_until, next_at, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    DUE = "allowance_schedules.due":
+        "SELECT * FROM allowance_schedules WHERE next_at <= ? ORDER BY next_at LIMIT ?";
+    GET = "allowance_schedules.get": "SELECT * FROM allowance_schedules WHERE id = ?";
+    NEXT = "allowance_schedules.next": "UPDATE allowance_schedules SET next_at = ? WHERE id = ?";
+    STOP_SUBSCRIPTION = "allowance_schedules.stop_subscription":
+        "UPDATE allowance_schedules SET next_at = NULL
+         WHERE provider = ? AND provider_subscription_id = ? AND next_at IS NOT NULL";
+    STOP_PAYMENT = "allowance_schedules.stop_payment":
+        "UPDATE allowance_schedules SET next_at = NULL
+         WHERE payment_id = ? AND next_at IS NOT NULL";
+}
+
+fn schedule(row: &Row) -> Result<AllowanceSchedule, StoreError> {
+    Ok(AllowanceSchedule {
+        id: id!(row, "id", AllowanceScheduleId)?,
+        customer_id: id!(row, "customer_id", CustomerId)?,
+        provider: row.text("provider")?,
+        provider_subscription_id: row.text("provider_subscription_id")?,
+        provider_item_id: row.text("provider_item_id")?,
+        payment_id: opt_id!(row, "payment_id", PaymentId)?,
+        price_id: id!(row, "price_id", PriceId)?,
+        class: row.parsed("class", Class::parse)?,
+        position: row.small("position")?,
+        unit: row.text("unit")?,
+        amount: Credits::new(row.int("amount")?).map_err(|error| StoreError::Inconsistent {
+            column: "amount",
+            value: error.to_string(),
+        })?,
+        every: Interval {
+            unit: row.parsed("interval_unit", Unit::parse)?,
+            count: row.small("interval_count")?,
+        },
+        covered: Period {
+            start: row.time("covered_from")?,
+            end: row.time("covered_until")?,
+        },
+        next_at: row.opt_time("next_at")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+impl Tx {
+    /// Adds a schedule; `false` where this item's period has one already.
+    pub async fn allowance_schedules_insert(
+        &mut self,
+        new: &AllowanceSchedule,
+    ) -> Result<bool, StoreError> {
+        let args = args![
+            &new.id,
+            &new.customer_id,
+            &new.provider,
+            &new.provider_subscription_id,
+            &new.provider_item_id,
+            &new.payment_id,
+            &new.price_id,
+            new.class.as_str(),
+            new.position,
+            &new.unit,
+            new.amount.get(),
+            new.every.unit.as_str(),
+            new.every.count,
+            new.covered.start,
+            new.covered.end,
+            new.next_at,
+            new.created_at
+        ];
+        self.change_if(&INSERT, args).await
+    }
+
+    /// What has to be refilled by `now`, longest due first.
+    pub async fn allowance_schedules_due(
+        &mut self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<AllowanceSchedule>, StoreError> {
+        self.all(&DUE, args![now, limit])
+            .await?
+            .iter()
+            .map(schedule)
+            .collect()
+    }
+
+    pub async fn allowance_schedules_get(
+        &mut self,
+        id: &AllowanceScheduleId,
+    ) -> Result<Option<AllowanceSchedule>, StoreError> {
+        self.first(&GET, args![id])
+            .await?
+            .as_ref()
+            .map(schedule)
+            .transpose()
+    }
+
+    /// When it is due again; `None` when nothing is left of what was paid for.
+    pub async fn allowance_schedules_next(
+        &mut self,
+        id: &AllowanceScheduleId,
+        next_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.change_one(&NEXT, args![next_at, id]).await
+    }
+
+    /// Nothing more is refilled for an ended subscription.
+    pub async fn allowance_schedules_stop_subscription(
+        &mut self,
+        provider: &str,
+        provider_subscription_id: &str,
+    ) -> Result<u64, StoreError> {
+        self.execute(
+            &STOP_SUBSCRIPTION,
+            args![provider, provider_subscription_id],
+        )
+        .await
+    }
+
+    /// Nothing more is refilled for a payment that went back.
+    pub async fn allowance_schedules_stop_payment(
+        &mut self,
+        payment: &PaymentId,
+    ) -> Result<u64, StoreError> {
+        self.execute(&STOP_PAYMENT, args![payment]).await
+    }
+}

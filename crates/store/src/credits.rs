@@ -1,0 +1,484 @@
+//! Credits: lots, the locked balance and the append-only ledger.
+//!
+//! `credits_open` locks one customer's credits of one unit, `credits_post` changes one lot and
+//! writes the ledger line for it, `credits_close` stores the balance. Nothing else writes them.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id, opt_id};
+use crate::sql::{args, statements};
+use domain::credits::{Class, Lot};
+use domain::ids::{CustomerId, DebtId, EntryId, GrantId, HoldId, PaymentId};
+use domain::invariants::LotNumbers;
+use domain::time::Timestamp;
+
+/// A lot of credits with its whole history in numbers.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub id: GrantId,
+    pub customer_id: CustomerId,
+    pub unit: String,
+    pub class: Class,
+    /// The business fact that caused it; unique.
+    pub fact: String,
+    pub numbers: LotNumbers,
+    pub payment_id: Option<PaymentId>,
+    pub provider_subscription_id: Option<String>,
+    pub reason: String,
+    pub starts_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl Grant {
+    /// The part that decides what may be drawn.
+    pub fn lot(&self) -> Lot {
+        Lot {
+            id: self.id.clone(),
+            class: self.class,
+            available: self.numbers.available(),
+            starts_at: self.starts_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    Grant,
+    Consume,
+    Hold,
+    Capture,
+    Release,
+    Expire,
+    Revoke,
+}
+
+impl EntryKind {
+    const ALL: [EntryKind; 7] = [
+        EntryKind::Grant,
+        EntryKind::Consume,
+        EntryKind::Hold,
+        EntryKind::Capture,
+        EntryKind::Release,
+        EntryKind::Expire,
+        EntryKind::Revoke,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EntryKind::Grant => "grant",
+            EntryKind::Consume => "consume",
+            EntryKind::Hold => "hold",
+            EntryKind::Capture => "capture",
+            EntryKind::Release => "release",
+            EntryKind::Expire => "expire",
+            EntryKind::Revoke => "revoke",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// What it does to (available, held) of the balance.
+    const fn balance_change(self, amount: i64) -> (i64, i64) {
+        match self {
+            EntryKind::Grant => (amount, 0),
+            EntryKind::Consume | EntryKind::Expire | EntryKind::Revoke => (-amount, 0),
+            EntryKind::Hold => (-amount, amount),
+            EntryKind::Capture => (0, -amount),
+            EntryKind::Release => (amount, -amount),
+        }
+    }
+
+    /// What it does to (spent, held, expired, revoked) of the lot.
+    const fn lot_change(self, amount: i64) -> (i64, i64, i64, i64) {
+        match self {
+            EntryKind::Grant => (0, 0, 0, 0),
+            EntryKind::Consume => (amount, 0, 0, 0),
+            EntryKind::Hold => (0, amount, 0, 0),
+            EntryKind::Capture => (amount, -amount, 0, 0),
+            EntryKind::Release => (0, -amount, 0, 0),
+            EntryKind::Expire => (0, 0, amount, 0),
+            EntryKind::Revoke => (0, 0, 0, amount),
+        }
+    }
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: EntryId,
+    pub unit: String,
+    pub number: i64,
+    pub kind: EntryKind,
+    pub grant_id: GrantId,
+    pub hold_id: Option<HoldId>,
+    pub amount: i64,
+    pub held_amount: i64,
+    pub balance_before: i64,
+    pub balance_after: i64,
+    pub held_after: i64,
+    pub reference: Option<String>,
+    pub effective_at: Timestamp,
+    pub recorded_at: Timestamp,
+}
+
+/// A change of one lot.
+#[derive(Debug, Clone)]
+pub struct Posting<'a> {
+    pub id: EntryId,
+    pub kind: EntryKind,
+    pub grant: &'a GrantId,
+    pub amount: i64,
+    pub hold: Option<&'a HoldId>,
+    pub reference: Option<&'a str>,
+    pub effective_at: Timestamp,
+    pub recorded_at: Timestamp,
+}
+
+/// One customer's credits of one unit, locked until the transaction ends.
+#[derive(Debug)]
+pub struct Account {
+    pub customer_id: CustomerId,
+    pub unit: String,
+    pub available: i64,
+    pub held: i64,
+    entries: i64,
+    entries_at_open: i64,
+    /// Every lot that has something left, free or held.
+    pub grants: Vec<Grant>,
+}
+
+impl Account {
+    /// The lots as the rules see them.
+    pub fn lots(&self) -> Vec<Lot> {
+        self.grants.iter().map(Grant::lot).collect()
+    }
+}
+
+statements! {
+    BALANCE_ENSURE = "credit_balances.ensure":
+        "INSERT INTO credit_balances (customer_id, unit, available, held, entries)
+         VALUES (?, ?, 0, 0, 0) ON CONFLICT DO NOTHING";
+    BALANCE_LOCK = "credit_balances.lock":
+        "SELECT * FROM credit_balances WHERE customer_id = ? AND unit = ? FOR UPDATE";
+    BALANCE_SET = "credit_balances.set":
+        "UPDATE credit_balances SET available = ?, held = ?, entries = ?
+         WHERE customer_id = ? AND unit = ? AND entries = ?";
+    UNITS = "credit_balances.units":
+        "SELECT unit FROM credit_balances WHERE customer_id = ? ORDER BY unit";
+    GRANTS_LIVE = "credit_grants.live":
+        "SELECT * FROM credit_grants
+         WHERE customer_id = ? AND unit = ? AND spent + expired + revoked < granted ORDER BY id";
+    GRANT_INSERT = "credit_grants.insert":
+        "INSERT INTO credit_grants (id, customer_id, unit, class, fact, granted, spent, held,
+             expired, revoked, payment_id, provider_subscription_id, reason, starts_at, expires_at,
+             created_at)
+         VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    GRANT_CHANGE = "credit_grants.change":
+        "UPDATE credit_grants SET spent = spent + ?, held = held + ?, expired = expired + ?,
+             revoked = revoked + ?
+         WHERE id = ?";
+    GRANT_FIND = "credit_grants.find": "SELECT * FROM credit_grants WHERE fact = ?";
+    GRANTS_LIST = "credit_grants.list":
+        "SELECT * FROM credit_grants WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
+    GRANTS_OF_PAYMENT = "credit_grants.of_payment":
+        "SELECT * FROM credit_grants WHERE payment_id = ? ORDER BY id";
+    GRANTS_OF_SUBSCRIPTION = "credit_grants.of_subscription":
+        "SELECT * FROM credit_grants
+         WHERE provider_subscription_id = ? AND spent + expired + revoked < granted ORDER BY id";
+    EXPIRED = "credit_grants.expired":
+        "SELECT DISTINCT customer_id, unit FROM credit_grants
+         WHERE expires_at <= ? AND spent + held + expired + revoked < granted LIMIT ?";
+    ENTRY_INSERT = "credit_entries.insert":
+        "INSERT INTO credit_entries (id, customer_id, unit, number, kind, grant_id, hold_id, amount,
+             held_amount, balance_before, balance_after, held_after, reference, effective_at,
+             recorded_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    ENTRIES_LIST = "credit_entries.list":
+        "SELECT * FROM credit_entries WHERE customer_id = ? AND unit = ? AND number < ?
+         ORDER BY number DESC LIMIT ?";
+    DEBT_SET = "credit_debts.set":
+        "UPDATE credit_debts SET amount = ?, updated_at = ? WHERE grant_id = ?";
+    DEBT_INSERT = "credit_debts.insert":
+        "INSERT INTO credit_debts (id, customer_id, unit, grant_id, amount, policy, created_at,
+             updated_at)
+         VALUES (?, ?, ?, ?, ?, 'forgive', ?, ?)";
+}
+
+fn grant(row: &Row) -> Result<Grant, StoreError> {
+    Ok(Grant {
+        id: id!(row, "id", GrantId)?,
+        customer_id: id!(row, "customer_id", CustomerId)?,
+        unit: row.text("unit")?,
+        class: row.parsed("class", Class::parse)?,
+        fact: row.text("fact")?,
+        numbers: LotNumbers {
+            granted: row.int("granted")?,
+            spent: row.int("spent")?,
+            held: row.int("held")?,
+            expired: row.int("expired")?,
+            revoked: row.int("revoked")?,
+        },
+        payment_id: opt_id!(row, "payment_id", PaymentId)?,
+        provider_subscription_id: row.opt_text("provider_subscription_id")?,
+        reason: row.text("reason")?,
+        starts_at: row.time("starts_at")?,
+        expires_at: row.opt_time("expires_at")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+fn entry(row: &Row) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        id: id!(row, "id", EntryId)?,
+        unit: row.text("unit")?,
+        number: row.int("number")?,
+        kind: row.parsed("kind", EntryKind::parse)?,
+        grant_id: id!(row, "grant_id", GrantId)?,
+        hold_id: opt_id!(row, "hold_id", HoldId)?,
+        amount: row.int("amount")?,
+        held_amount: row.int("held_amount")?,
+        balance_before: row.int("balance_before")?,
+        balance_after: row.int("balance_after")?,
+        held_after: row.int("held_after")?,
+        reference: row.opt_text("reference")?,
+        effective_at: row.time("effective_at")?,
+        recorded_at: row.time("recorded_at")?,
+    })
+}
+
+impl Tx {
+    /// Locks the account, opening it at its first use, and reads its lots.
+    pub async fn credits_open(
+        &mut self,
+        customer: &CustomerId,
+        unit: &str,
+    ) -> Result<Account, StoreError> {
+        let mut row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
+        if row.is_none() {
+            self.execute(&BALANCE_ENSURE, args![customer, unit]).await?;
+            row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
+        }
+        let row = row.ok_or(StoreError::RowCount {
+            name: BALANCE_LOCK.name,
+            changed: 0,
+        })?;
+        let entries = row.int("entries")?;
+        Ok(Account {
+            customer_id: customer.clone(),
+            unit: unit.to_owned(),
+            available: row.int("available")?,
+            held: row.int("held")?,
+            entries,
+            entries_at_open: entries,
+            grants: self.credits_live(customer, unit).await?,
+        })
+    }
+
+    /// The lots that have something left, without a lock.
+    pub async fn credits_live(
+        &mut self,
+        customer: &CustomerId,
+        unit: &str,
+    ) -> Result<Vec<Grant>, StoreError> {
+        self.all(&GRANTS_LIVE, args![customer, unit])
+            .await?
+            .iter()
+            .map(grant)
+            .collect()
+    }
+
+    /// Adds a lot to the account; `false` where its fact has one already.
+    pub async fn credits_add(
+        &mut self,
+        account: &mut Account,
+        new: &Grant,
+    ) -> Result<bool, StoreError> {
+        let args = args![
+            &new.id,
+            &new.customer_id,
+            &new.unit,
+            new.class.as_str(),
+            &new.fact,
+            new.numbers.granted,
+            &new.payment_id,
+            &new.provider_subscription_id,
+            &new.reason,
+            new.starts_at,
+            new.expires_at,
+            new.created_at
+        ];
+        let added = self.change_if(&GRANT_INSERT, args).await?;
+        if added {
+            account.grants.push(new.clone());
+        }
+        Ok(added)
+    }
+
+    /// Changes one lot and writes the ledger line for it.
+    pub async fn credits_post(
+        &mut self,
+        account: &mut Account,
+        posting: Posting<'_>,
+    ) -> Result<(), StoreError> {
+        let (spent, lot_held, expired, revoked) = posting.kind.lot_change(posting.amount);
+        if (spent, lot_held, expired, revoked) != (0, 0, 0, 0) {
+            let args = args![spent, lot_held, expired, revoked, posting.grant];
+            self.change_one(&GRANT_CHANGE, args).await?;
+        }
+        let (available_change, held_change) = posting.kind.balance_change(posting.amount);
+        let before = account.available;
+        account.available += available_change;
+        account.held += held_change;
+        account.entries += 1;
+        if let Some(lot) = account
+            .grants
+            .iter_mut()
+            .find(|lot| lot.id == *posting.grant)
+        {
+            lot.numbers.spent += spent;
+            lot.numbers.held += lot_held;
+            lot.numbers.expired += expired;
+            lot.numbers.revoked += revoked;
+        }
+        let hold = posting.hold.cloned();
+        let args = args![
+            &posting.id,
+            &account.customer_id,
+            &account.unit,
+            account.entries,
+            posting.kind.as_str(),
+            posting.grant,
+            &hold,
+            available_change,
+            held_change,
+            before,
+            account.available,
+            account.held,
+            posting.reference,
+            posting.effective_at,
+            posting.recorded_at
+        ];
+        self.change_one(&ENTRY_INSERT, args).await
+    }
+
+    /// Stores the balance that the postings have led to.
+    pub async fn credits_close(&mut self, account: Account) -> Result<(), StoreError> {
+        if account.entries == account.entries_at_open {
+            return Ok(());
+        }
+        let args = args![
+            account.available,
+            account.held,
+            account.entries,
+            &account.customer_id,
+            &account.unit,
+            account.entries_at_open
+        ];
+        self.change_one(&BALANCE_SET, args).await
+    }
+
+    /// The units in which the customer has ever had credits.
+    pub async fn credits_units(
+        &mut self,
+        customer: &CustomerId,
+    ) -> Result<Vec<String>, StoreError> {
+        self.all(&UNITS, args![customer])
+            .await?
+            .iter()
+            .map(|row| row.text("unit"))
+            .collect()
+    }
+
+    /// By the business fact.
+    pub async fn credits_find(&mut self, fact: &str) -> Result<Option<Grant>, StoreError> {
+        self.first(&GRANT_FIND, args![fact])
+            .await?
+            .as_ref()
+            .map(grant)
+            .transpose()
+    }
+
+    /// Newest first, after `cursor`.
+    pub async fn credits_grants(
+        &mut self,
+        customer: &CustomerId,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<Grant>, StoreError> {
+        self.all(&GRANTS_LIST, args![customer, cursor, limit])
+            .await?
+            .iter()
+            .map(grant)
+            .collect()
+    }
+
+    pub async fn credits_of_payment(
+        &mut self,
+        payment: &PaymentId,
+    ) -> Result<Vec<Grant>, StoreError> {
+        self.all(&GRANTS_OF_PAYMENT, args![payment])
+            .await?
+            .iter()
+            .map(grant)
+            .collect()
+    }
+
+    /// The lots of a subscription that have something left.
+    pub async fn credits_of_subscription(
+        &mut self,
+        provider_subscription_id: &str,
+    ) -> Result<Vec<Grant>, StoreError> {
+        let rows = self
+            .all(&GRANTS_OF_SUBSCRIPTION, args![provider_subscription_id])
+            .await?;
+        rows.iter().map(grant).collect()
+    }
+
+    /// Accounts with lots whose time is over and whose rest is not yet written off.
+    pub async fn credits_expired(
+        &mut self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(CustomerId, String)>, StoreError> {
+        let rows = self.all(&EXPIRED, args![now, limit]).await?;
+        rows.iter()
+            .map(|row| Ok((id!(row, "customer_id", CustomerId)?, row.text("unit")?)))
+            .collect()
+    }
+
+    /// Newest first, before line `before`.
+    pub async fn credits_entries(
+        &mut self,
+        customer: &CustomerId,
+        unit: &str,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let rows = self
+            .all(&ENTRIES_LIST, args![customer, unit, before, limit])
+            .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    /// Records what was spent of a withdrawn lot; it grows with further refunds of the same lot.
+    pub async fn credits_record_debt(
+        &mut self,
+        id: &DebtId,
+        lot: &Grant,
+        amount: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if self
+            .change_if(&DEBT_SET, args![amount, now, &lot.id])
+            .await?
+        {
+            return Ok(());
+        }
+        let args = args![id, &lot.customer_id, &lot.unit, &lot.id, amount, now, now];
+        self.change_one(&DEBT_INSERT, args).await
+    }
+}

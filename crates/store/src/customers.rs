@@ -1,0 +1,148 @@
+//! Customers and their counterparts at the provider.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id};
+use crate::sql::{args, statements};
+use domain::ids::CustomerId;
+use domain::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// Someone who may buy. E-mail is information, never a key.
+#[derive(Debug, Clone)]
+pub struct Customer {
+    pub id: CustomerId,
+    pub external_id: Option<String>,
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+statements! {
+    INSERT = "customers.insert":
+        "INSERT INTO customers (id, external_id, email, name, metadata, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    GET = "customers.get": "SELECT * FROM customers WHERE id = ?";
+    FIND = "customers.find": "SELECT * FROM customers WHERE external_id = ?";
+    LIST = "customers.list": "SELECT * FROM customers WHERE id < ? ORDER BY id DESC LIMIT ?";
+    LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR UPDATE";
+    LINK = "provider_customers.insert":
+        "INSERT INTO provider_customers
+             (provider, provider_customer_id, customer_id, generation, created_at)
+         VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    LINKED = "provider_customers.current":
+        "SELECT provider_customer_id, generation FROM provider_customers
+         WHERE provider = ? AND customer_id = ? ORDER BY generation DESC LIMIT 1";
+    OWNER = "provider_customers.owner":
+        "SELECT c.* FROM customers c JOIN provider_customers p ON p.customer_id = c.id
+         WHERE p.provider = ? AND p.provider_customer_id = ?";
+}
+
+fn customer(row: &Row) -> Result<Customer, StoreError> {
+    Ok(Customer {
+        id: id!(row, "id", CustomerId)?,
+        external_id: row.opt_text("external_id")?,
+        email: row.opt_text("email")?,
+        name: row.opt_text("name")?,
+        metadata: row.parsed("metadata", |text| serde_json::from_str(text).ok())?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+/// Metadata as the text that only we parse.
+pub(crate) fn metadata_text(metadata: &BTreeMap<String, String>) -> String {
+    serde_json::json!(metadata).to_string()
+}
+
+impl Tx {
+    /// Adds a customer; `false` where the external id is taken.
+    pub async fn customers_insert(&mut self, new: &Customer) -> Result<bool, StoreError> {
+        let metadata = metadata_text(&new.metadata);
+        let args = args![
+            &new.id,
+            &new.external_id,
+            &new.email,
+            &new.name,
+            metadata,
+            new.created_at,
+            new.updated_at
+        ];
+        self.change_if(&INSERT, args).await
+    }
+
+    pub async fn customers_get(&mut self, id: &CustomerId) -> Result<Option<Customer>, StoreError> {
+        self.first(&GET, args![id])
+            .await?
+            .as_ref()
+            .map(customer)
+            .transpose()
+    }
+
+    pub async fn customers_find(
+        &mut self,
+        external_id: &str,
+    ) -> Result<Option<Customer>, StoreError> {
+        self.first(&FIND, args![external_id])
+            .await?
+            .as_ref()
+            .map(customer)
+            .transpose()
+    }
+
+    /// Newest first, after `cursor`.
+    pub async fn customers_list(
+        &mut self,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<Customer>, StoreError> {
+        self.all(&LIST, args![cursor, limit])
+            .await?
+            .iter()
+            .map(customer)
+            .collect()
+    }
+
+    /// Every use case that changes what a customer owns takes this lock first.
+    pub async fn customers_lock(&mut self, id: &CustomerId) -> Result<(), StoreError> {
+        self.first(&LOCK, args![id]).await.map(drop)
+    }
+
+    /// Links a provider's customer; `false` where either side is linked already.
+    pub async fn customers_link(
+        &mut self,
+        provider: &str,
+        provider_customer_id: &str,
+        customer: &CustomerId,
+        generation: i64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let args = args![provider, provider_customer_id, customer, generation, now];
+        self.change_if(&LINK, args).await
+    }
+
+    /// The newest counterpart at the provider and its generation.
+    pub async fn customers_linked(
+        &mut self,
+        provider: &str,
+        customer: &CustomerId,
+    ) -> Result<Option<(String, i64)>, StoreError> {
+        let row = self.first(&LINKED, args![provider, customer]).await?;
+        row.map(|row| Ok((row.text("provider_customer_id")?, row.int("generation")?)))
+            .transpose()
+    }
+
+    /// Whose counterpart that is.
+    pub async fn customers_owner(
+        &mut self,
+        provider: &str,
+        provider_customer_id: &str,
+    ) -> Result<Option<Customer>, StoreError> {
+        let row = self
+            .first(&OWNER, args![provider, provider_customer_id])
+            .await?;
+        row.as_ref().map(customer).transpose()
+    }
+}

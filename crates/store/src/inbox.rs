@@ -1,0 +1,249 @@
+//! The inbox: provider events, stored before they are acknowledged, applied once.
+//!
+//! A row is leased with a fencing token while it is being applied, because a fetch from the provider
+//! may lie between claim and commit. All times here are on the wall clock, but `occurred_at`.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id};
+use crate::sql::{args, statements};
+use domain::ids::InboxEventId;
+use domain::time::Timestamp;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboxState {
+    Pending,
+    Applied,
+    Ignored,
+    Parked,
+}
+
+impl InboxState {
+    const ALL: [InboxState; 4] = [
+        InboxState::Pending,
+        InboxState::Applied,
+        InboxState::Ignored,
+        InboxState::Parked,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            InboxState::Pending => "pending",
+            InboxState::Applied => "applied",
+            InboxState::Ignored => "ignored",
+            InboxState::Parked => "parked",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct InboxEvent {
+    pub id: InboxEventId,
+    pub provider: String,
+    pub provider_event_id: String,
+    pub kind: String,
+    /// Whose turn it takes: the provider's customer, else the object.
+    pub ordering_key: String,
+    pub object_id: Option<String>,
+    pub api_version: Option<String>,
+    pub payload: Vec<u8>,
+    pub state: InboxState,
+    pub reason: Option<String>,
+    pub attempts: i64,
+    pub lease_token: i64,
+    pub occurred_at: Timestamp,
+    pub received_at: Timestamp,
+    pub applied_at: Option<Timestamp>,
+}
+
+statements! {
+    INSERT = "inbox_events.insert":
+        "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
+             api_version, payload, state, reason, attempts, lease_token, leased_until,
+             next_attempt_at, occurred_at, received_at, applied_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?) ON CONFLICT DO NOTHING";
+    NEXT = "inbox_events.next":
+        "SELECT * FROM inbox_events e
+         WHERE e.state = 'pending' AND e.next_attempt_at <= ? AND e.leased_until <= ?
+           AND NOT EXISTS (
+               SELECT 1 FROM inbox_events o
+               WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
+         ORDER BY e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
+    LEASE = "inbox_events.lease":
+        "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
+             leased_until = ?
+         WHERE id = ? AND lease_token = ?";
+    FINISH = "inbox_events.finish":
+        "UPDATE inbox_events SET state = ?, reason = ?, applied_at = ?, leased_until = 0
+         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    RETRY = "inbox_events.retry":
+        "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
+         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    RELEASE_ALL = "inbox_events.release_all":
+        "UPDATE inbox_events SET leased_until = 0 WHERE leased_until > 0";
+    GET = "inbox_events.get": "SELECT * FROM inbox_events WHERE id = ?";
+    FIND = "inbox_events.find":
+        "SELECT * FROM inbox_events WHERE provider = ? AND provider_event_id = ?";
+    LIST = "inbox_events.list":
+        "SELECT * FROM inbox_events WHERE id < ? ORDER BY id DESC LIMIT ?";
+    LIST_STATE = "inbox_events.list_state":
+        "SELECT * FROM inbox_events WHERE state = ? AND id < ? ORDER BY id DESC LIMIT ?";
+    REPLAY = "inbox_events.replay":
+        "UPDATE inbox_events SET state = 'pending', reason = NULL, next_attempt_at = 0,
+             leased_until = 0, attempts = 0, applied_at = NULL
+         WHERE id = ? AND state IN ('parked', 'ignored')";
+    IGNORE = "inbox_events.ignore":
+        "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0
+         WHERE id = ? AND state IN ('parked', 'pending')";
+    PENDING = "inbox_events.pending":
+        "SELECT COUNT(*) AS found FROM inbox_events WHERE state = 'pending'";
+}
+
+fn event(row: &Row) -> Result<InboxEvent, StoreError> {
+    Ok(InboxEvent {
+        id: id!(row, "id", InboxEventId)?,
+        provider: row.text("provider")?,
+        provider_event_id: row.text("provider_event_id")?,
+        kind: row.text("kind")?,
+        ordering_key: row.text("ordering_key")?,
+        object_id: row.opt_text("object_id")?,
+        api_version: row.opt_text("api_version")?,
+        payload: row.bytes("payload")?,
+        state: row.parsed("state", InboxState::parse)?,
+        reason: row.opt_text("reason")?,
+        attempts: row.int("attempts")?,
+        lease_token: row.int("lease_token")?,
+        occurred_at: row.time("occurred_at")?,
+        received_at: row.time("received_at")?,
+        applied_at: row.opt_time("applied_at")?,
+    })
+}
+
+impl Tx {
+    /// Stores an event; `false` where it is known already.
+    pub async fn inbox_insert(&mut self, new: &InboxEvent) -> Result<bool, StoreError> {
+        let args = args![
+            &new.id,
+            &new.provider,
+            &new.provider_event_id,
+            &new.kind,
+            &new.ordering_key,
+            &new.object_id,
+            &new.api_version,
+            new.payload.as_slice(),
+            new.state.as_str(),
+            &new.reason,
+            new.occurred_at,
+            new.received_at,
+            new.applied_at
+        ];
+        self.change_if(&INSERT, args).await
+    }
+
+    /// Leases the oldest event that is due and whose ordering key nobody works on.
+    pub async fn inbox_claim(
+        &mut self,
+        now: Timestamp,
+        leased_until: Timestamp,
+    ) -> Result<Option<InboxEvent>, StoreError> {
+        let Some(row) = self.first(&NEXT, args![now, now, now]).await? else {
+            return Ok(None);
+        };
+        let mut claimed = event(&row)?;
+        let args = args![leased_until, &claimed.id, claimed.lease_token];
+        self.change_one(&LEASE, args).await?;
+        claimed.lease_token += 1;
+        claimed.attempts += 1;
+        Ok(Some(claimed))
+    }
+
+    /// Records the outcome under the lease; `false` where the lease has passed to somebody else.
+    pub async fn inbox_finish(
+        &mut self,
+        event: &InboxEvent,
+        state: InboxState,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let args = args![state.as_str(), reason, now, &event.id, event.lease_token];
+        self.change_if(&FINISH, args).await
+    }
+
+    /// Gives the event back for a later attempt.
+    pub async fn inbox_retry(
+        &mut self,
+        event: &InboxEvent,
+        reason: &str,
+        next_attempt_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let args = args![reason, next_attempt_at, &event.id, event.lease_token];
+        self.change_if(&RETRY, args).await
+    }
+
+    /// After a crash of the only process, every lease is nobody's.
+    pub async fn inbox_release_all(&mut self) -> Result<u64, StoreError> {
+        self.execute(&RELEASE_ALL, args![]).await
+    }
+
+    pub async fn inbox_get(&mut self, id: &InboxEventId) -> Result<Option<InboxEvent>, StoreError> {
+        self.first(&GET, args![id])
+            .await?
+            .as_ref()
+            .map(event)
+            .transpose()
+    }
+
+    /// By the provider's id.
+    pub async fn inbox_find(
+        &mut self,
+        provider: &str,
+        provider_event_id: &str,
+    ) -> Result<Option<InboxEvent>, StoreError> {
+        let row = self
+            .first(&FIND, args![provider, provider_event_id])
+            .await?;
+        row.as_ref().map(event).transpose()
+    }
+
+    /// Newest first, after `cursor`; in one state where it is named.
+    pub async fn inbox_list(
+        &mut self,
+        state: Option<InboxState>,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>, StoreError> {
+        let rows = match state {
+            None => self.all(&LIST, args![cursor, limit]).await?,
+            Some(state) => {
+                self.all(&LIST_STATE, args![state.as_str(), cursor, limit])
+                    .await?
+            }
+        };
+        rows.iter().map(event).collect()
+    }
+
+    /// Puts a parked or ignored event back in line; `false` where it is in neither state.
+    pub async fn inbox_replay(&mut self, id: &InboxEventId) -> Result<bool, StoreError> {
+        self.change_if(&REPLAY, args![id]).await
+    }
+
+    /// Sets an event aside for good; `false` where it is applied or ignored already.
+    pub async fn inbox_ignore(
+        &mut self,
+        id: &InboxEventId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&IGNORE, args![reason, now, id]).await
+    }
+
+    /// How many events wait to be applied.
+    pub async fn inbox_pending(&mut self) -> Result<i64, StoreError> {
+        let row = self.first(&PENDING, args![]).await?;
+        row.map_or(Ok(0), |row| row.int("found"))
+    }
+}

@@ -1,0 +1,175 @@
+//! Payments: one row for one purchase, however many events tell of it.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id, opt_id};
+use crate::sql::{args, statements};
+use domain::ids::{CustomerId, PaymentId, PriceId};
+use domain::money::{Currency, Money};
+use domain::time::Timestamp;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentStatus {
+    Pending,
+    Paid,
+    Failed,
+    Refunded,
+    PartiallyRefunded,
+}
+
+impl PaymentStatus {
+    const ALL: [PaymentStatus; 5] = [
+        PaymentStatus::Pending,
+        PaymentStatus::Paid,
+        PaymentStatus::Failed,
+        PaymentStatus::Refunded,
+        PaymentStatus::PartiallyRefunded,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PaymentStatus::Pending => "pending",
+            PaymentStatus::Paid => "paid",
+            PaymentStatus::Failed => "failed",
+            PaymentStatus::Refunded => "refunded",
+            PaymentStatus::PartiallyRefunded => "partially_refunded",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Payment {
+    pub id: PaymentId,
+    pub customer_id: CustomerId,
+    pub provider: String,
+    /// The business fact: the invoice, else the payment intent, else the session.
+    pub fact: String,
+    pub provider_payment_intent_id: Option<String>,
+    pub provider_invoice_id: Option<String>,
+    pub provider_session_id: Option<String>,
+    pub price_id: Option<PriceId>,
+    pub amount: Money,
+    pub amount_refunded: i64,
+    pub status: PaymentStatus,
+    pub description: Option<String>,
+    pub paid_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+statements! {
+    INSERT = "payments.insert":
+        "INSERT INTO payments (provider_payment_intent_id, provider_invoice_id,
+             provider_session_id, price_id, amount, amount_refunded, status, description, paid_at,
+             updated_at, id, customer_id, provider, fact, currency, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    UPDATE = "payments.update":
+        "UPDATE payments SET provider_payment_intent_id = ?, provider_invoice_id = ?,
+             provider_session_id = ?, price_id = ?, amount = ?, amount_refunded = ?, status = ?,
+             description = ?, paid_at = ?, updated_at = ?
+         WHERE id = ?";
+    FIND = "payments.find": "SELECT * FROM payments WHERE provider = ? AND fact = ?";
+    BY_INTENT = "payments.by_intent":
+        "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
+    LIST = "payments.list":
+        "SELECT * FROM payments WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
+}
+
+fn payment(row: &Row) -> Result<Payment, StoreError> {
+    let currency = row.parsed("currency", |text| Currency::parse(text).ok())?;
+    Ok(Payment {
+        id: id!(row, "id", PaymentId)?,
+        customer_id: id!(row, "customer_id", CustomerId)?,
+        provider: row.text("provider")?,
+        fact: row.text("fact")?,
+        provider_payment_intent_id: row.opt_text("provider_payment_intent_id")?,
+        provider_invoice_id: row.opt_text("provider_invoice_id")?,
+        provider_session_id: row.opt_text("provider_session_id")?,
+        price_id: opt_id!(row, "price_id", PriceId)?,
+        amount: Money::new(row.int("amount")?, currency),
+        amount_refunded: row.int("amount_refunded")?,
+        status: row.parsed("status", PaymentStatus::parse)?,
+        description: row.opt_text("description")?,
+        paid_at: row.opt_time("paid_at")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+/// What both the insert and the update write, in their common order.
+fn changing(row: &Payment) -> Vec<crate::sql::Arg> {
+    args![
+        &row.provider_payment_intent_id,
+        &row.provider_invoice_id,
+        &row.provider_session_id,
+        &row.price_id,
+        row.amount.minor(),
+        row.amount_refunded,
+        row.status.as_str(),
+        &row.description,
+        row.paid_at,
+        row.updated_at,
+        &row.id
+    ]
+}
+
+impl Tx {
+    pub async fn payments_insert(&mut self, new: &Payment) -> Result<(), StoreError> {
+        let mut args = changing(new);
+        let currency = new.amount.currency();
+        args.extend(args![
+            &new.customer_id,
+            &new.provider,
+            &new.fact,
+            currency.as_str(),
+            new.created_at
+        ]);
+        self.change_one(&INSERT, args).await
+    }
+
+    pub async fn payments_update(&mut self, row: &Payment) -> Result<(), StoreError> {
+        self.change_one(&UPDATE, changing(row)).await
+    }
+
+    /// By the business fact.
+    pub async fn payments_find(
+        &mut self,
+        provider: &str,
+        fact: &str,
+    ) -> Result<Option<Payment>, StoreError> {
+        self.first(&FIND, args![provider, fact])
+            .await?
+            .as_ref()
+            .map(payment)
+            .transpose()
+    }
+
+    pub async fn payments_by_intent(
+        &mut self,
+        provider: &str,
+        payment_intent: &str,
+    ) -> Result<Option<Payment>, StoreError> {
+        let row = self
+            .first(&BY_INTENT, args![provider, payment_intent])
+            .await?;
+        row.as_ref().map(payment).transpose()
+    }
+
+    /// Newest first, after `cursor`.
+    pub async fn payments_list(
+        &mut self,
+        customer: &CustomerId,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<Payment>, StoreError> {
+        self.all(&LIST, args![customer, cursor, limit])
+            .await?
+            .iter()
+            .map(payment)
+            .collect()
+    }
+}

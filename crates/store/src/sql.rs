@@ -1,0 +1,153 @@
+//! Named statements and their arguments.
+
+use domain::time::Timestamp;
+use std::sync::OnceLock;
+
+/// One statement: a name for logs and errors, and one text for every backend.
+#[derive(Debug)]
+pub struct Sql {
+    pub name: &'static str,
+    text: &'static str,
+    sqlite: OnceLock<String>,
+    postgres: OnceLock<String>,
+}
+
+impl Sql {
+    /// Names a statement; use through `statements!`.
+    pub const fn new(name: &'static str, text: &'static str) -> Self {
+        Self {
+            name,
+            text,
+            sqlite: OnceLock::new(),
+            postgres: OnceLock::new(),
+        }
+    }
+
+    /// As SQLite reads it.
+    pub fn sqlite(&'static self) -> &'static str {
+        self.sqlite
+            .get_or_init(|| crate::dialect::without_row_locks(self.text))
+    }
+
+    /// As PostgreSQL reads it.
+    pub fn postgres(&'static self) -> &'static str {
+        self.postgres
+            .get_or_init(|| crate::dialect::numbered(self.text))
+    }
+}
+
+/// Declares a module's statements and the list of them all.
+macro_rules! statements {
+    ($($name:ident = $label:literal: $text:expr;)+) => {
+        $(static $name: $crate::sql::Sql = $crate::sql::Sql::new($label, $text);)+
+        /// Every statement of this module.
+        pub static ALL: &[&$crate::sql::Sql] = &[$(&$name),+];
+    };
+}
+pub(crate) use statements;
+
+/// One argument of a statement: only types that mean the same on every backend.
+#[derive(Debug, Clone)]
+pub enum Arg {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Vec<u8>),
+}
+
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::sql::Arg::from($value)),*] };
+}
+pub(crate) use args;
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Self {
+        Arg::Int(Some(value))
+    }
+}
+
+impl From<u32> for Arg {
+    fn from(value: u32) -> Self {
+        Arg::Int(Some(i64::from(value)))
+    }
+}
+
+impl From<bool> for Arg {
+    fn from(value: bool) -> Self {
+        Arg::Int(Some(i64::from(value)))
+    }
+}
+
+impl From<Option<i64>> for Arg {
+    fn from(value: Option<i64>) -> Self {
+        Arg::Int(value)
+    }
+}
+
+impl From<Timestamp> for Arg {
+    fn from(value: Timestamp) -> Self {
+        Arg::Int(Some(value.micros()))
+    }
+}
+
+impl From<Option<Timestamp>> for Arg {
+    fn from(value: Option<Timestamp>) -> Self {
+        Arg::Int(value.map(Timestamp::micros))
+    }
+}
+
+impl From<&str> for Arg {
+    fn from(value: &str) -> Self {
+        Arg::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<&String> for Arg {
+    fn from(value: &String) -> Self {
+        Arg::Text(Some(value.clone()))
+    }
+}
+
+impl From<String> for Arg {
+    fn from(value: String) -> Self {
+        Arg::Text(Some(value))
+    }
+}
+
+impl From<Option<&str>> for Arg {
+    fn from(value: Option<&str>) -> Self {
+        Arg::Text(value.map(str::to_owned))
+    }
+}
+
+impl From<&Option<String>> for Arg {
+    fn from(value: &Option<String>) -> Self {
+        Arg::Text(value.clone())
+    }
+}
+
+impl From<&[u8]> for Arg {
+    fn from(value: &[u8]) -> Self {
+        Arg::Bytes(value.to_vec())
+    }
+}
+
+macro_rules! id_args {
+    ($($id:ident),+ $(,)?) => {$(
+        impl From<&domain::ids::$id> for Arg {
+            fn from(value: &domain::ids::$id) -> Self {
+                Arg::from(value.as_str())
+            }
+        }
+        impl From<&Option<domain::ids::$id>> for Arg {
+            fn from(value: &Option<domain::ids::$id>) -> Self {
+                Arg::from(value.as_ref().map(|id| id.as_str()))
+            }
+        }
+    )+};
+}
+
+id_args! {
+    CustomerId, ProductId, PriceId, CheckoutSessionId, SubscriptionId, SubscriptionItemId, InvoiceId,
+    PaymentId, GrantId, AllowanceScheduleId, HoldId, EntryId, EntitlementId, InboxEventId, CollectionId, DocumentId,
+    ChunkId, ApiKeyId, PortalSessionId, DebtId,
+}

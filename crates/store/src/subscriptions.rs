@@ -1,0 +1,230 @@
+//! Subscriptions and their items, as the provider last described them.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::prices::{grants_parse, grants_text};
+use crate::rows::{Row, id, opt_id};
+use crate::sql::{args, statements};
+use domain::catalogue::Grants;
+use domain::ids::{CustomerId, PriceId, ProductId, SubscriptionId, SubscriptionItemId};
+use domain::subscriptions::Status;
+use domain::time::Timestamp;
+
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    pub id: SubscriptionId,
+    pub customer_id: CustomerId,
+    pub provider: String,
+    pub provider_subscription_id: String,
+    pub status: Status,
+    /// Of the first item whose price we know.
+    pub price_id: Option<PriceId>,
+    pub product_id: Option<ProductId>,
+    pub quantity: i64,
+    pub period_start: Option<Timestamp>,
+    pub period_end: Option<Timestamp>,
+    pub cancel_at: Option<Timestamp>,
+    pub cancel_at_period_end: bool,
+    pub canceled_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub trial_start: Option<Timestamp>,
+    pub trial_end: Option<Timestamp>,
+    pub past_due_since: Option<Timestamp>,
+    pub started_at: Timestamp,
+    pub grants: Grants,
+    /// The provider's time of the newest snapshot applied.
+    pub as_of: Timestamp,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct SubscriptionItem {
+    pub id: SubscriptionItemId,
+    pub subscription_id: SubscriptionId,
+    pub provider_item_id: String,
+    pub price_id: Option<PriceId>,
+    pub provider_price_id: Option<String>,
+    pub quantity: i64,
+    pub period_start: Option<Timestamp>,
+    pub period_end: Option<Timestamp>,
+}
+
+statements! {
+    INSERT = "subscriptions.insert":
+        "INSERT INTO subscriptions (status, price_id, product_id, quantity, period_start,
+             period_end, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start,
+             trial_end, past_due_since, started_at, grants, as_of, updated_at, id, customer_id,
+             provider, provider_subscription_id, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    UPDATE = "subscriptions.update":
+        "UPDATE subscriptions SET status = ?, price_id = ?, product_id = ?, quantity = ?,
+             period_start = ?, period_end = ?, cancel_at = ?, cancel_at_period_end = ?,
+             canceled_at = ?, ended_at = ?, trial_start = ?, trial_end = ?, past_due_since = ?,
+             started_at = ?, grants = ?, as_of = ?, updated_at = ?
+         WHERE id = ?";
+    GET = "subscriptions.get": "SELECT * FROM subscriptions WHERE id = ?";
+    FIND = "subscriptions.find":
+        "SELECT * FROM subscriptions WHERE provider = ? AND provider_subscription_id = ?";
+    OF_CUSTOMER = "subscriptions.of_customer":
+        "SELECT * FROM subscriptions WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
+    ITEMS = "subscription_items.list":
+        "SELECT * FROM subscription_items WHERE subscription_id = ? ORDER BY provider_item_id";
+    ITEMS_CLEAR = "subscription_items.clear":
+        "DELETE FROM subscription_items WHERE subscription_id = ?";
+    ITEM_INSERT = "subscription_items.insert":
+        "INSERT INTO subscription_items (id, subscription_id, provider_item_id, price_id,
+             provider_price_id, quantity, period_start, period_end)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+}
+
+fn subscription(row: &Row) -> Result<Subscription, StoreError> {
+    Ok(Subscription {
+        id: id!(row, "id", SubscriptionId)?,
+        customer_id: id!(row, "customer_id", CustomerId)?,
+        provider: row.text("provider")?,
+        provider_subscription_id: row.text("provider_subscription_id")?,
+        status: Status::parse(&row.text("status")?),
+        price_id: opt_id!(row, "price_id", PriceId)?,
+        product_id: opt_id!(row, "product_id", ProductId)?,
+        quantity: row.int("quantity")?,
+        period_start: row.opt_time("period_start")?,
+        period_end: row.opt_time("period_end")?,
+        cancel_at: row.opt_time("cancel_at")?,
+        cancel_at_period_end: row.flag("cancel_at_period_end")?,
+        canceled_at: row.opt_time("canceled_at")?,
+        ended_at: row.opt_time("ended_at")?,
+        trial_start: row.opt_time("trial_start")?,
+        trial_end: row.opt_time("trial_end")?,
+        past_due_since: row.opt_time("past_due_since")?,
+        started_at: row.time("started_at")?,
+        grants: row.parsed("grants", grants_parse)?,
+        as_of: row.time("as_of")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn item(row: &Row) -> Result<SubscriptionItem, StoreError> {
+    Ok(SubscriptionItem {
+        id: id!(row, "id", SubscriptionItemId)?,
+        subscription_id: id!(row, "subscription_id", SubscriptionId)?,
+        provider_item_id: row.text("provider_item_id")?,
+        price_id: opt_id!(row, "price_id", PriceId)?,
+        provider_price_id: row.opt_text("provider_price_id")?,
+        quantity: row.int("quantity")?,
+        period_start: row.opt_time("period_start")?,
+        period_end: row.opt_time("period_end")?,
+    })
+}
+
+/// What both the insert and the update write, in their common order.
+fn changing(row: &Subscription) -> Vec<crate::sql::Arg> {
+    args![
+        row.status.as_str(),
+        &row.price_id,
+        &row.product_id,
+        row.quantity,
+        row.period_start,
+        row.period_end,
+        row.cancel_at,
+        row.cancel_at_period_end,
+        row.canceled_at,
+        row.ended_at,
+        row.trial_start,
+        row.trial_end,
+        row.past_due_since,
+        row.started_at,
+        grants_text(&row.grants),
+        row.as_of,
+        row.updated_at,
+        &row.id
+    ]
+}
+
+impl Tx {
+    pub async fn subscriptions_insert(&mut self, new: &Subscription) -> Result<(), StoreError> {
+        let mut args = changing(new);
+        args.extend(args![
+            &new.customer_id,
+            &new.provider,
+            &new.provider_subscription_id,
+            new.created_at
+        ]);
+        self.change_one(&INSERT, args).await
+    }
+
+    pub async fn subscriptions_update(&mut self, row: &Subscription) -> Result<(), StoreError> {
+        self.change_one(&UPDATE, changing(row)).await
+    }
+
+    pub async fn subscriptions_get(
+        &mut self,
+        id: &SubscriptionId,
+    ) -> Result<Option<Subscription>, StoreError> {
+        self.first(&GET, args![id])
+            .await?
+            .as_ref()
+            .map(subscription)
+            .transpose()
+    }
+
+    /// By the provider's id.
+    pub async fn subscriptions_find(
+        &mut self,
+        provider: &str,
+        provider_subscription_id: &str,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let row = self
+            .first(&FIND, args![provider, provider_subscription_id])
+            .await?;
+        row.as_ref().map(subscription).transpose()
+    }
+
+    /// Newest first, after `cursor`.
+    pub async fn subscriptions_list(
+        &mut self,
+        customer: &CustomerId,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let rows = self
+            .all(&OF_CUSTOMER, args![customer, cursor, limit])
+            .await?;
+        rows.iter().map(subscription).collect()
+    }
+
+    pub async fn subscriptions_items(
+        &mut self,
+        id: &SubscriptionId,
+    ) -> Result<Vec<SubscriptionItem>, StoreError> {
+        self.all(&ITEMS, args![id])
+            .await?
+            .iter()
+            .map(item)
+            .collect()
+    }
+
+    /// Replaces the items by what the provider says now.
+    pub async fn subscriptions_set_items(
+        &mut self,
+        id: &SubscriptionId,
+        items: &[SubscriptionItem],
+    ) -> Result<(), StoreError> {
+        self.execute(&ITEMS_CLEAR, args![id]).await?;
+        for item in items {
+            let args = args![
+                &item.id,
+                &item.subscription_id,
+                &item.provider_item_id,
+                &item.price_id,
+                &item.provider_price_id,
+                item.quantity,
+                item.period_start,
+                item.period_end
+            ];
+            self.change_one(&ITEM_INSERT, args).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! Migrations up, down and twice; every statement prepared; the mode bound.
+
+use crate::backends;
+use domain::time::Timestamp;
+use store::StoreError;
+
+#[tokio::test]
+async fn row_10_migrations_go_up_twice_down_and_up_again() -> anyhow::Result<()> {
+    for fresh in backends::empty().await? {
+        let store = &fresh.store;
+        assert!(
+            store
+                .migrate_status()
+                .await?
+                .iter()
+                .all(|step| !step.applied),
+            "{}",
+            fresh.name
+        );
+        assert_eq!(store.migrate_down().await?, None);
+        store.migrate_up().await?;
+        store.migrate_up().await?;
+        assert!(
+            store
+                .migrate_status()
+                .await?
+                .iter()
+                .all(|step| step.applied),
+            "{}",
+            fresh.name
+        );
+        assert_eq!(store.migrate_down().await?, Some(1));
+        store.migrate_up().await?;
+        assert!(store.prepare_all().await? > 90);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_18_two_instances_start_together_on_an_empty_database() -> anyhow::Result<()> {
+    for fresh in backends::empty().await? {
+        let (one, two) = (fresh.store.clone(), fresh.store.clone());
+        let both = tokio::join!(one.migrate_up(), two.migrate_up());
+        assert!(both.0.is_ok() && both.1.is_ok(), "{}: {both:?}", fresh.name);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deployment_keeps_its_mode() -> anyhow::Result<()> {
+    for fresh in backends::migrated().await? {
+        let now = Timestamp::from_seconds(1);
+        fresh.store.deployment_bind(false, now).await?;
+        fresh.store.deployment_bind(false, now).await?;
+        let refused = fresh.store.deployment_bind(true, now).await;
+        assert!(
+            matches!(refused, Err(StoreError::Mode { .. })),
+            "{}",
+            fresh.name
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn statements_have_unique_names() {
+    let mut names: Vec<_> = store::statements().map(|sql| sql.name).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}

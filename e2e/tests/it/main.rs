@@ -1,0 +1,11 @@
+//! The binary from outside, one file per topic.
+
+mod authorisation;
+mod browsers;
+mod clocks;
+mod crashes;
+mod credits;
+mod deliveries;
+mod inputs;
+mod processes;
+mod sdks;
