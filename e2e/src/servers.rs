@@ -60,14 +60,15 @@ impl Data {
 
     /// Starts `tollgate dev` on free ports and waits until it serves.
     pub fn start(&self) -> Result<Dev> {
-        self.start_with(&[])
+        self.start_with(&[], &[])
     }
 
-    pub fn start_with(&self, arguments: &[&str]) -> Result<Dev> {
+    pub fn start_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Dev> {
         let log = self.folder.path().join("server.log");
         let logged = fs::read_to_string(&log).unwrap_or_default().len();
         let mut command = tollgate(&["dev", "--port", "0", "--sandbox-port", "0"])?;
         command.arg("--data").arg(self.path()).args(arguments);
+        command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::options().create(true).append(true).open(&log)?);
         let started = Instant::now();
@@ -169,8 +170,18 @@ impl Dev {
         )
     }
 
+    /// The end of the log, for a message about a failure.
     pub fn log(&self) -> String {
         last_lines(&self.log)
+    }
+
+    /// What was logged after the welcome, whose links are secret on purpose.
+    pub fn log_after_welcome(&self) -> Result<String> {
+        let text = fs::read_to_string(&self.log)?;
+        let start = text
+            .rfind(&self.welcome)
+            .map_or(0, |at| at + self.welcome.len());
+        Ok(text[start..].to_string())
     }
 }
 

@@ -76,11 +76,7 @@ pub fn check_feature_key(key: &str) -> Result<(), CatalogueError> {
         && key.bytes().all(|b| {
             b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-' | b'.')
         });
-    if fits {
-        Ok(())
-    } else {
-        Err(CatalogueError::FeatureKey(key.chars().take(64).collect()))
-    }
+    if fits { Ok(()) } else { Err(CatalogueError::FeatureKey(key.chars().take(64).collect())) }
 }
 
 /// Checks what a price asks for and grants before it is saved.
@@ -128,19 +124,10 @@ mod tests {
         let none = Grants::default();
         assert!(check_price(0, Billing::OneTime, &none, 0).is_ok());
         assert!(check_price(-1, Billing::OneTime, &none, 0).is_err());
-        let never = Billing::Recurring(Interval {
-            count: 0,
-            ..Interval::MONTH
-        });
+        let never = Billing::Recurring(Interval { count: 0, ..Interval::MONTH });
         assert!(check_price(1, never, &none, 0).is_err());
-        let feature = FeatureGrant {
-            feature: "kb".into(),
-            days: Some(0),
-        };
-        let grants = Grants {
-            features: vec![feature],
-            ..none
-        };
+        let feature = FeatureGrant { feature: "kb".into(), days: Some(0) };
+        let grants = Grants { features: vec![feature], ..none };
         assert!(check_price(1, Billing::OneTime, &grants, 0).is_err());
     }
 }

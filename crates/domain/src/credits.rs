@@ -57,14 +57,8 @@ pub const DEFAULT_UNIT: &str = "credits";
 /// ```
 pub fn check_unit(unit: &str) -> Result<(), CreditError> {
     let fits = (1..=32).contains(&unit.len())
-        && unit
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if fits {
-        Ok(())
-    } else {
-        Err(CreditError::Unit(unit.chars().take(32).collect()))
-    }
+        && unit.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if fits { Ok(()) } else { Err(CreditError::Unit(unit.chars().take(32).collect())) }
 }
 
 /// Where credits come from; declared in burn order: what resets goes first, what was paid for last.
@@ -78,13 +72,8 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 5] = [
-        Class::Allowance,
-        Class::Trial,
-        Class::Bonus,
-        Class::Promotional,
-        Class::Purchased,
-    ];
+    pub const ALL: [Class; 5] =
+        [Class::Allowance, Class::Trial, Class::Bonus, Class::Promotional, Class::Purchased];
 
     /// The word in the database and on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -156,10 +145,7 @@ pub struct Shortage {
 
 /// The sum that can be spent now.
 pub fn usable(lots: &[Lot], now: Timestamp) -> i64 {
-    lots.iter()
-        .filter(|lot| lot.is_usable(now))
-        .map(|lot| lot.available.max(0))
-        .sum()
+    lots.iter().filter(|lot| lot.is_usable(now)).map(|lot| lot.available.max(0)).sum()
 }
 
 /// Decides which lots pay: by class, then soonest expiry, then oldest (id order is time order).
@@ -179,15 +165,10 @@ pub fn usable(lots: &[Lot], now: Timestamp) -> i64 {
 pub fn plan_burn(lots: &[Lot], amount: Credits, now: Timestamp) -> Result<Vec<Draw>, Shortage> {
     let available = usable(lots, now);
     if available < amount.get() {
-        return Err(Shortage {
-            required: amount.get(),
-            available,
-        });
+        return Err(Shortage { required: amount.get(), available });
     }
-    let mut order: Vec<&Lot> = lots
-        .iter()
-        .filter(|lot| lot.is_usable(now) && 0 < lot.available)
-        .collect();
+    let mut order: Vec<&Lot> =
+        lots.iter().filter(|lot| lot.is_usable(now) && 0 < lot.available).collect();
     order.sort_by_key(|lot| {
         let expiry = lot.expires_at.map_or(i64::MAX, Timestamp::micros);
         (lot.class.burn_rank(), expiry, lot.id.clone())
@@ -199,10 +180,7 @@ pub fn plan_burn(lots: &[Lot], amount: Credits, now: Timestamp) -> Result<Vec<Dr
         if taken == 0 {
             break;
         }
-        draws.push(Draw {
-            lot: lot.id.clone(),
-            amount: taken,
-        });
+        draws.push(Draw { lot: lot.id.clone(), amount: taken });
         missing -= taken;
     }
     Ok(draws)
@@ -222,16 +200,10 @@ pub fn plan_capture(draws: &[Draw], amount: i64) -> Option<(Vec<Draw>, Vec<Draw>
         let taken = draw.amount.min(missing);
         missing -= taken;
         if 0 < taken {
-            captured.push(Draw {
-                amount: taken,
-                ..draw.clone()
-            });
+            captured.push(Draw { amount: taken, ..draw.clone() });
         }
         if taken < draw.amount {
-            released.push(Draw {
-                amount: draw.amount - taken,
-                ..draw.clone()
-            });
+            released.push(Draw { amount: draw.amount - taken, ..draw.clone() });
         }
     }
     Some((captured, released))
@@ -267,23 +239,12 @@ mod tests {
 
     fn lot(name: &str, class: Class, available: i64, expires_at: Option<i64>) -> Lot {
         let id = GrantId::parse(&format!("grant_{name}")).unwrap();
-        Lot {
-            id,
-            class,
-            available,
-            starts_at: at(0),
-            expires_at: expires_at.map(at),
-        }
+        Lot { id, class, available, starts_at: at(0), expires_at: expires_at.map(at) }
     }
 
     fn spell(draws: &[Draw]) -> String {
-        let one = |draw: &Draw| {
-            format!(
-                "{}-{}",
-                draw.lot.as_str().replace("grant_", ""),
-                draw.amount
-            )
-        };
+        let one =
+            |draw: &Draw| format!("{}-{}", draw.lot.as_str().replace("grant_", ""), draw.amount);
         draws.iter().map(one).collect::<Vec<_>>().join(" ")
     }
 
@@ -300,31 +261,19 @@ mod tests {
         let draws = plan_burn(&lots, Credits::new(22).unwrap(), at(10)).unwrap();
         assert_eq!(spell(&draws), "a-5 t-5 b-5 q-5 p-2");
         let shortage = plan_burn(&lots, Credits::new(26).unwrap(), at(10)).unwrap_err();
-        assert_eq!(
-            shortage,
-            Shortage {
-                required: 26,
-                available: 25
-            }
-        );
+        assert_eq!(shortage, Shortage { required: 26, available: 25 });
     }
 
     #[test]
     fn a_capture_takes_in_drawing_order_and_releases_the_rest() {
         let draws = plan_burn(
-            &[
-                lot("a", Class::Allowance, 3, None),
-                lot("p", Class::Purchased, 9, None),
-            ],
+            &[lot("a", Class::Allowance, 3, None), lot("p", Class::Purchased, 9, None)],
             Credits::new(8).unwrap(),
             at(1),
         )
         .unwrap();
         let (captured, released) = plan_capture(&draws, 4).unwrap();
-        assert_eq!(
-            (spell(&captured), spell(&released)),
-            ("a-3 p-1".into(), "p-4".into())
-        );
+        assert_eq!((spell(&captured), spell(&released)), ("a-3 p-1".into(), "p-4".into()));
         assert_eq!(plan_capture(&draws, 9), None);
         assert_eq!(plan_capture(&draws, 0).unwrap().0, []);
     }
@@ -342,9 +291,7 @@ mod tests {
         let one = (class, 0_i64..50, prop::option::of(0_i64..20));
         prop::collection::vec(one, 0..12).prop_map(|lots| {
             let numbered = lots.into_iter().enumerate();
-            numbered
-                .map(|(n, (c, a, e))| lot(&format!("{n:03}"), c, a, e))
-                .collect()
+            numbered.map(|(n, (c, a, e))| lot(&format!("{n:03}"), c, a, e)).collect()
         })
     }
 

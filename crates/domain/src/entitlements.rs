@@ -62,11 +62,7 @@ pub struct Decision {
 /// Decides access from all grants of one feature; the one that lasts longest is named.
 pub fn decide(entitlements: &[Entitlement], now: Timestamp) -> Decision {
     let lasts = |one: &&Entitlement| one.ends_at.map_or(i64::MAX, Timestamp::micros);
-    if let Some(best) = entitlements
-        .iter()
-        .filter(|one| one.is_live(now))
-        .max_by_key(lasts)
-    {
+    if let Some(best) = entitlements.iter().filter(|one| one.is_live(now)).max_by_key(lasts) {
         return Decision {
             allowed: true,
             reason: Reason::Entitled,
@@ -82,12 +78,7 @@ pub fn decide(entitlements: &[Entitlement], now: Timestamp) -> Decision {
         Some(_) => Reason::Ended,
     };
     let source = newest.map(|one| one.source.clone());
-    Decision {
-        allowed: false,
-        reason,
-        source,
-        ends_at: newest.and_then(|one| one.ends_at),
-    }
+    Decision { allowed: false, reason, source, ends_at: newest.and_then(|one| one.ends_at) }
 }
 
 #[cfg(test)]
@@ -112,10 +103,7 @@ mod tests {
             (vec![grant(0, None, true)], Reason::Revoked),
             (vec![grant(11, None, false)], Reason::NotStarted),
             (vec![grant(0, Some(11), false)], Reason::Entitled),
-            (
-                vec![grant(0, None, true), grant(5, Some(20), false)],
-                Reason::Entitled,
-            ),
+            (vec![grant(0, None, true), grant(5, Some(20), false)], Reason::Entitled),
         ];
         for (grants, reason) in cases {
             let decision = decide(&grants, Timestamp::from_seconds(10));

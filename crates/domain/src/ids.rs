@@ -12,9 +12,7 @@ const LONGEST_ID: usize = 64;
 /// 48 bits of milliseconds, then 80 bits of randomness, in 26 symbols.
 fn spell(prefix: &str, at: Timestamp, random: [u8; 10]) -> String {
     let millis = u128::from(at.micros().div_euclid(1_000).unsigned_abs() & 0xffff_ffff_ffff);
-    let noise = random
-        .iter()
-        .fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
+    let noise = random.iter().fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
     let bits = (millis << 80) | noise;
     let mut text = String::with_capacity(prefix.len() + 1 + SYMBOLS);
     text.push_str(prefix);
@@ -117,16 +115,7 @@ mod tests {
 
     #[test]
     fn other_kinds_and_garbage_are_refused() {
-        for text in [
-            "sub_1",
-            "cus_",
-            "cus",
-            "cus_a b",
-            "cus_'--",
-            "",
-            "customer_1",
-            "cus_\u{e9}",
-        ] {
+        for text in ["sub_1", "cus_", "cus", "cus_a b", "cus_'--", "", "customer_1", "cus_\u{e9}"] {
             assert!(CustomerId::parse(text).is_err(), "{text}");
         }
         assert!(CustomerId::parse(&format!("cus_{}", "a".repeat(200))).is_err());

@@ -33,21 +33,11 @@ pub struct Broken {
 /// assert!(lot_is_exact(&lot).is_err());
 /// ```
 pub fn lot_is_exact(lot: &LotNumbers) -> Result<(), Broken> {
-    let parts = [
-        lot.granted,
-        lot.spent,
-        lot.held,
-        lot.expired,
-        lot.revoked,
-        lot.available(),
-    ];
+    let parts = [lot.granted, lot.spent, lot.held, lot.expired, lot.revoked, lot.available()];
     if parts.iter().all(|part| 0 <= *part) {
         return Ok(());
     }
-    Err(Broken {
-        id: "INV-CREDITS",
-        detail: format!("{lot:?}"),
-    })
+    Err(Broken { id: "INV-CREDITS", detail: format!("{lot:?}") })
 }
 
 /// One entry of the ledger, as far as balances are concerned.
@@ -67,10 +57,7 @@ pub fn ledger_replays(steps: &[LedgerStep]) -> Result<i64, Broken> {
             && 0 <= step.after;
         if !continues {
             let detail = format!("entry {index} {step:?} after a balance of {balance}");
-            return Err(Broken {
-                id: "INV-LEDGER",
-                detail,
-            });
+            return Err(Broken { id: "INV-LEDGER", detail });
         }
         balance = step.after;
     }

@@ -45,9 +45,7 @@ impl Currency {
     /// ```
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         let lower = code.to_ascii_lowercase();
-        let known = [NO_DECIMALS, TWO_DECIMALS, THREE_DECIMALS]
-            .iter()
-            .any(|l| lists(l, &lower));
+        let known = [NO_DECIMALS, TWO_DECIMALS, THREE_DECIMALS].iter().any(|l| lists(l, &lower));
         match <[u8; 3]>::try_from(lower.as_bytes()) {
             Ok(bytes) if known => Ok(Self(bytes)),
             _ => Err(MoneyError::UnknownCurrency(code.chars().take(16).collect())),
@@ -110,10 +108,7 @@ impl Money {
         if self.currency != other.currency {
             return Err(MoneyError::CurrencyMismatch(self.currency, other.currency));
         }
-        let minor = self
-            .minor
-            .checked_add(other.minor)
-            .ok_or(MoneyError::Overflow)?;
+        let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
         Ok(Money { minor, ..self })
     }
 
@@ -166,10 +161,7 @@ mod tests {
         assert_eq!(large.to_string(), "$30000000.00");
         let most = Money::new(i64::MAX, Currency::USD);
         assert_eq!(most.plus(large), Err(MoneyError::Overflow));
-        assert_eq!(
-            Money::new(i64::MIN, Currency::USD).decimal(),
-            "-92233720368547758.08"
-        );
+        assert_eq!(Money::new(i64::MIN, Currency::USD).decimal(), "-92233720368547758.08");
     }
 
     #[test]
@@ -178,11 +170,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for (list, exponent) in lists {
             for code in list.split_ascii_whitespace() {
-                assert_eq!(
-                    Currency::parse(code).map(Currency::exponent),
-                    Ok(exponent),
-                    "{code}"
-                );
+                assert_eq!(Currency::parse(code).map(Currency::exponent), Ok(exponent), "{code}");
                 assert!(seen.insert(code), "{code} is listed twice");
             }
         }
@@ -192,9 +180,6 @@ mod tests {
     fn currencies_do_not_mix() {
         let yen = Money::new(500, Currency::parse("jpy").unwrap());
         let cents = Money::new(500, Currency::USD);
-        assert!(matches!(
-            yen.plus(cents),
-            Err(MoneyError::CurrencyMismatch(..))
-        ));
+        assert!(matches!(yen.plus(cents), Err(MoneyError::CurrencyMismatch(..))));
     }
 }

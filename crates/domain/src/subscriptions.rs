@@ -60,10 +60,7 @@ impl Status {
 
     /// Whether the provider may still collect money for it, so that a second one must be refused.
     pub fn is_live(&self) -> bool {
-        !matches!(
-            self,
-            Status::Canceled | Status::IncompleteExpired | Status::Incomplete
-        )
+        !matches!(self, Status::Canceled | Status::IncompleteExpired | Status::Incomplete)
     }
 
     /// How far along its life a state is: decides between snapshots of one second when the provider
@@ -156,21 +153,17 @@ pub fn access(facts: &AccessFacts, grace_seconds: i64) -> Option<AccessWindow> {
     };
     let starts_at = facts.started_at;
     match facts.status {
-        Status::Active | Status::Trialing => Some(AccessWindow {
-            starts_at,
-            ends_at: earliest(facts.cancel_at, facts.ended_at),
-        }),
+        Status::Active | Status::Trialing => {
+            Some(AccessWindow { starts_at, ends_at: earliest(facts.cancel_at, facts.ended_at) })
+        }
         Status::PastDue => {
-            let grace_end = facts
-                .past_due_since
-                .map(|since| since.plus_seconds(grace_seconds));
+            let grace_end = facts.past_due_since.map(|since| since.plus_seconds(grace_seconds));
             let ends_at = earliest(earliest(facts.cancel_at, facts.ended_at), grace_end);
             Some(AccessWindow { starts_at, ends_at })
         }
-        Status::Canceled => facts.ended_at.map(|ended| AccessWindow {
-            starts_at,
-            ends_at: Some(ended),
-        }),
+        Status::Canceled => {
+            facts.ended_at.map(|ended| AccessWindow { starts_at, ends_at: Some(ended) })
+        }
         _ => None,
     }
 }
@@ -196,28 +189,16 @@ mod tests {
 
     #[test]
     fn unknown_and_unpaid_states_fail_closed() {
-        for status in [
-            "incomplete",
-            "incomplete_expired",
-            "unpaid",
-            "paused",
-            "hibernating",
-        ] {
+        for status in ["incomplete", "incomplete_expired", "unpaid", "paused", "hibernating"] {
             assert_eq!(access(&facts(status), 10), None, "{status}");
         }
         assert_eq!(access(&facts("active"), 10).unwrap().ends_at, None);
-        assert_eq!(
-            access(&facts("past_due"), 10).unwrap().ends_at,
-            Some(at(110))
-        );
+        assert_eq!(access(&facts("past_due"), 10).unwrap().ends_at, Some(at(110)));
     }
 
     #[test]
     fn pitfall_058_a_requested_cancellation_keeps_access_until_its_date() {
-        let canceling = AccessFacts {
-            cancel_at: Some(at(500)),
-            ..facts("active")
-        };
+        let canceling = AccessFacts { cancel_at: Some(at(500)), ..facts("active") };
         let window = access(&canceling, 0).unwrap();
         assert_eq!(window.ends_at, Some(at(500)));
     }
@@ -225,31 +206,17 @@ mod tests {
     #[test]
     fn terminal_states_are_never_left() {
         for status in [Status::Canceled, Status::IncompleteExpired] {
-            let known = Known {
-                status,
-                as_of: at(10),
-            };
+            let known = Known { status, as_of: at(10) };
             assert_eq!(news(Some(&known), at(99)), News::Stale);
         }
     }
 
     #[test]
     fn doubt_ends_alike_in_both_orders() {
-        let words = [
-            "incomplete",
-            "trialing",
-            "active",
-            "past_due",
-            "unpaid",
-            "canceled",
-            "new",
-        ];
+        let words = ["incomplete", "trialing", "active", "past_due", "unpaid", "canceled", "new"];
         for a in words.map(Status::parse) {
             for b in words.map(Status::parse) {
-                assert!(
-                    a == b || outranks(&a, &b) != outranks(&b, &a),
-                    "{a:?} {b:?}"
-                );
+                assert!(a == b || outranks(&a, &b) != outranks(&b, &a), "{a:?} {b:?}");
             }
         }
     }

@@ -128,10 +128,7 @@ impl Period {
 
 impl Interval {
     /// One month, the interval in which allowances are granted unless the price says otherwise.
-    pub const MONTH: Interval = Interval {
-        unit: Unit::Month,
-        count: 1,
-    };
+    pub const MONTH: Interval = Interval { unit: Unit::Month, count: 1 };
 
     /// The instant `steps` intervals after `anchor`, counted from the anchor itself so that the
     /// thirty-first of January comes back to the thirty-first in March.
@@ -205,40 +202,17 @@ mod tests {
             ("2025-01-31", Interval::MONTH, 1, "2025-02-28"),
             ("2025-01-31", Interval::MONTH, 2, "2025-03-31"),
             ("2025-01-31", Interval::MONTH, 3, "2025-04-30"),
-            (
-                "2024-02-29",
-                Interval {
-                    unit: Unit::Year,
-                    count: 1,
-                },
-                1,
-                "2025-02-28",
-            ),
-            (
-                "2024-02-29",
-                Interval {
-                    unit: Unit::Year,
-                    count: 1,
-                },
-                4,
-                "2028-02-29",
-            ),
+            ("2024-02-29", Interval { unit: Unit::Year, count: 1 }, 1, "2025-02-28"),
+            ("2024-02-29", Interval { unit: Unit::Year, count: 1 }, 4, "2028-02-29"),
         ];
         for (anchor, interval, steps, expected) in cases {
-            assert_eq!(
-                interval.after(day(anchor), steps),
-                day(expected),
-                "{anchor} + {steps}"
-            );
+            assert_eq!(interval.after(day(anchor), steps), day(expected), "{anchor} + {steps}");
         }
     }
 
     #[test]
     fn the_last_grant_period_ends_with_the_payment() {
-        let covered = Period {
-            start: day("2025-01-31"),
-            end: day("2025-03-15"),
-        };
+        let covered = Period { start: day("2025-01-31"), end: day("2025-03-15") };
         let periods = Interval::MONTH.begun_within(covered, day("2026-01-01"));
         let ends: Vec<_> = periods.iter().map(|period| period.end).collect();
         assert_eq!(ends, [day("2025-02-28"), day("2025-03-15")]);

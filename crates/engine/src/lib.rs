@@ -1,1 +1,126 @@
 //! One public function per behaviour: the use cases, the inbox worker and the timed jobs.
+//!
+//! It knows no HTTP. Rules live in `domain`, SQL in `store`, the provider's words in `providers`;
+//! here they meet, one named transaction per use case, and nothing leaves the process inside one.
+
+mod allowances;
+pub mod api_keys;
+mod apply;
+pub mod checkout_sessions;
+mod clock;
+pub mod collections;
+pub mod credits;
+pub mod customers;
+pub mod demo;
+pub mod documents;
+pub mod entitlements;
+pub mod events;
+mod failures;
+pub mod health;
+pub mod invoices;
+mod jobs;
+pub mod lists;
+pub mod payments;
+pub mod portal_sessions;
+pub mod prices;
+pub mod products;
+pub mod search;
+pub mod subscriptions;
+
+pub use clock::Clock;
+pub use failures::{Failure, Offer};
+pub use lists::{Listed, Page};
+
+use providers::stripe::Client;
+use secrecy::SecretString;
+use std::sync::Arc;
+use store::Store;
+use tokio::sync::Notify;
+use url::Url;
+
+/// The provider's name in the database.
+const PROVIDER: &str = "stripe";
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where return pages live; nothing else is ever returned to.
+    pub frontend_url: Url,
+    /// Every secret an event may be signed with, so that they can be rotated.
+    pub webhook_secrets: Vec<SecretString>,
+    pub webhook_tolerance_seconds: i64,
+    /// Whether this deployment deals with real money.
+    pub livemode: bool,
+    /// The length of the automatic trial.
+    pub default_trial_days: u32,
+    /// How long a subscription gives access while its renewal is being retried.
+    pub past_due_grace_seconds: i64,
+    /// What a customer needs to keep private documents.
+    pub private_collection_feature: String,
+    /// How many checkouts one buyer may begin in a minute.
+    pub checkouts_per_minute: u32,
+}
+
+/// Everything Tollgate can do. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    provider: Option<Client>,
+    clock: Clock,
+    settings: Settings,
+    /// Wakes the inbox worker when an event has been stored.
+    arrived: Notify,
+    segments: search::Segments,
+    probe: health::Probe,
+}
+
+impl Engine {
+    /// Puts the parts together; no provider means that payments are switched off.
+    pub fn new(store: Store, provider: Option<Client>, clock: Clock, settings: Settings) -> Self {
+        let inner = Inner {
+            store,
+            provider,
+            clock,
+            settings,
+            arrived: Notify::new(),
+            segments: search::segments(),
+            probe: health::Probe::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The provider, or a refusal while payments are switched off.
+    fn provider(&self) -> Result<&Client, Failure> {
+        self.inner.provider.as_ref().ok_or(Failure::Provider {
+            code: domain::codes::Code::PaymentsDisabled,
+            detail: "payments are switched off".to_owned(),
+        })
+    }
+}
+
+/// Who a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A server key names its customer, by id or external id: it must exist.
+    Named(String),
+    /// An end user's token is about its own subject, who may not have bought anything yet.
+    Own(String),
+    /// A signed-in page knows its customer.
+    Known(domain::ids::CustomerId),
+}

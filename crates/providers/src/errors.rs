@@ -6,23 +6,14 @@
 pub enum ProviderError {
     /// The customer's bank or card said no.
     #[error("the payment was declined: {message}")]
-    Declined {
-        code: Option<String>,
-        decline_code: Option<String>,
-        message: String,
-    },
+    Declined { code: Option<String>, decline_code: Option<String>, message: String },
     /// The provider does not know an object. `object` is the collection asked for (`customers`), or
     /// the parameter that named it (`customer`, `line_items[0][price]`).
     #[error("the provider knows no such {object}: {message}")]
     NotFound { object: String, message: String },
     /// The provider understood and said no: asking again gives the same answer.
     #[error("the provider refused with status {status}: {message}")]
-    Refused {
-        status: u16,
-        code: Option<String>,
-        param: Option<String>,
-        message: String,
-    },
+    Refused { status: u16, code: Option<String>, param: Option<String>, message: String },
     /// We refused to send it.
     #[error("the request cannot be sent: {0}")]
     Unsendable(String),
@@ -73,11 +64,7 @@ pub enum ParseError {
     #[error("event {event} is about an object without id")]
     ObjectWithoutId { event: String },
     #[error("event {event} should be about {expected} but is about {found:?}")]
-    OtherObject {
-        event: String,
-        expected: &'static str,
-        found: String,
-    },
+    OtherObject { event: String, expected: &'static str, found: String },
 }
 
 /// Why a payload is not proven to come from the provider.

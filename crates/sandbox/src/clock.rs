@@ -131,9 +131,7 @@ pub fn next_boundary(anchor: i64, interval: Interval, interval_count: i64, start
 /// A calendar date for people, such as `31 January 2026`.
 pub fn date(instant: i64) -> String {
     match Timestamp::from_second(instant) {
-        Ok(timestamp) => {
-            timestamp.to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string()
-        }
+        Ok(timestamp) => timestamp.to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string(),
         Err(_) => instant.to_string(),
     }
 }

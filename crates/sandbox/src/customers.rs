@@ -153,8 +153,7 @@ fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, 
         settings.finish()?;
     }
     params.ignore(&["business_name", "individual_name", "invoice_prefix", "tax", "validate"]);
-    let unsimulated =
-        ["cash_balance", "source", "default_source", "tax_id_data", "test_clock"];
+    let unsimulated = ["cash_balance", "source", "default_source", "tax_id_data", "test_clock"];
     params.refuse(&unsimulated)?;
     Ok(default)
 }

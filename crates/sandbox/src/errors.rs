@@ -129,10 +129,6 @@ impl ApiError {
         &self.0.message
     }
 
-    pub fn is_card_error(&self) -> bool {
-        self.0.kind == "card_error"
-    }
-
     pub fn body(&self, request_id: &str) -> Value {
         let details = &self.0;
         let mut error = json!({

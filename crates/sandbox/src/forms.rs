@@ -56,7 +56,8 @@ fn segments(key: &str) -> Result<Vec<&str>, ApiError> {
     if rest.is_empty() {
         return Ok(found);
     }
-    let inner = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(invalid)?;
+    let inner =
+        rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(invalid)?;
     for segment in inner.split("][") {
         if MAX_DEPTH <= found.len() || segment.contains(['[', ']']) {
             return Err(invalid());

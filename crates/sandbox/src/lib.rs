@@ -1,1 +1,185 @@
 //! A Stripe-compatible provider that runs on your machine: API, hosted pages, clock, webhooks.
+//! It shares nothing with the adapter it is tested against, so that it can disagree with it.
+
+// Stripe's objects are wider than the default limit of `json!`.
+#![recursion_limit = "256"]
+
+mod accounts;
+mod advances;
+mod app;
+mod billing;
+mod billing_portal;
+mod cards;
+mod charges;
+mod checkout_sessions;
+mod clock;
+mod completions;
+mod controls;
+mod currencies;
+mod customers;
+mod database;
+mod delivery;
+mod errors;
+mod events;
+mod expand;
+mod forms;
+mod idempotency;
+mod ids;
+mod invoice_items;
+mod invoice_payments;
+mod invoices;
+mod lists;
+mod pages;
+mod params;
+mod payment_intents;
+mod payment_methods;
+mod plan_changes;
+mod prices;
+mod products;
+mod refunds;
+mod requests;
+mod routes;
+mod state;
+mod subscriptions;
+mod transactions;
+mod webhook_endpoints;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use app::App;
+use clock::Clock;
+use pages::{authentication, checkout, invoice, portal};
+use state::State;
+
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+pub struct Config {
+    /// Already bound, on the loopback interface.
+    pub listener: TcpListener,
+    /// Directory of `sandbox.db`; none keeps everything in memory.
+    pub data: Option<PathBuf>,
+    /// Business clock = wall clock + this many microseconds. Restored from `sandbox.db` at start.
+    pub offset: Arc<AtomicI64>,
+    /// The key the caller hands out. Any `sk_test_…` key is accepted beside it.
+    pub secret_key: Option<String>,
+    /// Whom to call after each step of the clock.
+    pub after_advance: Option<AfterAdvance>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AfterAdvance {
+    pub url: String,
+    pub bearer: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("sandbox must listen on the loopback interface, not on {0}")]
+    NotLoopback(std::net::SocketAddr),
+    #[error("sandbox listener has no address")]
+    Listener(#[source] std::io::Error),
+    #[error("sandbox directory {path} cannot be created")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("sandbox.db cannot be opened")]
+    Database(#[source] sqlx::Error),
+    #[error("sandbox.db holds a {kind} that cannot be read")]
+    Object { kind: String, source: serde_json::Error },
+    #[error("sandbox key must start with sk_test_")]
+    SecretKey,
+    #[error("sandbox cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A loaded sandbox, ready to serve.
+pub struct Sandbox {
+    pub base_url: String,
+    listener: TcpListener,
+    app: Arc<App>,
+    writing: Option<(sqlx::SqliteConnection, mpsc::UnboundedReceiver<database::Write>)>,
+}
+
+/// Loads the state; nothing is served yet.
+pub async fn start(config: Config) -> Result<Sandbox, StartError> {
+    let address = config.listener.local_addr().map_err(StartError::Listener)?;
+    if !address.ip().is_loopback() {
+        return Err(StartError::NotLoopback(address));
+    }
+    if config.secret_key.as_ref().is_some_and(|key| !key.starts_with("sk_test_")) {
+        return Err(StartError::SecretKey);
+    }
+    // A redirect is no acceptance of a webhook, and nothing here needs a proxy.
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(StartError::Client)?;
+    let base_url = format!("http://{address}");
+    let clock = Clock::new(config.offset);
+    let mut state = State::new(base_url.clone(), clock.clone());
+    let mut writer = None;
+    let mut writing = None;
+    if let Some(directory) = &config.data {
+        let mut connection = database::open(directory).await?;
+        database::load(&mut connection, &mut state, &clock).await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        writer = Some(sender);
+        writing = Some((connection, receiver));
+    }
+    let app = Arc::new(App::new(state, writer, config.after_advance, client));
+    Ok(Sandbox { base_url, listener: config.listener, app, writing })
+}
+
+impl Sandbox {
+    /// Serves until `shutdown`, then drains requests and writes what is left to write.
+    pub async fn serve(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let Sandbox { listener, app, writing, .. } = self;
+        let mut writers = JoinSet::new();
+        if let Some((connection, queue)) = writing {
+            writers.spawn(database::write(connection, queue));
+        }
+        let mut workers = JoinSet::new();
+        workers.spawn(delivery::run(app.clone()));
+        workers.spawn(advances::tick(app.clone()));
+        let served = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await;
+        // Workers hold the queue open; once they and the router are gone, the writer ends.
+        workers.shutdown().await;
+        while writers.join_next().await.is_some() {}
+        served
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/_sandbox", get(controls::status))
+        .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
+        .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
+        .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
+        .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
+        .route(
+            "/c/pay/{id}/authenticate",
+            get(authentication::show_checkout).post(authentication::answer_checkout),
+        )
+        .route("/i/{id}", get(invoice::show))
+        .route("/p/session/{token}", get(portal::show))
+        .route("/p/session/{token}/cancel", post(portal::cancel))
+        .route("/p/session/{token}/resume", post(portal::resume))
+        .route("/r/{id}", get(invoice::receipt))
+        .fallback(requests::handle)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::new())
+        .with_state(app)
+}

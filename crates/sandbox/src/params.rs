@@ -110,6 +110,23 @@ impl Params {
         self.fields.contains_key(key)
     }
 
+    pub fn text_is(&self, key: &str, text: &str) -> bool {
+        self.fields.get(key).is_some_and(|value| value == text)
+    }
+
+    /// Takes the parameter out when it is there to clear something.
+    pub fn take_if_empty(&mut self, key: &str) -> bool {
+        let empty = self.text_is(key, "");
+        if empty {
+            self.fields.remove(key);
+        }
+        empty
+    }
+
+    pub fn only_has(&self, keys: &[&str]) -> bool {
+        self.fields.keys().all(|key| keys.contains(&key.as_str()))
+    }
+
     pub fn required(&mut self, key: &str) -> Result<String, ApiError> {
         self.text(key)?.ok_or_else(|| ApiError::missing_parameter(&self.name(key)))
     }
@@ -260,8 +277,7 @@ impl Params {
 
     /// An address as Stripe shows it: all six fields, or nothing.
     pub fn address(&mut self, key: &str) -> Result<Change<Value>, ApiError> {
-        if self.fields.get(key).is_some_and(|value| value == "") {
-            self.fields.remove(key);
+        if self.take_if_empty(key) {
             return Ok(Change::Clear);
         }
         let Some(mut hash) = self.hash(key)? else {

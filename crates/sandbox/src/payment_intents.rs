@@ -263,9 +263,8 @@ pub fn authenticate(tx: &mut Tx<'_>, id: &str, completed: bool) -> Result<Paymen
 fn unexpected_state(intent: &PaymentIntent, verb: &str) -> ApiError {
     let status = json!(intent.status);
     let status = status.as_str().unwrap_or_default();
-    let message = format!(
-        "You cannot {verb} this PaymentIntent because it has a status of {status}."
-    );
+    let message =
+        format!("You cannot {verb} this PaymentIntent because it has a status of {status}.");
     ApiError::invalid(message).code("payment_intent_unexpected_state")
 }
 

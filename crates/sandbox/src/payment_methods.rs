@@ -230,8 +230,8 @@ pub fn attach(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = call.params.required("customer")?;
     call.params.finish()?;
     customers::live(tx.state, &customer, "customer")?;
-    let known = cards::by_payment_method(&id).is_some()
-        || tx.state.payment_methods.get(&id).is_some();
+    let known =
+        cards::by_payment_method(&id).is_some() || tx.state.payment_methods.get(&id).is_some();
     if !known {
         return Err(ApiError::not_found("PaymentMethod", &id));
     }

@@ -501,7 +501,10 @@ mod tests {
     #[test]
     fn decimals_are_exact() {
         let half = UnitAmount::parse("0.5").expect("a decimal");
-        assert_eq!((half.minor(), half.decimal(), half.times(3)), (None, "0.5".to_owned(), Some(2)));
+        assert_eq!(
+            (half.minor(), half.decimal(), half.times(3)),
+            (None, "0.5".to_owned(), Some(2))
+        );
         let whole = UnitAmount::parse("12.000").expect("a decimal");
         assert_eq!((whole.minor(), whole.decimal()), (Some(12), "12".to_owned()));
         for bad in ["", ".5", "-1", "1e3", "1.0000000000001", "9999999999"] {

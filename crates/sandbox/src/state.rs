@@ -275,6 +275,11 @@ pub enum Timer {
     Subscription(String),
 }
 
+impl Timer {
+    /// Sorts before every other timer.
+    const FIRST: Timer = Timer::CheckoutSession(String::new());
+}
+
 /// When each object is due next, in order of time.
 #[derive(Default)]
 pub struct Timers {
@@ -293,7 +298,15 @@ impl Timers {
         }
     }
 
-    pub fn first(&self) -> Option<&(i64, Timer)> {
-        self.by_time.first()
+    /// The next instant after `instant` at which something is due.
+    pub fn next_after(&self, instant: i64) -> Option<i64> {
+        let later = self.by_time.range((instant.saturating_add(1), Timer::FIRST)..);
+        later.map(|(due, _)| *due).next()
+    }
+
+    /// Whatever is due, the longest overdue first.
+    pub fn due(&self, until: i64) -> impl Iterator<Item = &Timer> {
+        let due = self.by_time.iter().take_while(move |(due, _)| *due <= until);
+        due.map(|(_, timer)| timer)
     }
 }

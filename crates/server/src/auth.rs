@@ -59,7 +59,9 @@ impl FromRequestParts<App> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match Caller::from_request_parts(parts, app).await? {
             Caller::Server => Ok(Admin),
-            Caller::Customer { .. } => Err(Problem::new(Code::Forbidden, "this needs a server key")),
+            Caller::Customer { .. } => {
+                Err(Problem::new(Code::Forbidden, "this needs a server key"))
+            }
         }
     }
 }
@@ -86,6 +88,20 @@ impl Caller {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Caller {
+    /// The same where a server key may mean the merchant itself by naming nobody.
+    pub async fn subject_if_named(
+        &self,
+        app: &App,
+        named: Option<&str>,
+    ) -> Result<Option<Subject>, Problem> {
+        match (self, named) {
+            (Caller::Server, None) => Ok(None),
+            _ => self.subject(app, named).await.map(Some),
         }
     }
 }

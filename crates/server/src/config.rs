@@ -64,12 +64,13 @@ const SETTINGS: &[Setting] = &[
 const SECRET_KEY_NAMES: &[&str] = &["STRIPE_SECRET_KEY", "PAYMENT_API_KEY", "STRIPE_API_KEY"];
 const WEBHOOK_SECRET_NAMES: &[&str] =
     &["STRIPE_WEBHOOK_SECRET", "WEBHOOK_SECRET", "PAYMENT_WEBHOOK_SECRET"];
-const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+pub const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// HS256 is only as strong as its secret.
 const JWT_SECRET_BYTES: usize = 32;
 const WEBHOOK_SECRET_BYTES: usize = 16;
 /// Words that only appear in secrets copied from an example.
-const PLACEHOLDERS: &[&str] = &["your_", "your-", "changeme", "change_me", "example", "placeholder"];
+const PLACEHOLDERS: &[&str] =
+    &["your_", "your-", "changeme", "change_me", "example", "placeholder"];
 
 /// Why the settings were refused.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +101,8 @@ struct File {
     environment: Environment,
     listen: SocketAddr,
     database_url: Option<String>,
-    frontend_url: Option<Url>,
-    public_url: Option<Url>,
+    frontend_url: Option<String>,
+    public_url: Option<String>,
     log_level: String,
     debug: bool,
     allowed_hosts: Vec<String>,
@@ -117,14 +118,14 @@ struct Stripe {
     secret_key: Option<String>,
     public_key: Option<String>,
     webhook_secrets: Vec<String>,
-    api_base: Url,
+    api_base: String,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tokens {
     jwt_secret: Option<String>,
-    jwks_url: Option<Url>,
+    jwks_url: Option<String>,
     jwks_file: Option<PathBuf>,
     issuer: Option<String>,
     audience: Option<String>,
@@ -213,7 +214,7 @@ fn defaults() -> File {
             secret_key: None,
             public_key: None,
             webhook_secrets: Vec::new(),
-            api_base: Url::parse("https://api.stripe.com").expect("a constant address parses"),
+            api_base: "https://api.stripe.com".into(),
         },
         tokens: Tokens::default(),
         plans: PLANS,
@@ -326,21 +327,27 @@ fn check(file: File) -> Result<Config, ConfigError> {
         None => String::new(),
     };
     let token_keys = token_keys(&file.tokens, &mut reasons);
-    if !reasons.is_empty() {
-        return Err(ConfigError::Refused(reasons));
-    }
     let own = format!("http://{}", file.listen);
-    let own = Url::parse(&own).expect("a socket address makes an address");
-    let frontend_url = file.frontend_url.unwrap_or(own);
+    let frontend_url = file.frontend_url.as_deref().unwrap_or(&own);
+    let public_url = file.public_url.as_deref().unwrap_or(frontend_url);
+    let mut address = |text: &str, name: &str| parse_address(text, name, &mut reasons);
+    let frontend_url = address(frontend_url, "frontend_url (FRONTEND_URL)");
+    let public_url = address(public_url, "public_url (PUBLIC_URL)");
+    let stripe_api_base = address(&file.stripe.api_base, "stripe.api_base (STRIPE_API_BASE)");
+    let (Some(frontend_url), Some(public_url), Some(stripe_api_base), true) =
+        (frontend_url, public_url, stripe_api_base, reasons.is_empty())
+    else {
+        return Err(ConfigError::Refused(reasons));
+    };
     Ok(Config {
         listen: file.listen,
         database_url: database_url.into(),
-        public_url: file.public_url.unwrap_or_else(|| frontend_url.clone()),
+        public_url,
         frontend_url,
         log_level: if file.debug && level == "info" { "debug".into() } else { level },
         allowed_hosts: file.allowed_hosts,
         stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
-        stripe_api_base: file.stripe.api_base,
+        stripe_api_base,
         webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),
         livemode,
         token_keys,
@@ -348,6 +355,14 @@ fn check(file: File) -> Result<Config, ConfigError> {
         audience: file.tokens.audience,
         plans: file.plans,
     })
+}
+
+fn parse_address(text: &str, name: &str, reasons: &mut Vec<String>) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if url.is_none() {
+        reasons.push(format!("{name} must be an http or https address"));
+    }
+    url
 }
 
 fn is_live(key: &str) -> bool {
@@ -382,10 +397,10 @@ fn production_guard(file: &File, reasons: &mut Vec<String>) {
     );
     refuse(file.debug, "debug is on");
     refuse(
-        file.frontend_url.as_ref().is_none_or(|url| url.scheme() != "https"),
+        file.frontend_url.as_ref().is_none_or(|url| !url.starts_with("https://")),
         "FRONTEND_URL is not an https address",
     );
-    refuse(stripe.api_base.scheme() != "https", "STRIPE_API_BASE is not an https address");
+    refuse(!stripe.api_base.starts_with("https://"), "STRIPE_API_BASE is not an https address");
     refuse(file.allowed_hosts.is_empty(), "ALLOWED_HOSTS is empty");
 }
 
@@ -393,7 +408,10 @@ fn token_keys(tokens: &Tokens, reasons: &mut Vec<String>) -> TokenKeys {
     match (&tokens.jwt_secret, &tokens.jwks_url, &tokens.jwks_file) {
         (None, None, None) => TokenKeys::None,
         (Some(secret), None, None) => TokenKeys::Secret(secret.clone().into()),
-        (None, Some(url), None) => TokenKeys::Url(url.clone()),
+        (None, Some(url), None) => {
+            let url = parse_address(url, "tokens.jwks_url (JWKS_URL)", reasons);
+            url.map_or(TokenKeys::None, TokenKeys::Url)
+        }
         (None, None, Some(path)) => TokenKeys::File(path.clone()),
         _ => {
             reasons.push("only one of JWT_SECRET, JWKS_URL and JWKS_FILE may be set".into());

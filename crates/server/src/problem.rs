@@ -1,7 +1,7 @@
 //! Errors on the wire: one value, rendered once at the edge, in the shape its route promises.
 //!
-//! `/v1` speaks problem+json, `/payments` its seeds' `{"detail": …}`, pages speak HTML. Nothing that
-//! a database or a provider said reaches the outside.
+//! `/v1` speaks problem+json, `/payments` its seeds' `{"detail": …}`, pages speak HTML. Nothing
+//! that a database or a provider said reaches the outside.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -178,10 +178,7 @@ pub async fn render(request: Request, next: Next) -> Response {
         headers.insert(REQUEST_ID_HEADER, value);
     }
     headers.insert(VERSION_HEADER, HeaderValue::from_static(API_VERSION));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -277,12 +274,12 @@ impl From<engine::Failure> for Problem {
     fn from(failure: engine::Failure) -> Self {
         use engine::Failure;
         match failure {
-            Failure::Refused { code, detail, param } => Problem {
-                param: param.map(str::to_owned),
-                ..Problem::new(code, detail)
-            },
+            Failure::Refused { code, detail, param } => {
+                Problem { param: param.map(str::to_owned), ..Problem::new(code, detail) }
+            }
             Failure::Shortage { unit, required, available, offers } => {
-                let detail = format!("{required} {unit} are required and {available} are available");
+                let detail =
+                    format!("{required} {unit} are required and {available} are available");
                 let mut problem = Problem::new(Code::InsufficientCredits, detail);
                 problem.members.insert("unit".into(), unit.into());
                 problem.members.insert("required".into(), required.into());

@@ -25,11 +25,13 @@ where
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let is_json = is_json(request.headers());
         let bytes = read_body(request.into_body(), LIMIT).await?;
-        if !is_json {
+        if !is_json && !bytes.is_empty() {
             let detail = "the body must be application/json";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        // Where every member is optional, no body at all says as much as an empty object.
+        let text = if bytes.is_empty() { b"{}" } else { bytes.as_ref() };
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
             let detail = format!("the body is not json: {error}");
             Problem::new(Code::InvalidJson, detail)
         })?;

@@ -87,6 +87,7 @@ CREATE TABLE checkout_sessions (
     provider_subscription_id TEXT,
     url TEXT,
     rate_key TEXT NOT NULL,
+    browser_hash TEXT,
     idempotency_key TEXT,
     request_hash TEXT,
     created_at BIGINT NOT NULL,
@@ -198,7 +199,6 @@ CREATE TABLE allowance_schedules (
     provider_item_id TEXT NOT NULL,
     payment_id TEXT,
     price_id TEXT NOT NULL REFERENCES prices (id),
-    class TEXT NOT NULL,
     position BIGINT NOT NULL,
     unit TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount > 0),
@@ -208,7 +208,7 @@ CREATE TABLE allowance_schedules (
     covered_until BIGINT NOT NULL,
     next_at BIGINT,
     created_at BIGINT NOT NULL,
-    UNIQUE (provider, provider_subscription_id, provider_item_id, class, position, covered_from)
+    UNIQUE (provider, provider_subscription_id, provider_item_id, position, covered_from)
 );
 CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
 

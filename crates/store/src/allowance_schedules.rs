@@ -4,7 +4,7 @@ use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
 use crate::sql::{args, statements};
-use domain::credits::{Class, Credits};
+use domain::credits::Credits;
 use domain::ids::{AllowanceScheduleId, CustomerId, PaymentId, PriceId};
 use domain::time::{Interval, Period, Timestamp, Unit};
 
@@ -17,8 +17,6 @@ pub struct AllowanceSchedule {
     pub provider_item_id: String,
     pub payment_id: Option<PaymentId>,
     pub price_id: PriceId,
-    /// `Allowance` for a paid period, `Trial` for a trial.
-    pub class: Class,
     /// Which of the price's credit grants this is.
     pub position: u32,
     pub unit: String,
@@ -32,9 +30,9 @@ pub struct AllowanceSchedule {
 statements! {
     INSERT = "allowance_schedules.insert":
         "INSERT INTO allowance_schedules (id, customer_id, provider, provider_subscription_id,
-             provider_item_id, payment_id, price_id, class, position, unit, amount, interval_unit,
+             provider_item_id, payment_id, price_id, position, unit, amount, interval_unit,
              interval_count, covered_from, covered_until, next_at, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     DUE = "allowance_schedules.due":
         "SELECT * FROM allowance_schedules WHERE next_at <= ? ORDER BY next_at LIMIT ?";
     GET = "allowance_schedules.get": "SELECT * FROM allowance_schedules WHERE id = ?";
@@ -56,7 +54,6 @@ fn schedule(row: &Row) -> Result<AllowanceSchedule, StoreError> {
         provider_item_id: row.text("provider_item_id")?,
         payment_id: opt_id!(row, "payment_id", PaymentId)?,
         price_id: id!(row, "price_id", PriceId)?,
-        class: row.parsed("class", Class::parse)?,
         position: row.small("position")?,
         unit: row.text("unit")?,
         amount: Credits::new(row.int("amount")?).map_err(|error| StoreError::Inconsistent {
@@ -67,10 +64,7 @@ fn schedule(row: &Row) -> Result<AllowanceSchedule, StoreError> {
             unit: row.parsed("interval_unit", Unit::parse)?,
             count: row.small("interval_count")?,
         },
-        covered: Period {
-            start: row.time("covered_from")?,
-            end: row.time("covered_until")?,
-        },
+        covered: Period { start: row.time("covered_from")?, end: row.time("covered_until")? },
         next_at: row.opt_time("next_at")?,
         created_at: row.time("created_at")?,
     })
@@ -90,7 +84,6 @@ impl Tx {
             &new.provider_item_id,
             &new.payment_id,
             &new.price_id,
-            new.class.as_str(),
             new.position,
             &new.unit,
             new.amount.get(),
@@ -110,22 +103,14 @@ impl Tx {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<AllowanceSchedule>, StoreError> {
-        self.all(&DUE, args![now, limit])
-            .await?
-            .iter()
-            .map(schedule)
-            .collect()
+        self.all(&DUE, args![now, limit]).await?.iter().map(schedule).collect()
     }
 
     pub async fn allowance_schedules_get(
         &mut self,
         id: &AllowanceScheduleId,
     ) -> Result<Option<AllowanceSchedule>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(schedule)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(schedule).transpose()
     }
 
     /// When it is due again; `None` when nothing is left of what was paid for.
@@ -143,11 +128,7 @@ impl Tx {
         provider: &str,
         provider_subscription_id: &str,
     ) -> Result<u64, StoreError> {
-        self.execute(
-            &STOP_SUBSCRIPTION,
-            args![provider, provider_subscription_id],
-        )
-        .await
+        self.execute(&STOP_SUBSCRIPTION, args![provider, provider_subscription_id]).await
     }
 
     /// Nothing more is refilled for a payment that went back.

@@ -47,11 +47,7 @@ impl Tx {
 
     /// The live key of that digest.
     pub async fn api_keys_find(&mut self, hash: &str) -> Result<Option<ApiKey>, StoreError> {
-        self.first(&FIND, args![hash])
-            .await?
-            .as_ref()
-            .map(api_key)
-            .transpose()
+        self.first(&FIND, args![hash]).await?.as_ref().map(api_key).transpose()
     }
 
     pub async fn api_keys_revoke(

@@ -25,9 +25,7 @@ impl Mode {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [Mode::Payment, Mode::Subscription]
-            .into_iter()
-            .find(|mode| mode.as_str() == word)
+        [Mode::Payment, Mode::Subscription].into_iter().find(|mode| mode.as_str() == word)
     }
 }
 
@@ -91,6 +89,8 @@ pub struct CheckoutSession {
     pub url: Option<String>,
     /// Whose attempts are counted: a customer, or a guest's address.
     pub rate_key: String,
+    /// Digest of the secret in a guest's browser, who may sign in there once the session is complete.
+    pub browser_hash: Option<String>,
     pub idempotency_key: Option<String>,
     pub request_hash: Option<String>,
     pub created_at: Timestamp,
@@ -104,8 +104,9 @@ statements! {
         "INSERT INTO checkout_sessions (id, customer_id, mode, status, price_id, quantity, amount,
              currency, trial_days, grants, email, success_url, cancel_url, provider,
              provider_session_id, provider_payment_intent_id, provider_subscription_id, url,
-             rate_key, idempotency_key, request_hash, created_at, requested_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             rate_key, browser_hash, idempotency_key, request_hash, created_at, requested_at,
+             updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING";
     GET = "checkout_sessions.get": "SELECT * FROM checkout_sessions WHERE id = ?";
     FIND = "checkout_sessions.find":
@@ -158,6 +159,7 @@ fn session(row: &Row) -> Result<CheckoutSession, StoreError> {
         provider_subscription_id: row.opt_text("provider_subscription_id")?,
         url: row.opt_text("url")?,
         rate_key: row.text("rate_key")?,
+        browser_hash: row.opt_text("browser_hash")?,
         idempotency_key: row.opt_text("idempotency_key")?,
         request_hash: row.opt_text("request_hash")?,
         created_at: row.time("created_at")?,
@@ -193,6 +195,7 @@ impl Tx {
             &new.provider_subscription_id,
             &new.url,
             &new.rate_key,
+            &new.browser_hash,
             &new.idempotency_key,
             &new.request_hash,
             new.created_at,
@@ -206,11 +209,7 @@ impl Tx {
         &mut self,
         id: &CheckoutSessionId,
     ) -> Result<Option<CheckoutSession>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(session)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(session).transpose()
     }
 
     /// By the provider's id.
@@ -219,9 +218,7 @@ impl Tx {
         provider: &str,
         provider_session_id: &str,
     ) -> Result<Option<CheckoutSession>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_session_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_session_id]).await?;
         row.as_ref().map(session).transpose()
     }
 
@@ -230,9 +227,7 @@ impl Tx {
         rate_key: &str,
         idempotency_key: &str,
     ) -> Result<Option<CheckoutSession>, StoreError> {
-        let row = self
-            .first(&BY_KEY, args![rate_key, idempotency_key])
-            .await?;
+        let row = self.first(&BY_KEY, args![rate_key, idempotency_key]).await?;
         row.as_ref().map(session).transpose()
     }
 
@@ -240,20 +235,14 @@ impl Tx {
         &mut self,
         payment_intent: &str,
     ) -> Result<Option<CheckoutSession>, StoreError> {
-        self.first(&BY_INTENT, args![payment_intent])
-            .await?
-            .as_ref()
-            .map(session)
-            .transpose()
+        self.first(&BY_INTENT, args![payment_intent]).await?.as_ref().map(session).transpose()
     }
 
     pub async fn checkout_sessions_by_subscription(
         &mut self,
         provider_subscription_id: &str,
     ) -> Result<Option<CheckoutSession>, StoreError> {
-        let row = self
-            .first(&BY_SUBSCRIPTION, args![provider_subscription_id])
-            .await?;
+        let row = self.first(&BY_SUBSCRIPTION, args![provider_subscription_id]).await?;
         row.as_ref().map(session).transpose()
     }
 
@@ -262,11 +251,7 @@ impl Tx {
         &mut self,
         customer: &CustomerId,
     ) -> Result<Vec<CheckoutSession>, StoreError> {
-        self.all(&OPEN_SUBSCRIPTIONS, args![customer])
-            .await?
-            .iter()
-            .map(session)
-            .collect()
+        self.all(&OPEN_SUBSCRIPTIONS, args![customer]).await?.iter().map(session).collect()
     }
 
     /// When this buyer's attempts after `since` were made, oldest first.
@@ -297,8 +282,7 @@ impl Tx {
         url: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.change_if(&OPENED, args![provider_session_id, url, now, id])
-            .await
+        self.change_if(&OPENED, args![provider_session_id, url, now, id]).await
     }
 
     /// The provider has refused: nothing half-created stays.

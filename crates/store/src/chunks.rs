@@ -61,9 +61,7 @@ impl Tx {
         collection: &CollectionId,
     ) -> Result<Vec<(ChunkId, Vec<u8>)>, StoreError> {
         let rows = self.all(&VECTORS, args![collection]).await?;
-        rows.iter()
-            .map(|row| Ok((id!(row, "id", ChunkId)?, row.bytes("embedding")?)))
-            .collect()
+        rows.iter().map(|row| Ok((id!(row, "id", ChunkId)?, row.bytes("embedding")?))).collect()
     }
 
     /// One chunk of that collection, with its document's source.

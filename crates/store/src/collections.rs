@@ -77,11 +77,7 @@ impl Tx {
         &mut self,
         id: &CollectionId,
     ) -> Result<Option<Collection>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(collection)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(collection).transpose()
     }
 
     /// By name, of one owner; no owner is the merchant.
@@ -100,11 +96,7 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Collection>, StoreError> {
-        self.all(&LIST, args![cursor, limit])
-            .await?
-            .iter()
-            .map(collection)
-            .collect()
+        self.all(&LIST, args![cursor, limit]).await?.iter().map(collection).collect()
     }
 
     /// The customer's own and the merchant's.
@@ -114,9 +106,7 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Collection>, StoreError> {
-        let rows = self
-            .all(&LIST_VISIBLE, args![customer, cursor, limit])
-            .await?;
+        let rows = self.all(&LIST_VISIBLE, args![customer, cursor, limit]).await?;
         rows.iter().map(collection).collect()
     }
 

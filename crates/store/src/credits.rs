@@ -163,7 +163,7 @@ statements! {
         "INSERT INTO credit_balances (customer_id, unit, available, held, entries)
          VALUES (?, ?, 0, 0, 0) ON CONFLICT DO NOTHING";
     BALANCE_LOCK = "credit_balances.lock":
-        "SELECT * FROM credit_balances WHERE customer_id = ? AND unit = ? FOR UPDATE";
+        "SELECT * FROM credit_balances WHERE customer_id = ? AND unit = ? FOR NO KEY UPDATE";
     BALANCE_SET = "credit_balances.set":
         "UPDATE credit_balances SET available = ?, held = ?, entries = ?
          WHERE customer_id = ? AND unit = ? AND entries = ?";
@@ -262,10 +262,7 @@ impl Tx {
             self.execute(&BALANCE_ENSURE, args![customer, unit]).await?;
             row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
         }
-        let row = row.ok_or(StoreError::RowCount {
-            name: BALANCE_LOCK.name,
-            changed: 0,
-        })?;
+        let row = row.ok_or(StoreError::RowCount { name: BALANCE_LOCK.name, changed: 0 })?;
         let entries = row.int("entries")?;
         Ok(Account {
             customer_id: customer.clone(),
@@ -284,11 +281,7 @@ impl Tx {
         customer: &CustomerId,
         unit: &str,
     ) -> Result<Vec<Grant>, StoreError> {
-        self.all(&GRANTS_LIVE, args![customer, unit])
-            .await?
-            .iter()
-            .map(grant)
-            .collect()
+        self.all(&GRANTS_LIVE, args![customer, unit]).await?.iter().map(grant).collect()
     }
 
     /// Adds a lot to the account; `false` where its fact has one already.
@@ -334,11 +327,7 @@ impl Tx {
         account.available += available_change;
         account.held += held_change;
         account.entries += 1;
-        if let Some(lot) = account
-            .grants
-            .iter_mut()
-            .find(|lot| lot.id == *posting.grant)
-        {
+        if let Some(lot) = account.grants.iter_mut().find(|lot| lot.id == *posting.grant) {
             lot.numbers.spent += spent;
             lot.numbers.held += lot_held;
             lot.numbers.expired += expired;
@@ -386,20 +375,12 @@ impl Tx {
         &mut self,
         customer: &CustomerId,
     ) -> Result<Vec<String>, StoreError> {
-        self.all(&UNITS, args![customer])
-            .await?
-            .iter()
-            .map(|row| row.text("unit"))
-            .collect()
+        self.all(&UNITS, args![customer]).await?.iter().map(|row| row.text("unit")).collect()
     }
 
     /// By the business fact.
     pub async fn credits_find(&mut self, fact: &str) -> Result<Option<Grant>, StoreError> {
-        self.first(&GRANT_FIND, args![fact])
-            .await?
-            .as_ref()
-            .map(grant)
-            .transpose()
+        self.first(&GRANT_FIND, args![fact]).await?.as_ref().map(grant).transpose()
     }
 
     /// Newest first, after `cursor`.
@@ -409,22 +390,14 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Grant>, StoreError> {
-        self.all(&GRANTS_LIST, args![customer, cursor, limit])
-            .await?
-            .iter()
-            .map(grant)
-            .collect()
+        self.all(&GRANTS_LIST, args![customer, cursor, limit]).await?.iter().map(grant).collect()
     }
 
     pub async fn credits_of_payment(
         &mut self,
         payment: &PaymentId,
     ) -> Result<Vec<Grant>, StoreError> {
-        self.all(&GRANTS_OF_PAYMENT, args![payment])
-            .await?
-            .iter()
-            .map(grant)
-            .collect()
+        self.all(&GRANTS_OF_PAYMENT, args![payment]).await?.iter().map(grant).collect()
     }
 
     /// The lots of a subscription that have something left.
@@ -432,9 +405,7 @@ impl Tx {
         &mut self,
         provider_subscription_id: &str,
     ) -> Result<Vec<Grant>, StoreError> {
-        let rows = self
-            .all(&GRANTS_OF_SUBSCRIPTION, args![provider_subscription_id])
-            .await?;
+        let rows = self.all(&GRANTS_OF_SUBSCRIPTION, args![provider_subscription_id]).await?;
         rows.iter().map(grant).collect()
     }
 
@@ -458,9 +429,7 @@ impl Tx {
         before: i64,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        let rows = self
-            .all(&ENTRIES_LIST, args![customer, unit, before, limit])
-            .await?;
+        let rows = self.all(&ENTRIES_LIST, args![customer, unit, before, limit]).await?;
         rows.iter().map(entry).collect()
     }
 
@@ -472,10 +441,7 @@ impl Tx {
         amount: i64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self
-            .change_if(&DEBT_SET, args![amount, now, &lot.id])
-            .await?
-        {
+        if self.change_if(&DEBT_SET, args![amount, now, &lot.id]).await? {
             return Ok(());
         }
         let args = args![id, &lot.customer_id, &lot.unit, &lot.id, amount, now, now];

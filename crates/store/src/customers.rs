@@ -27,7 +27,7 @@ statements! {
     GET = "customers.get": "SELECT * FROM customers WHERE id = ?";
     FIND = "customers.find": "SELECT * FROM customers WHERE external_id = ?";
     LIST = "customers.list": "SELECT * FROM customers WHERE id < ? ORDER BY id DESC LIMIT ?";
-    LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR UPDATE";
+    LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR NO KEY UPDATE";
     LINK = "provider_customers.insert":
         "INSERT INTO provider_customers
              (provider, provider_customer_id, customer_id, generation, created_at)
@@ -74,22 +74,14 @@ impl Tx {
     }
 
     pub async fn customers_get(&mut self, id: &CustomerId) -> Result<Option<Customer>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(customer)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(customer).transpose()
     }
 
     pub async fn customers_find(
         &mut self,
         external_id: &str,
     ) -> Result<Option<Customer>, StoreError> {
-        self.first(&FIND, args![external_id])
-            .await?
-            .as_ref()
-            .map(customer)
-            .transpose()
+        self.first(&FIND, args![external_id]).await?.as_ref().map(customer).transpose()
     }
 
     /// Newest first, after `cursor`.
@@ -98,11 +90,7 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Customer>, StoreError> {
-        self.all(&LIST, args![cursor, limit])
-            .await?
-            .iter()
-            .map(customer)
-            .collect()
+        self.all(&LIST, args![cursor, limit]).await?.iter().map(customer).collect()
     }
 
     /// Every use case that changes what a customer owns takes this lock first.
@@ -130,8 +118,7 @@ impl Tx {
         customer: &CustomerId,
     ) -> Result<Option<(String, i64)>, StoreError> {
         let row = self.first(&LINKED, args![provider, customer]).await?;
-        row.map(|row| Ok((row.text("provider_customer_id")?, row.int("generation")?)))
-            .transpose()
+        row.map(|row| Ok((row.text("provider_customer_id")?, row.int("generation")?))).transpose()
     }
 
     /// Whose counterpart that is.
@@ -140,9 +127,7 @@ impl Tx {
         provider: &str,
         provider_customer_id: &str,
     ) -> Result<Option<Customer>, StoreError> {
-        let row = self
-            .first(&OWNER, args![provider, provider_customer_id])
-            .await?;
+        let row = self.first(&OWNER, args![provider, provider_customer_id]).await?;
         row.as_ref().map(customer).transpose()
     }
 }

@@ -63,12 +63,9 @@ impl Store {
     /// A writing transaction; `name` appears in errors and logs.
     pub async fn begin(&self, name: &'static str) -> Result<Tx, StoreError> {
         let inner = match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(
-                write
-                    .begin_with("BEGIN IMMEDIATE")
-                    .await
-                    .map_err(failed(name))?,
-            ),
+            Pools::Sqlite { write, .. } => {
+                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(failed(name))?)
+            }
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
         };
         Ok(Tx { name, inner })
@@ -97,17 +94,11 @@ impl Store {
             match &self.pools {
                 Pools::Sqlite { read, .. } => {
                     let text = sql.sqlite().into_sql_str();
-                    read.prepare(text)
-                        .await
-                        .map(drop)
-                        .map_err(failed(sql.name))?;
+                    read.prepare(text).await.map(drop).map_err(failed(sql.name))?;
                 }
                 Pools::Postgres(pool) => {
                     let text = sql.postgres().into_sql_str();
-                    pool.prepare(text)
-                        .await
-                        .map(drop)
-                        .map_err(failed(sql.name))?;
+                    pool.prepare(text).await.map(drop).map_err(failed(sql.name))?;
                 }
             }
             count += 1;
@@ -141,10 +132,7 @@ async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
             .max_connections(size)
             .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
     };
-    let write = pool(1)
-        .connect_with(options.clone())
-        .await
-        .map_err(failed("open"))?;
+    let write = pool(1).connect_with(options.clone()).await.map_err(failed("open"))?;
     let read = pool(READERS_MAX).connect_lazy_with(options);
     Ok(Pools::Sqlite { write, read })
 }
@@ -164,24 +152,22 @@ fn bind_sqlite<'q>(
     sql: &'static Sql,
     args: Vec<Arg>,
 ) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
-    args.into_iter()
-        .fold(sqlx::query(sql.sqlite()), |query, arg| match arg {
-            Arg::Int(value) => query.bind(value),
-            Arg::Text(value) => query.bind(value),
-            Arg::Bytes(value) => query.bind(value),
-        })
+    args.into_iter().fold(sqlx::query(sql.sqlite()), |query, arg| match arg {
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+        Arg::Bytes(value) => query.bind(value),
+    })
 }
 
 fn bind_postgres<'q>(
     sql: &'static Sql,
     args: Vec<Arg>,
 ) -> sqlx::query::Query<'q, Postgres, PgArguments> {
-    args.into_iter()
-        .fold(sqlx::query(sql.postgres()), |query, arg| match arg {
-            Arg::Int(value) => query.bind(value),
-            Arg::Text(value) => query.bind(value),
-            Arg::Bytes(value) => query.bind(value),
-        })
+    args.into_iter().fold(sqlx::query(sql.postgres()), |query, arg| match arg {
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+        Arg::Bytes(value) => query.bind(value),
+    })
 }
 
 impl Tx {
@@ -201,14 +187,12 @@ impl Tx {
         args: Vec<Arg>,
     ) -> Result<u64, StoreError> {
         match &mut self.inner {
-            Inner::Sqlite(tx) => bind_sqlite(sql, args)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()),
-            Inner::Postgres(tx) => bind_postgres(sql, args)
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected()),
+            Inner::Sqlite(tx) => {
+                bind_sqlite(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            Inner::Postgres(tx) => {
+                bind_postgres(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
         }
         .map_err(failed(sql.name))
     }
@@ -221,10 +205,7 @@ impl Tx {
     ) -> Result<(), StoreError> {
         match self.execute(sql, args).await? {
             1 => Ok(()),
-            changed => Err(StoreError::RowCount {
-                name: sql.name,
-                changed,
-            }),
+            changed => Err(StoreError::RowCount { name: sql.name, changed }),
         }
     }
 
@@ -237,10 +218,7 @@ impl Tx {
         match self.execute(sql, args).await? {
             0 => Ok(false),
             1 => Ok(true),
-            changed => Err(StoreError::RowCount {
-                name: sql.name,
-                changed,
-            }),
+            changed => Err(StoreError::RowCount { name: sql.name, changed }),
         }
     }
 

@@ -20,8 +20,7 @@ pub fn numbered(text: &str) -> String {
 
 /// SQLite has one writer, who holds the whole database: row locks are neither known nor needed.
 pub fn without_row_locks(text: &str) -> String {
-    text.replace("FOR UPDATE SKIP LOCKED", "")
-        .replace("FOR UPDATE", "")
+    text.replace("FOR UPDATE SKIP LOCKED", "").replace("FOR NO KEY UPDATE", "")
 }
 
 /// PostgreSQL's names of the column types that the migrations are written in. Text compares byte by
@@ -49,10 +48,7 @@ mod tests {
     #[test]
     fn each_backend_gets_its_spelling() {
         assert_eq!(numbered("a = ? AND b = ?"), "a = $1 AND b = $2");
-        assert_eq!(without_row_locks("SELECT 1 FOR UPDATE"), "SELECT 1 ");
-        assert_eq!(
-            postgres_types("(a TEXT,b BLOB)"),
-            "(a TEXT COLLATE \"C\",b BYTEA)"
-        );
+        assert_eq!(without_row_locks("SELECT 1 FOR NO KEY UPDATE"), "SELECT 1 ");
+        assert_eq!(postgres_types("(a TEXT,b BLOB)"), "(a TEXT COLLATE \"C\",b BYTEA)");
     }
 }

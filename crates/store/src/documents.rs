@@ -56,11 +56,7 @@ impl Tx {
     }
 
     pub async fn documents_get(&mut self, id: &DocumentId) -> Result<Option<Document>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(document)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(document).transpose()
     }
 
     /// Newest first, after `cursor`.
@@ -70,11 +66,7 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Document>, StoreError> {
-        self.all(&LIST, args![collection, cursor, limit])
-            .await?
-            .iter()
-            .map(document)
-            .collect()
+        self.all(&LIST, args![collection, cursor, limit]).await?.iter().map(document).collect()
     }
 
     /// Deletes a document with its chunks.

@@ -70,14 +70,8 @@ impl Tx {
         if self.entitlements_add(id, customer, row, now).await? {
             return Ok(());
         }
-        let args = args![
-            row.starts_at,
-            row.ends_at,
-            row.revoked_at,
-            now,
-            &row.source,
-            &row.feature
-        ];
+        let args =
+            args![row.starts_at, row.ends_at, row.revoked_at, now, &row.source, &row.feature];
         self.change_one(&UPDATE, args).await
     }
 
@@ -86,33 +80,21 @@ impl Tx {
         customer: &CustomerId,
         feature: &str,
     ) -> Result<Vec<Entitlement>, StoreError> {
-        self.all(&OF_FEATURE, args![customer, feature])
-            .await?
-            .iter()
-            .map(entitlement)
-            .collect()
+        self.all(&OF_FEATURE, args![customer, feature]).await?.iter().map(entitlement).collect()
     }
 
     pub async fn entitlements_of_customer(
         &mut self,
         customer: &CustomerId,
     ) -> Result<Vec<Entitlement>, StoreError> {
-        self.all(&OF_CUSTOMER, args![customer])
-            .await?
-            .iter()
-            .map(entitlement)
-            .collect()
+        self.all(&OF_CUSTOMER, args![customer]).await?.iter().map(entitlement).collect()
     }
 
     pub async fn entitlements_of_source(
         &mut self,
         source: &str,
     ) -> Result<Vec<Entitlement>, StoreError> {
-        self.all(&OF_SOURCE, args![source])
-            .await?
-            .iter()
-            .map(entitlement)
-            .collect()
+        self.all(&OF_SOURCE, args![source]).await?.iter().map(entitlement).collect()
     }
 
     /// Withdraws everything a source has unlocked.

@@ -6,10 +6,7 @@ pub enum StoreError {
     #[error("database address {0:?} is neither sqlite nor postgres")]
     Address(String),
     #[error("{name}: {source}")]
-    Database {
-        name: &'static str,
-        source: sqlx::Error,
-    },
+    Database { name: &'static str, source: sqlx::Error },
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("{name}: {changed} rows changed where one was expected")]
@@ -45,10 +42,9 @@ impl StoreError {
     /// Whether a unique key already holds the value.
     pub fn is_unique_violation(&self) -> bool {
         match self {
-            StoreError::Database {
-                source: sqlx::Error::Database(error),
-                ..
-            } => error.is_unique_violation(),
+            StoreError::Database { source: sqlx::Error::Database(error), .. } => {
+                error.is_unique_violation()
+            }
             _ => false,
         }
     }

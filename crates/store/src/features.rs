@@ -25,20 +25,13 @@ impl Tx {
         name: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.change_if(&INSERT, args![id, name, now])
-            .await
-            .map(drop)
+        self.change_if(&INSERT, args![id, name, now]).await.map(drop)
     }
 
     pub async fn features_list(&mut self) -> Result<Vec<Feature>, StoreError> {
         let rows = self.all(&LIST, args![]).await?;
         rows.iter()
-            .map(|row| {
-                Ok(Feature {
-                    id: row.text("id")?,
-                    name: row.text("name")?,
-                })
-            })
+            .map(|row| Ok(Feature { id: row.text("id")?, name: row.text("name")? }))
             .collect()
     }
 }

@@ -17,12 +17,8 @@ pub enum HoldStatus {
 }
 
 impl HoldStatus {
-    const ALL: [HoldStatus; 4] = [
-        HoldStatus::Open,
-        HoldStatus::Captured,
-        HoldStatus::Released,
-        HoldStatus::Expired,
-    ];
+    const ALL: [HoldStatus; 4] =
+        [HoldStatus::Open, HoldStatus::Captured, HoldStatus::Released, HoldStatus::Expired];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -110,23 +106,14 @@ impl Tx {
         customer: &CustomerId,
         id: &HoldId,
     ) -> Result<Option<Hold>, StoreError> {
-        self.first(&GET, args![id, customer])
-            .await?
-            .as_ref()
-            .map(hold)
-            .transpose()
+        self.first(&GET, args![id, customer]).await?.as_ref().map(hold).transpose()
     }
 
     /// Which lots a hold was drawn from, in drawing order.
     pub async fn holds_draws(&mut self, id: &HoldId) -> Result<Vec<Draw>, StoreError> {
         let rows = self.all(&DRAWS, args![id]).await?;
         rows.iter()
-            .map(|row| {
-                Ok(Draw {
-                    lot: id!(row, "grant_id", GrantId)?,
-                    amount: row.int("amount")?,
-                })
-            })
+            .map(|row| Ok(Draw { lot: id!(row, "grant_id", GrantId)?, amount: row.int("amount")? }))
             .collect()
     }
 
@@ -136,11 +123,7 @@ impl Tx {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Hold>, StoreError> {
-        self.all(&EXPIRED, args![now, limit])
-            .await?
-            .iter()
-            .map(hold)
-            .collect()
+        self.all(&EXPIRED, args![now, limit]).await?.iter().map(hold).collect()
     }
 
     /// Closes an open hold; `false` where it was closed already.
@@ -151,7 +134,6 @@ impl Tx {
         captured: i64,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.change_if(&CLOSE, args![status.as_str(), captured, now, id])
-            .await
+        self.change_if(&CLOSE, args![status.as_str(), captured, now, id]).await
     }
 }

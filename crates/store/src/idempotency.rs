@@ -68,14 +68,8 @@ impl Tx {
         answer: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let args = args![
-            request.customer,
-            request.operation,
-            request.key,
-            &request.hash,
-            answer,
-            now
-        ];
+        let args =
+            args![request.customer, request.operation, request.key, &request.hash, answer, now];
         self.change_one(&INSERT, args).await
     }
 }

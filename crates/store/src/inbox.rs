@@ -19,12 +19,8 @@ pub enum InboxState {
 }
 
 impl InboxState {
-    const ALL: [InboxState; 4] = [
-        InboxState::Pending,
-        InboxState::Applied,
-        InboxState::Ignored,
-        InboxState::Parked,
-    ];
+    const ALL: [InboxState; 4] =
+        [InboxState::Pending, InboxState::Applied, InboxState::Ignored, InboxState::Parked];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -190,11 +186,7 @@ impl Tx {
     }
 
     pub async fn inbox_get(&mut self, id: &InboxEventId) -> Result<Option<InboxEvent>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(event)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(event).transpose()
     }
 
     /// By the provider's id.
@@ -203,9 +195,7 @@ impl Tx {
         provider: &str,
         provider_event_id: &str,
     ) -> Result<Option<InboxEvent>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_event_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_event_id]).await?;
         row.as_ref().map(event).transpose()
     }
 
@@ -218,10 +208,7 @@ impl Tx {
     ) -> Result<Vec<InboxEvent>, StoreError> {
         let rows = match state {
             None => self.all(&LIST, args![cursor, limit]).await?,
-            Some(state) => {
-                self.all(&LIST_STATE, args![state.as_str(), cursor, limit])
-                    .await?
-            }
+            Some(state) => self.all(&LIST_STATE, args![state.as_str(), cursor, limit]).await?,
         };
         rows.iter().map(event).collect()
     }

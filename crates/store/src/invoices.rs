@@ -118,9 +118,7 @@ impl Tx {
         provider: &str,
         provider_invoice_id: &str,
     ) -> Result<Option<Invoice>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_invoice_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_invoice_id]).await?;
         row.as_ref().map(invoice).transpose()
     }
 
@@ -131,10 +129,6 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Invoice>, StoreError> {
-        self.all(&LIST, args![customer, cursor, limit])
-            .await?
-            .iter()
-            .map(invoice)
-            .collect()
+        self.all(&LIST, args![customer, cursor, limit]).await?.iter().map(invoice).collect()
     }
 }

@@ -70,10 +70,7 @@ impl Store {
     pub async fn migrate_status(&self) -> Result<Vec<MigrationStatus>, StoreError> {
         let migrator = self.migrator();
         let table = &migrator.table_name;
-        let failed = |source| StoreError::Database {
-            name: "migrations.status",
-            source,
-        };
+        let failed = |source| StoreError::Database { name: "migrations.status", source };
         let applied = match &self.pools {
             Pools::Sqlite { write, .. } => {
                 let mut connection = write.acquire().await.map_err(failed)?;

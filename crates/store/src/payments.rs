@@ -141,11 +141,7 @@ impl Tx {
         provider: &str,
         fact: &str,
     ) -> Result<Option<Payment>, StoreError> {
-        self.first(&FIND, args![provider, fact])
-            .await?
-            .as_ref()
-            .map(payment)
-            .transpose()
+        self.first(&FIND, args![provider, fact]).await?.as_ref().map(payment).transpose()
     }
 
     pub async fn payments_by_intent(
@@ -153,9 +149,7 @@ impl Tx {
         provider: &str,
         payment_intent: &str,
     ) -> Result<Option<Payment>, StoreError> {
-        let row = self
-            .first(&BY_INTENT, args![provider, payment_intent])
-            .await?;
+        let row = self.first(&BY_INTENT, args![provider, payment_intent]).await?;
         row.as_ref().map(payment).transpose()
     }
 
@@ -166,10 +160,6 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Payment>, StoreError> {
-        self.all(&LIST, args![customer, cursor, limit])
-            .await?
-            .iter()
-            .map(payment)
-            .collect()
+        self.all(&LIST, args![customer, cursor, limit]).await?.iter().map(payment).collect()
     }
 }

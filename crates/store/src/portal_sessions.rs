@@ -93,8 +93,7 @@ impl Tx {
         hash: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.change_if(&CLOSE, args![now, hash, kind.as_str()])
-            .await
+        self.change_if(&CLOSE, args![now, hash, kind.as_str()]).await
     }
 
     /// Forgets what has expired.

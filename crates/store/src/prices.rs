@@ -44,6 +44,7 @@ statements! {
         "SELECT p.* FROM prices p JOIN products d ON d.id = p.product_id
          WHERE p.active = 1 AND d.active = 1 ORDER BY p.id";
     SET_ACTIVE = "prices.set_active": "UPDATE prices SET active = ?, updated_at = ? WHERE id = ?";
+    FORGET = "prices.forget": "DELETE FROM prices WHERE id = ? AND provider_price_id IS NULL";
     LINK = "prices.link":
         "UPDATE prices SET provider_price_id = ?, active = 1, updated_at = ? WHERE id = ?";
 }
@@ -80,15 +81,12 @@ pub(crate) fn grants_text(grants: &Grants) -> String {
         every_count: grant.every.count,
         trial_amount: grant.trial_amount,
     });
-    let features = grants.features.iter().map(|grant| FeatureText {
-        feature: grant.feature.clone(),
-        days: grant.days,
-    });
-    serde_json::json!(GrantsText {
-        credits: credits.collect(),
-        features: features.collect()
-    })
-    .to_string()
+    let features = grants
+        .features
+        .iter()
+        .map(|grant| FeatureText { feature: grant.feature.clone(), days: grant.days });
+    serde_json::json!(GrantsText { credits: credits.collect(), features: features.collect() })
+        .to_string()
 }
 
 pub(crate) fn grants_parse(text: &str) -> Option<Grants> {
@@ -96,37 +94,21 @@ pub(crate) fn grants_parse(text: &str) -> Option<Grants> {
     let credit = |grant: CreditText| {
         Some(CreditGrant {
             amount: Credits::new(grant.amount).ok()?,
-            every: Interval {
-                unit: Unit::parse(&grant.every)?,
-                count: grant.every_count,
-            },
+            every: Interval { unit: Unit::parse(&grant.every)?, count: grant.every_count },
             unit: grant.unit,
             trial_amount: grant.trial_amount,
         })
     };
-    let credits = row
-        .credits
-        .into_iter()
-        .map(credit)
-        .collect::<Option<Vec<_>>>()?;
-    let feature = |grant: FeatureText| FeatureGrant {
-        feature: grant.feature,
-        days: grant.days,
-    };
-    Some(Grants {
-        credits,
-        features: row.features.into_iter().map(feature).collect(),
-    })
+    let credits = row.credits.into_iter().map(credit).collect::<Option<Vec<_>>>()?;
+    let feature = |grant: FeatureText| FeatureGrant { feature: grant.feature, days: grant.days };
+    Some(Grants { credits, features: row.features.into_iter().map(feature).collect() })
 }
 
 fn price(row: &Row) -> Result<Price, StoreError> {
     let currency = row.parsed("currency", |text| Currency::parse(text).ok())?;
     let billing = match row.opt_parsed("interval_unit", Unit::parse)? {
         None => Billing::OneTime,
-        Some(unit) => Billing::Recurring(Interval {
-            unit,
-            count: row.small("interval_count")?,
-        }),
+        Some(unit) => Billing::Recurring(Interval { unit, count: row.small("interval_count")? }),
     };
     Ok(Price {
         id: id!(row, "id", PriceId)?,
@@ -171,11 +153,7 @@ impl Tx {
     }
 
     pub async fn prices_get(&mut self, id: &PriceId) -> Result<Option<Price>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(price)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(price).transpose()
     }
 
     /// By the provider's id.
@@ -184,9 +162,7 @@ impl Tx {
         provider: &str,
         provider_price_id: &str,
     ) -> Result<Option<Price>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_price_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_price_id]).await?;
         row.as_ref().map(price).transpose()
     }
 
@@ -200,21 +176,14 @@ impl Tx {
     ) -> Result<Vec<Price>, StoreError> {
         let rows = match product {
             None => self.all(&LIST, args![cursor, only_active, limit]).await?,
-            Some(id) => {
-                self.all(&LIST_OF, args![id, cursor, only_active, limit])
-                    .await?
-            }
+            Some(id) => self.all(&LIST_OF, args![id, cursor, only_active, limit]).await?,
         };
         rows.iter().map(price).collect()
     }
 
     /// Everything for sale, oldest first.
     pub async fn prices_active(&mut self) -> Result<Vec<Price>, StoreError> {
-        self.all(&ACTIVE, args![])
-            .await?
-            .iter()
-            .map(price)
-            .collect()
+        self.all(&ACTIVE, args![]).await?.iter().map(price).collect()
     }
 
     pub async fn prices_set_active(
@@ -233,7 +202,11 @@ impl Tx {
         provider_price_id: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.change_one(&LINK, args![provider_price_id, now, id])
-            .await
+        self.change_one(&LINK, args![provider_price_id, now, id]).await
+    }
+
+    /// The provider never had it: nothing half-created stays.
+    pub async fn prices_forget(&mut self, id: &PriceId) -> Result<bool, StoreError> {
+        self.change_if(&FORGET, args![id]).await
     }
 }

@@ -34,6 +34,7 @@ statements! {
     ACTIVE = "products.active": "SELECT * FROM products WHERE active = 1 ORDER BY id";
     SET_ACTIVE = "products.set_active":
         "UPDATE products SET active = ?, updated_at = ? WHERE id = ?";
+    FORGET = "products.forget": "DELETE FROM products WHERE id = ? AND provider_product_id IS NULL";
     LINK = "products.link":
         "UPDATE products SET provider_product_id = ?, active = 1, updated_at = ? WHERE id = ?";
 }
@@ -69,11 +70,7 @@ impl Tx {
     }
 
     pub async fn products_get(&mut self, id: &ProductId) -> Result<Option<Product>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(product)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(product).transpose()
     }
 
     /// By the provider's id.
@@ -82,9 +79,7 @@ impl Tx {
         provider: &str,
         provider_product_id: &str,
     ) -> Result<Option<Product>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_product_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_product_id]).await?;
         row.as_ref().map(product).transpose()
     }
 
@@ -95,20 +90,12 @@ impl Tx {
         limit: u32,
         only_active: bool,
     ) -> Result<Vec<Product>, StoreError> {
-        self.all(&LIST, args![cursor, only_active, limit])
-            .await?
-            .iter()
-            .map(product)
-            .collect()
+        self.all(&LIST, args![cursor, only_active, limit]).await?.iter().map(product).collect()
     }
 
     /// Everything for sale, oldest first.
     pub async fn products_active(&mut self) -> Result<Vec<Product>, StoreError> {
-        self.all(&ACTIVE, args![])
-            .await?
-            .iter()
-            .map(product)
-            .collect()
+        self.all(&ACTIVE, args![]).await?.iter().map(product).collect()
     }
 
     pub async fn products_set_active(
@@ -127,7 +114,11 @@ impl Tx {
         provider_product_id: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.change_one(&LINK, args![provider_product_id, now, id])
-            .await
+        self.change_one(&LINK, args![provider_product_id, now, id]).await
+    }
+
+    /// The provider never had it: nothing half-created stays.
+    pub async fn products_forget(&mut self, id: &ProductId) -> Result<bool, StoreError> {
+        self.change_if(&FORGET, args![id]).await
     }
 }

@@ -22,10 +22,7 @@ impl Row {
             Row::Sqlite(row) => row.try_get(column),
             Row::Postgres(row) => row.try_get(column),
         };
-        value.map_err(|source| StoreError::Database {
-            name: column,
-            source,
-        })
+        value.map_err(|source| StoreError::Database { name: column, source })
     }
 
     pub fn int(&self, column: &'static str) -> Result<i64, StoreError> {
@@ -34,10 +31,8 @@ impl Row {
 
     pub fn small(&self, column: &'static str) -> Result<u32, StoreError> {
         let value: i64 = self.get(column)?;
-        u32::try_from(value).map_err(|_| StoreError::Inconsistent {
-            column,
-            value: value.to_string(),
-        })
+        u32::try_from(value)
+            .map_err(|_| StoreError::Inconsistent { column, value: value.to_string() })
     }
 
     pub fn opt_int(&self, column: &'static str) -> Result<Option<i64>, StoreError> {

@@ -15,24 +15,17 @@ pub struct Sql {
 impl Sql {
     /// Names a statement; use through `statements!`.
     pub const fn new(name: &'static str, text: &'static str) -> Self {
-        Self {
-            name,
-            text,
-            sqlite: OnceLock::new(),
-            postgres: OnceLock::new(),
-        }
+        Self { name, text, sqlite: OnceLock::new(), postgres: OnceLock::new() }
     }
 
     /// As SQLite reads it.
     pub fn sqlite(&'static self) -> &'static str {
-        self.sqlite
-            .get_or_init(|| crate::dialect::without_row_locks(self.text))
+        self.sqlite.get_or_init(|| crate::dialect::without_row_locks(self.text))
     }
 
     /// As PostgreSQL reads it.
     pub fn postgres(&'static self) -> &'static str {
-        self.postgres
-            .get_or_init(|| crate::dialect::numbered(self.text))
+        self.postgres.get_or_init(|| crate::dialect::numbered(self.text))
     }
 }
 

@@ -162,11 +162,7 @@ impl Tx {
         &mut self,
         id: &SubscriptionId,
     ) -> Result<Option<Subscription>, StoreError> {
-        self.first(&GET, args![id])
-            .await?
-            .as_ref()
-            .map(subscription)
-            .transpose()
+        self.first(&GET, args![id]).await?.as_ref().map(subscription).transpose()
     }
 
     /// By the provider's id.
@@ -175,9 +171,7 @@ impl Tx {
         provider: &str,
         provider_subscription_id: &str,
     ) -> Result<Option<Subscription>, StoreError> {
-        let row = self
-            .first(&FIND, args![provider, provider_subscription_id])
-            .await?;
+        let row = self.first(&FIND, args![provider, provider_subscription_id]).await?;
         row.as_ref().map(subscription).transpose()
     }
 
@@ -188,9 +182,7 @@ impl Tx {
         cursor: &str,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError> {
-        let rows = self
-            .all(&OF_CUSTOMER, args![customer, cursor, limit])
-            .await?;
+        let rows = self.all(&OF_CUSTOMER, args![customer, cursor, limit]).await?;
         rows.iter().map(subscription).collect()
     }
 
@@ -198,11 +190,7 @@ impl Tx {
         &mut self,
         id: &SubscriptionId,
     ) -> Result<Vec<SubscriptionItem>, StoreError> {
-        self.all(&ITEMS, args![id])
-            .await?
-            .iter()
-            .map(item)
-            .collect()
+        self.all(&ITEMS, args![id]).await?.iter().map(item).collect()
     }
 
     /// Replaces the items by what the provider says now.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use e2e::answers::{Answer, Api, text_at};
+use e2e::answers::{Answer, text_at};
 use e2e::purchases::{Buyer, offer};
 use e2e::servers::{Data, Dev};
 use e2e::webhooks::{deliver, set_deliveries};

@@ -69,24 +69,76 @@ async fn a_restart_keeps_secrets_customers_and_credits() -> Result<()> {
 fn fresh_forgets_everything() -> Result<()> {
     let data = Data::new()?;
     let first = data.start()?.ready.clone();
-    let second = data.start_with(&["--fresh"])?.ready.clone();
+    let second = data.start_with(&["--fresh"], &[])?.ready.clone();
     assert_ne!(first.admin_key, second.admin_key);
     assert_ne!(first.webhook_secret, second.webhook_secret);
     Ok(())
 }
 
-#[test]
-fn the_token_command_and_the_help_answer() -> Result<()> {
+#[tokio::test]
+async fn the_token_command_speaks_for_its_customer() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
-    let token = data.run(&["token", "--customer", &dev.ready.customer_id])?;
+    let output = data.run(&["token", "--customer", &dev.ready.customer_id])?;
     assert!(
-        token.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&token.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
-    let token = String::from_utf8(token.stdout)?;
-    assert_eq!(token.trim().split('.').count(), 3, "not a JWT: {token}");
+    let token = String::from_utf8(output.stdout)?;
+    for token in [token.trim(), dev.ready.customer_token.as_str()] {
+        let api = dev.nobody()?.with_bearer(Some(token));
+        let state = api.get("/v1/customers/state").await?.expect(200)?;
+        assert_eq!(
+            state["customer"]["id"],
+            dev.ready.customer_id.as_str(),
+            "{state}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_hold_no_secrets_and_no_complaints_about_a_purchase() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start_with(&[], &[("LOG_LEVEL", "debug")])?;
+    let buyer = Buyer::new(&dev, &data).await?;
+    let pro = offer(&buyer.api, "Pro", Some("month")).await?;
+    let session = buyer.checkout(&pro).await?;
+    let path = format!("/_sandbox/checkout/{session}/complete");
+    let declined = [("payment_method", "pm_card_visa_chargeDeclined")];
+    dev.sandbox()?
+        .post_form(&path, &declined)
+        .await?
+        .expect(402)?;
+    buyer
+        .buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 100)
+        .await?;
+    let log = dev.log_after_welcome()?;
+    assert!(!log.is_empty(), "nothing is logged at debug");
+    let jwt_secret = data.secret("jwt_secret")?;
+    let email = format!("{}@example.com", buyer.external_id);
+    for (name, secret) in [
+        ("admin key", dev.ready.admin_key.as_str()),
+        ("webhook secret", &dev.ready.webhook_secret),
+        ("token secret", &jwt_secret),
+        ("token", &buyer.token),
+        ("signature", "v1="),
+        ("card", "4242424242424242"),
+        ("address", &email),
+    ] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "the log shows the {name}");
+    }
+    let complaint = log
+        .lines()
+        .find(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    assert_eq!(complaint, None);
+    Ok(())
+}
+
+#[test]
+fn every_command_has_help() -> Result<()> {
     for arguments in [
         &["--help"][..],
         &["dev", "--help"],

@@ -34,9 +34,7 @@ impl Client {
         session: &CheckoutNew<'_>,
         key: &str,
     ) -> Result<CheckoutSession, ProviderError> {
-        let answer = self
-            .post("/v1/checkout/sessions", form(session), key)
-            .await?;
+        let answer = self.post("/v1/checkout/sessions", form(session), key).await?;
         read(&answer).ok_or_else(|| unreadable("the id of the session"))
     }
 

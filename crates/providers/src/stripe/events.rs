@@ -52,17 +52,10 @@ fn thin(common: Event, event: &Value) -> Event {
     let object_id = fields::text(event, "/related_object/id");
     let object_type = fields::text(event, "/related_object/type");
     let fact = match (object_id.clone(), object_type) {
-        (Some(object_id), Some(object_type)) => Fact::Thin {
-            object_id,
-            object_type,
-        },
+        (Some(object_id), Some(object_type)) => Fact::Thin { object_id, object_type },
         _ => Fact::Unhandled,
     };
-    Event {
-        object_id,
-        fact,
-        ..common
-    }
+    Event { object_id, fact, ..common }
 }
 
 /// The event's type decides what its object is read as.
@@ -73,35 +66,25 @@ fn fact(event: &Event, object: &Value) -> Result<Fact, ParseError> {
         | "checkout.session.async_payment_succeeded"
         | "checkout.session.async_payment_failed"
         | "checkout.session.expired" => ("checkout.session", session(kind, object)),
-        "charge.refunded" => (
-            "charge",
-            payments::read(object).map(|charge| Fact::Charge(Box::new(charge))),
-        ),
-        _ if kind.starts_with("invoice.") => (
-            "invoice",
-            invoices::read(object).map(|invoice| Fact::Invoice(Box::new(invoice))),
-        ),
+        "charge.refunded" => {
+            ("charge", payments::read(object).map(|charge| Fact::Charge(Box::new(charge))))
+        }
+        _ if kind.starts_with("invoice.") => {
+            ("invoice", invoices::read(object).map(|invoice| Fact::Invoice(Box::new(invoice))))
+        }
         _ if kind.starts_with("customer.subscription.") => {
             ("subscription", subscription(kind, object))
         }
         _ => return Ok(Fact::Unhandled),
     };
     let problem = match (fields::text(object, "/object"), fact) {
-        (Some(found), _) if found != expected => ParseError::OtherObject {
-            event: event.id.clone(),
-            expected,
-            found,
-        },
+        (Some(found), _) if found != expected => {
+            ParseError::OtherObject { event: event.id.clone(), expected, found }
+        }
         (_, Some(fact)) => return Ok(fact),
-        (_, None) => ParseError::ObjectWithoutId {
-            event: event.id.clone(),
-        },
+        (_, None) => ParseError::ObjectWithoutId { event: event.id.clone() },
     };
-    if moves_money(kind) {
-        Err(problem)
-    } else {
-        Ok(Fact::Unhandled)
-    }
+    if moves_money(kind) { Err(problem) } else { Ok(Fact::Unhandled) }
 }
 
 /// Events that must not be passed over when they cannot be read. The rest of their families may:

@@ -29,10 +29,7 @@ pub(super) fn integer(object: &Value, pointer: &str) -> Option<i64> {
 }
 
 pub(super) fn flag(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
+    object.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// An instant in whole seconds.
@@ -52,10 +49,9 @@ pub(super) fn map(object: &Value, pointer: &str) -> BTreeMap<String, String> {
 /// What a list holds, and whether that is all of it.
 pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> (&'a [Value], bool) {
     match object.pointer(&format!("{pointer}/data")) {
-        Some(Value::Array(entries)) => (
-            entries.as_slice(),
-            !flag(object, &format!("{pointer}/has_more")),
-        ),
+        Some(Value::Array(entries)) => {
+            (entries.as_slice(), !flag(object, &format!("{pointer}/has_more")))
+        }
         _ => (&[], false),
     }
 }

@@ -67,10 +67,7 @@ mod tests {
     #[test]
     fn nested_names_and_any_text_survive() {
         let map = BTreeMap::from([("a&b".to_owned(), "1=2 \u{e9}".to_owned())]);
-        let form = Form::new()
-            .with("mode", "payment")
-            .with_some("no", None)
-            .with_map("m", &map);
+        let form = Form::new().with("mode", "payment").with_some("no", None).with_map("m", &map);
         assert_eq!(form.encode(), "mode=payment&m%5Ba%26b%5D=1%3D2%20%C3%A9");
         assert_eq!(Form::new().encode(), "");
     }

@@ -11,9 +11,7 @@ impl Client {
     /// An invoice with its payments and all its lines.
     pub async fn invoice(&self, id: &str) -> Result<Invoice, ProviderError> {
         let path = object_path("invoices", id)?;
-        let answer = self
-            .get(&path, Form::new().with("expand[]", "payments"))
-            .await?;
+        let answer = self.get(&path, Form::new().with("expand[]", "payments")).await?;
         let mut invoice = read(&answer).ok_or_else(|| unreadable("the id of the invoice"))?;
         if !invoice.lines_complete {
             let (lines, complete) = self.list(&format!("{path}/lines"), &Form::new()).await?;
@@ -39,9 +37,7 @@ pub(super) fn read(object: &Value) -> Option<Invoice> {
         status: status(object),
         reason: BillingReason::parse(&word("/billing_reason")),
         currency: fields::text(object, "/currency"),
-        total: amount("/total")
-            .or_else(|| amount("/amount_paid"))
-            .unwrap_or(0),
+        total: amount("/total").or_else(|| amount("/amount_paid")).unwrap_or(0),
         amount_paid: amount("/amount_paid").unwrap_or(0),
         amount_due: amount("/amount_due").unwrap_or(0),
         attempt_count: amount("/attempt_count").unwrap_or(0),
@@ -78,17 +74,12 @@ fn payment(object: &Value) -> Option<&Value> {
     let is_paid = |payment: &&Value| fields::text(payment, "/status").as_deref() == Some("paid");
     let is_default = |payment: &&Value| fields::flag(payment, "/is_default");
     let settled = payments.iter().find(is_paid);
-    settled
-        .or_else(|| payments.iter().find(is_default))
-        .or_else(|| payments.first())
+    settled.or_else(|| payments.iter().find(is_default)).or_else(|| payments.first())
 }
 
 fn line(object: &Value) -> Option<InvoiceLine> {
-    let reference = |pointers: &[&str]| {
-        pointers
-            .iter()
-            .find_map(|pointer| fields::reference(object, pointer))
-    };
+    let reference =
+        |pointers: &[&str]| pointers.iter().find_map(|pointer| fields::reference(object, pointer));
     Some(InvoiceLine {
         id: fields::text(object, "/id")?,
         price: reference(&["/pricing/price_details/price", "/price", "/plan"]),

@@ -121,42 +121,20 @@ impl Client {
 
     async fn get(&self, path: &str, query: Form) -> Result<Value, ProviderError> {
         let query = query.encode();
-        let path = if query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{query}")
-        };
-        self.send(Call {
-            method: Method::GET,
-            path,
-            body: None,
-            key: None,
-        })
-        .await
+        let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        self.send(Call { method: Method::GET, path, body: None, key: None }).await
     }
 
     async fn post(&self, path: &str, form: Form, key: &str) -> Result<Value, ProviderError> {
         let (path, body) = (path.to_owned(), Some(form.encode()));
         let key = Some(idempotency_key(key)?);
-        self.send(Call {
-            method: Method::POST,
-            path,
-            body,
-            key,
-        })
-        .await
+        self.send(Call { method: Method::POST, path, body, key }).await
     }
 
     async fn delete(&self, path: &str, key: &str) -> Result<Value, ProviderError> {
         let path = path.to_owned();
         let key = Some(idempotency_key(key)?);
-        self.send(Call {
-            method: Method::DELETE,
-            path,
-            body: None,
-            key,
-        })
-        .await
+        self.send(Call { method: Method::DELETE, path, body: None, key }).await
     }
 
     /// Everything a list holds, page after page, and whether that was really everything.
@@ -201,10 +179,8 @@ impl Client {
     /// The only function that touches the network: one request, one answer or the reason for none.
     async fn exchange(&self, call: &Call) -> Result<Answer, String> {
         let address = format!("{}{}", self.base, call.path);
-        let mut request = self
-            .http
-            .request(call.method.clone(), address)
-            .headers(self.headers.clone());
+        let mut request =
+            self.http.request(call.method.clone(), address).headers(self.headers.clone());
         if let Some(body) = &call.body {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             request = request.header(CONTENT_TYPE, form).body(body.clone());
@@ -225,9 +201,7 @@ impl Client {
         };
         while let Some(chunk) = response.chunk().await.map_err(causes)? {
             if MAX_ANSWER_BYTES < answer.body.len() + chunk.len() {
-                return Err(format!(
-                    "the answer is longer than {MAX_ANSWER_BYTES} bytes"
-                ));
+                return Err(format!("the answer is longer than {MAX_ANSWER_BYTES} bytes"));
             }
             answer.body.extend_from_slice(&chunk);
         }
@@ -236,14 +210,8 @@ impl Client {
 }
 
 fn is_loopback(address: &reqwest::Url) -> bool {
-    let host = address
-        .host_str()
-        .unwrap_or_default()
-        .trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    let host = address.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// The whole chain of reasons, without the address: what is asked may name a customer.
@@ -263,9 +231,7 @@ fn idempotency_key(key: &str) -> Result<HeaderValue, ProviderError> {
     let length_fits = (1..=MAX_KEY_CHARACTERS).contains(&key.len());
     match HeaderValue::from_str(key) {
         Ok(value) if length_fits => Ok(value),
-        _ => Err(ProviderError::Unsendable(format!(
-            "{key:?} is no idempotency key"
-        ))),
+        _ => Err(ProviderError::Unsendable(format!("{key:?} is no idempotency key"))),
     }
 }
 
@@ -290,9 +256,7 @@ fn unreadable(what: &str) -> ProviderError {
 
 /// Doubles with each attempt and is spread, so that many callers do not come back together.
 fn pause(attempt: u32, retry_after: Option<Duration>) -> Duration {
-    let doubled = FIRST_PAUSE_MS
-        .saturating_mul(1_u64 << attempt.min(16))
-        .min(LONGEST_PAUSE_MS);
+    let doubled = FIRST_PAUSE_MS.saturating_mul(1_u64 << attempt.min(16)).min(LONGEST_PAUSE_MS);
     let mut noise = [0_u8; 2];
     // Without randomness the pause is only not spread.
     let _ = getrandom::fill(&mut noise);
@@ -307,36 +271,20 @@ mod tests {
     #[test]
     fn pauses_grow_are_bounded_and_honour_the_provider() {
         for attempt in [0, 1, 2, 3, 4, 31, u32::MAX] {
-            let whole = FIRST_PAUSE_MS
-                .saturating_mul(1 << attempt.min(16))
-                .min(LONGEST_PAUSE_MS);
+            let whole = FIRST_PAUSE_MS.saturating_mul(1 << attempt.min(16)).min(LONGEST_PAUSE_MS);
             let pause = pause(attempt, None).as_millis();
-            assert!(
-                u128::from(whole / 2) <= pause && pause <= u128::from(whole),
-                "{attempt}"
-            );
+            assert!(u128::from(whole / 2) <= pause && pause <= u128::from(whole), "{attempt}");
         }
-        assert_eq!(
-            pause(0, Some(Duration::from_secs(30))),
-            Duration::from_secs(30)
-        );
+        assert_eq!(pause(0, Some(Duration::from_secs(30))), Duration::from_secs(30));
     }
 
     #[test]
     fn ids_stay_in_their_place_in_the_path() {
-        assert_eq!(
-            object_path("charges", "py_1-a.B").unwrap(),
-            "/v1/charges/py_1-a.B"
-        );
+        assert_eq!(object_path("charges", "py_1-a.B").unwrap(), "/v1/charges/py_1-a.B");
         let long = "a".repeat(256);
-        for id in [
-            "", ".", "..", "a/b", "a?b", "a#b", "%2e", "\u{e9}", "a b", "a\n", &long,
-        ] {
+        for id in ["", ".", "..", "a/b", "a?b", "a#b", "%2e", "\u{e9}", "a b", "a\n", &long] {
             let refused = object_path("charges", id);
-            assert!(
-                matches!(refused, Err(ProviderError::NotFound { .. })),
-                "{id:?}"
-            );
+            assert!(matches!(refused, Err(ProviderError::NotFound { .. })), "{id:?}");
         }
     }
 

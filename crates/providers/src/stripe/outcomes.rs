@@ -48,48 +48,32 @@ fn refusal(path: &str, answer: &Answer) -> ProviderError {
     let is_card_error = fields::text(&error, "/error/type").as_deref() == Some("card_error");
     let is_missing = code.as_deref() == Some("resource_missing");
     match answer.status {
-        status if 500 <= status || status == 424 => ProviderError::Unknown {
-            cause: format!("status {status}: {message}"),
-        },
+        status if 500 <= status || status == 424 => {
+            ProviderError::Unknown { cause: format!("status {status}: {message}") }
+        }
         401 | 403 => ProviderError::Unauthorized,
         _ if is_lock_timeout(&error) => ProviderError::Busy,
         409 => ProviderError::Busy,
         429 => ProviderError::RateLimited,
         402 => declined(&error, code, message),
         _ if is_card_error => declined(&error, code, message),
-        404 => ProviderError::NotFound {
-            object: collection_of(path),
-            message,
-        },
+        404 => ProviderError::NotFound { object: collection_of(path), message },
         _ if is_missing => ProviderError::NotFound {
             object: param.unwrap_or_else(|| collection_of(path)),
             message,
         },
-        status => ProviderError::Refused {
-            status,
-            code,
-            param,
-            message,
-        },
+        status => ProviderError::Refused { status, code, param, message },
     }
 }
 
 fn declined(error: &Value, code: Option<String>, message: String) -> ProviderError {
     let decline_code = fields::text(error, "/error/decline_code");
-    ProviderError::Declined {
-        code,
-        decline_code,
-        message,
-    }
+    ProviderError::Declined { code, decline_code, message }
 }
 
 /// `/v1/checkout/sessions/cs_1` is one of `checkout/sessions`.
 fn collection_of(path: &str) -> String {
-    let path = path
-        .split('?')
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("/v1/");
+    let path = path.split('?').next().unwrap_or_default().trim_start_matches("/v1/");
     match path.split_once('/') {
         Some((group @ ("checkout" | "billing_portal"), rest)) => {
             format!("{group}/{}", rest.split('/').next().unwrap_or_default())

@@ -12,9 +12,7 @@ impl Client {
         return_url: &str,
         key: &str,
     ) -> Result<String, ProviderError> {
-        let form = Form::new()
-            .with("customer", customer)
-            .with("return_url", return_url);
+        let form = Form::new().with("customer", customer).with("return_url", return_url);
         let answer = self.post("/v1/billing_portal/sessions", form, key).await?;
         fields::text(&answer, "/url").ok_or_else(|| unreadable("the address of the portal"))
     }

@@ -33,10 +33,7 @@ impl Client {
     ) -> Result<String, ProviderError> {
         let form = Form::new()
             .with("name", product.name)
-            .with_some(
-                "description",
-                product.description.filter(|text| !text.is_empty()),
-            )
+            .with_some("description", product.description.filter(|text| !text.is_empty()))
             .with("metadata[tollgate_product]", product.id);
         let answer = self.post("/v1/products", form, key).await?;
         fields::text(&answer, "/id").ok_or_else(|| unreadable("the id of the product"))

@@ -26,14 +26,8 @@ pub fn verify(
     tolerance_seconds: i64,
 ) -> Result<(), SignatureError> {
     let (timestamp, signatures) = parse(header)?;
-    let signed_at: i64 = timestamp
-        .parse()
-        .map_err(|_| SignatureError::TimestampNotANumber)?;
-    let mut usable = secrets
-        .iter()
-        .map(|s| s.expose_secret())
-        .filter(|s| !s.is_empty())
-        .peekable();
+    let signed_at: i64 = timestamp.parse().map_err(|_| SignatureError::TimestampNotANumber)?;
+    let mut usable = secrets.iter().map(|s| s.expose_secret()).filter(|s| !s.is_empty()).peekable();
     if usable.peek().is_none() {
         return Err(SignatureError::NoSecret);
     }

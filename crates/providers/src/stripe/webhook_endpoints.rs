@@ -15,9 +15,7 @@ impl Client {
         events: &[&str],
         key: &str,
     ) -> Result<(String, SecretString), ProviderError> {
-        let mut form = Form::new()
-            .with("url", url)
-            .with("api_version", API_VERSION);
+        let mut form = Form::new().with("url", url).with("api_version", API_VERSION);
         for (index, event) in events.iter().enumerate() {
             form = form.with(&format!("enabled_events[{index}]"), event);
         }

@@ -31,10 +31,7 @@ pub struct Asked {
 
 impl Asked {
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.form
-            .iter()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| value.as_str())
+        self.form.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -47,12 +44,7 @@ pub fn ok(body: Value) -> Reply {
 }
 
 pub fn status(status: u16, body: Value) -> Reply {
-    Reply {
-        status,
-        headers: Vec::new(),
-        body: body.to_string(),
-        delay: Duration::ZERO,
-    }
+    Reply { status, headers: Vec::new(), body: body.to_string(), delay: Duration::ZERO }
 }
 
 impl Reply {
@@ -78,23 +70,12 @@ impl Double {
         // Every test installs it; the first one wins.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let script = Arc::new(Script::default());
-        script
-            .replies
-            .lock()
-            .expect("no panic holds it")
-            .extend(replies);
-        let app = axum::Router::new()
-            .fallback(answer)
-            .with_state(script.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        script.replies.lock().expect("no panic holds it").extend(replies);
+        let app = axum::Router::new().fallback(answer).with_state(script.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Double {
-            script,
-            base: format!("http://{address}/"),
-        }
+        Double { script, base: format!("http://{address}/") }
     }
 
     pub fn client(&self, max_retries: u32) -> Client {
@@ -114,20 +95,13 @@ impl Double {
 pub fn client(base: &str, max_retries: u32, timeout: Duration) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let secret_key = SecretString::from("sk_test_hidden");
-    let settings = Settings {
-        secret_key,
-        api_base: base.to_owned(),
-        timeout,
-        max_retries,
-    };
+    let settings = Settings { secret_key, api_base: base.to_owned(), timeout, max_retries };
     Client::new(settings).expect("the settings are good")
 }
 
 async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, 1 << 20)
-        .await
-        .expect("the body arrives");
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("the body arrives");
     let text = if body.is_empty() {
         parts.uri.query().unwrap_or_default().to_owned()
     } else {
@@ -139,26 +113,18 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
         headers: parts.headers,
         form: decode(&text),
     });
-    let reply = script
-        .replies
-        .lock()
-        .expect("no panic holds it")
-        .pop_front();
+    let reply = script.replies.lock().expect("no panic holds it").pop_front();
     let reply = reply.unwrap_or_else(|| status(418, serde_json::json!({"error": "script over"})));
     tokio::time::sleep(reply.delay).await;
     let mut response = Response::builder().status(reply.status);
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response
-        .body(Body::from(reply.body))
-        .expect("a scripted answer is valid")
+    response.body(Body::from(reply.body)).expect("a scripted answer is valid")
 }
 
 /// Reads a form by the URL standard's own parser, not by the code under test.
 fn decode(text: &str) -> Vec<(String, String)> {
     let url = reqwest::Url::parse(&format!("http://127.0.0.1/?{text}")).expect("a query");
-    url.query_pairs()
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect()
+    url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
 }

@@ -1,5 +1,6 @@
 //! The Stripe adapter against recorded bodies, signature vectors and a scripted double.
 
+mod calls;
 mod client;
 mod double;
 mod events;
@@ -19,7 +20,7 @@ fn shared(below: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: {} is absent", path.display());
+    eprintln!("skipped: {} is absent", path.display());
     None
 }
 
@@ -30,10 +31,7 @@ fn samples() -> Vec<(String, serde_json::Value)> {
         let lines = std::fs::read_to_string(path).expect("samples are readable");
         for line in lines.lines() {
             let line: serde_json::Value = serde_json::from_str(line).expect("a line is json");
-            let name = line["name"]
-                .as_str()
-                .expect("a sample has a name")
-                .to_owned();
+            let name = line["name"].as_str().expect("a sample has a name").to_owned();
             samples.push((name, line["event"].clone()));
         }
     }
@@ -52,10 +50,7 @@ fn collect(folder: &std::path::Path, samples: &mut Vec<(String, serde_json::Valu
     for path in entries {
         if path.is_dir() {
             collect(&path, samples);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "json") {
             let text = std::fs::read_to_string(&path).expect("a fixture is readable");
             let event: serde_json::Value = serde_json::from_str(&text).expect("a fixture is json");
             let is_event = matches!(event["object"].as_str(), Some("event" | "v2.core.event"));

@@ -10,9 +10,7 @@ fn fact(kind: &str, object: &Value) -> Fact {
         "id": "evt_1", "object": "event", "type": kind, "created": 1_800_000_000,
         "data": {"object": object},
     });
-    parse(event.to_string().as_bytes())
-        .expect("the event is readable")
-        .fact
+    parse(event.to_string().as_bytes()).expect("the event is readable").fact
 }
 
 fn invoice(object: &Value) -> Invoice {
@@ -41,9 +39,7 @@ fn common_invoice() -> Value {
 }
 
 fn with(mut object: Value, more: Value) -> Value {
-    let Value::Object(more) = more else {
-        unreachable!("more is an object")
-    };
+    let Value::Object(more) = more else { unreachable!("more is an object") };
     object.as_object_mut().expect("an object").extend(more);
     object
 }
@@ -103,10 +99,7 @@ fn pitfalls_38_39_42_an_invoice_is_the_same_in_every_version() {
     assert_eq!(old.charge.as_deref(), Some("ch_1"));
     assert_eq!(old.reason, BillingReason::SubscriptionCycle);
     assert_eq!(old.lines[0].price.as_deref(), Some("price_pro"));
-    assert_eq!(
-        old.lines[0].period_end,
-        Some(Timestamp::from_seconds(1_801_200_000))
-    );
+    assert_eq!(old.lines[0].period_end, Some(Timestamp::from_seconds(1_801_200_000)));
     assert_eq!(old.subscription_metadata["tollgate_price"], "price_9");
 }
 
@@ -129,19 +122,10 @@ fn expanded_objects_are_the_same_as_their_ids() {
 
 #[test]
 fn pitfall_38_an_invoice_without_parent_has_no_subscription() {
-    let single = with(
-        common_invoice(),
-        json!({"parent": null, "billing_reason": "manual"}),
-    );
+    let single = with(common_invoice(), json!({"parent": null, "billing_reason": "manual"}));
     let single = invoice(&single);
-    assert_eq!(
-        (single.subscription, single.reason),
-        (None, BillingReason::Manual)
-    );
-    assert!(
-        !single.lines_complete,
-        "absent lines are not known to be none"
-    );
+    assert_eq!((single.subscription, single.reason), (None, BillingReason::Manual));
+    assert!(!single.lines_complete, "absent lines are not known to be none");
 }
 
 #[test]
@@ -188,20 +172,11 @@ fn pitfall_36_periods_are_read_from_both_places() {
     }]}});
     let (old, new) = (subscription(&on_top), subscription(&on_items));
     assert_eq!(old.period_end, Some(Timestamp::from_seconds(20)));
-    assert_eq!(
-        (old.items[0].period_end, old.items[0].quantity),
-        (None, None)
-    );
-    assert_eq!(
-        (new.period_end, new.items[0].period_end),
-        (None, old.period_end)
-    );
+    assert_eq!((old.items[0].period_end, old.items[0].quantity), (None, None));
+    assert_eq!((new.period_end, new.items[0].period_end), (None, old.period_end));
     assert_eq!(old.items[0].price, new.items[0].price);
     let nowhere = subscription(&json!({"id": "sub_1", "items": {"data": [{"id": "si_1"}]}}));
-    assert_eq!(
-        (nowhere.period_end, nowhere.items[0].period_end),
-        (None, None)
-    );
+    assert_eq!((nowhere.period_end, nowhere.items[0].period_end), (None, None));
 }
 
 #[test]
@@ -222,14 +197,9 @@ fn pitfall_45_ids_need_no_prefix() {
         "id": "py_1", "object": "charge", "amount": 1000, "amount_refunded": 300,
         "refunded": false, "currency": "usd", "payment_intent": null, "invoice": "gold",
     });
-    let Fact::Charge(charge) = fact("charge.refunded", &charge) else {
-        panic!("no charge")
-    };
+    let Fact::Charge(charge) = fact("charge.refunded", &charge) else { panic!("no charge") };
     assert_eq!((charge.id.as_str(), charge.amount_refunded), ("py_1", 300));
-    assert_eq!(
-        (charge.payment_intent, charge.invoice.as_deref()),
-        (None, Some("gold"))
-    );
+    assert_eq!((charge.payment_intent, charge.invoice.as_deref()), (None, Some("gold")));
 }
 
 #[test]
@@ -242,9 +212,7 @@ fn sessions_know_their_buyer() {
         "client_reference_id": "chk_1", "metadata": {"tollgate_customer": "cus_9", "n": 5},
     });
     let fact = fact("checkout.session.completed", &session);
-    let Fact::CheckoutSession(session) = fact else {
-        panic!("{fact:?}")
-    };
+    let Fact::CheckoutSession(session) = fact else { panic!("{fact:?}") };
     assert_eq!(session.email.as_deref(), Some("typed@example.test"));
     assert_eq!(session.customer.as_deref(), Some("cus_1"));
     assert_eq!(session.payment.as_str(), "no_payment_required");

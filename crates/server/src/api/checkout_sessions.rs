@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use engine::{Buyer, CheckoutRequest, TrialRule, Wanted};
+use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -62,6 +62,14 @@ impl From<store::checkout_sessions::CheckoutSession> for CheckoutSessionView {
     }
 }
 
+/// A merchant's own server is trusted with its pace.
+pub fn pace(caller: &Caller) -> Pace {
+    match caller {
+        Caller::Server => Pace::Unlimited,
+        Caller::Customer { .. } => Pace::Limited,
+    }
+}
+
 /// Open a checkout session
 #[utoipa::path(
     post, path = "/v1/checkout-sessions", tag = "checkout", operation_id = "checkout_create",
@@ -87,10 +95,10 @@ pub async fn create(
         cancel_url: body.cancel_url,
         email: body.email,
         idempotency_key,
-        limited: caller != Caller::Server,
+        pace: pace(&caller),
     };
-    let session = app.engine.checkout_create(request).await?;
-    Ok((StatusCode::CREATED, Json(session.into())))
+    let checkout = app.engine.checkout_create(request).await?;
+    Ok((StatusCode::CREATED, Json(checkout.session.into())))
 }
 
 /// One checkout session, by our id or the provider's

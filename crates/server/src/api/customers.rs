@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use engine::{NewCustomer, Subject};
+use engine::Subject;
+use engine::customers::NewCustomer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,7 +74,8 @@ pub struct CustomerStateView {
 
 /// Create a customer
 #[utoipa::path(
-    post, path = "/v1/customers", tag = "customers", request_body = CustomerNewBody,
+    post, path = "/v1/customers", tag = "customers",
+    operation_id = "customers_create", request_body = CustomerNewBody,
     security(("server_key" = [])),
     responses((status = 201, description = "Created", body = CustomerView)),
 )]
@@ -94,7 +96,8 @@ pub async fn create(
 
 /// List customers, newest first
 #[utoipa::path(
-    get, path = "/v1/customers", tag = "customers", params(PageParams),
+    get, path = "/v1/customers", tag = "customers",
+    operation_id = "customers_list", params(PageParams),
     security(("server_key" = [])),
     responses((status = 200, description = "One page", body = ListView<CustomerView>)),
 )]
@@ -110,6 +113,7 @@ pub async fn list(
 /// One customer, by id or external id
 #[utoipa::path(
     get, path = "/v1/customers/{id}", tag = "customers",
+    operation_id = "customers_get",
     params(("id" = String, Path, description = "Id or external id")),
     responses((status = 200, description = "The customer", body = CustomerView)),
 )]
@@ -125,6 +129,7 @@ pub async fn get(
 /// A customer's subscriptions, features and balances
 #[utoipa::path(
     get, path = "/v1/customers/{id}/state", tag = "customers",
+    operation_id = "customers_state",
     params(("id" = String, Path, description = "Id or external id")),
     responses((status = 200, description = "The state", body = CustomerStateView)),
 )]
@@ -139,7 +144,8 @@ pub async fn state(
 
 /// The caller's own subscriptions, features and balances
 #[utoipa::path(
-    get, path = "/v1/customers/state", tag = "customers", params(CustomerParams),
+    get, path = "/v1/customers/state", tag = "customers",
+    operation_id = "customers_own_state", params(CustomerParams),
     responses((status = 200, description = "The state", body = CustomerStateView)),
 )]
 pub async fn own_state(

@@ -77,10 +77,7 @@ pub struct ListView<T> {
 
 impl<T> ListView<T> {
     pub fn of<R>(listed: Listed<R>, view: impl Fn(R) -> T) -> Self {
-        Self {
-            data: listed.data.into_iter().map(view).collect(),
-            next_cursor: listed.next_cursor,
-        }
+        Self { data: listed.data.into_iter().map(view).collect(), next_cursor: listed.next_cursor }
     }
 }
 

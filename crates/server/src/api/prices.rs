@@ -7,12 +7,13 @@ use domain::catalogue::{Billing, CreditGrant, FeatureGrant, Grants};
 use domain::codes::Code;
 use domain::credits::Credits;
 use domain::time::{Interval, Unit};
-use engine::NewPrice;
+use engine::prices::NewPrice;
+use engine::products::Shown;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::products::ActiveBody;
 use super::ListView;
+use super::products::ActiveBody;
 use crate::App;
 use crate::auth::Admin;
 use crate::problem::Problem;
@@ -210,7 +211,7 @@ pub async fn list(
     Params(params): Params<PriceParams>,
 ) -> Result<Json<ListView<PriceView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
-    let listed = app.engine.prices_list(page, params.product.as_deref()).await?;
+    let listed = app.engine.prices_list(page, params.product.as_deref(), Shown::Active).await?;
     Ok(Json(ListView::of(listed, PriceView::from)))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use engine::NewProduct;
+use engine::products::{NewProduct, Shown};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -85,7 +85,7 @@ pub async fn list(
     State(app): State<App>,
     Params(params): Params<PageParams>,
 ) -> Result<Json<ListView<ProductView>>, Problem> {
-    let listed = app.engine.products_list(params.page()?).await?;
+    let listed = app.engine.products_list(params.page()?, Shown::Active).await?;
     Ok(Json(ListView::of(listed, ProductView::from)))
 }
 

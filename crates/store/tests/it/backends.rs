@@ -14,11 +14,7 @@ async fn sqlite() -> anyhow::Result<Fresh> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("test.db");
     let store = Store::open(&format!("sqlite://{}", path.display())).await?;
-    Ok(Fresh {
-        name: "sqlite",
-        store,
-        _directory: Some(directory),
-    })
+    Ok(Fresh { name: "sqlite", store, _directory: Some(directory) })
 }
 
 /// A database of its own on the server that `cargo xtask test` has started.
@@ -34,15 +30,9 @@ async fn postgres() -> anyhow::Result<Option<Fresh>> {
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::query(create).execute(&admin).await?;
     admin.close().await;
-    let (base, _) = server
-        .rsplit_once('/')
-        .ok_or_else(|| anyhow::anyhow!("{server}"))?;
+    let (base, _) = server.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("{server}"))?;
     let store = Store::open(&format!("{base}/{name}")).await?;
-    Ok(Some(Fresh {
-        name: "postgres",
-        store,
-        _directory: None,
-    }))
+    Ok(Some(Fresh { name: "postgres", store, _directory: None }))
 }
 
 /// Every backend that is here, empty.

@@ -40,13 +40,7 @@ fn grant(customer: &CustomerId, fact: &str, amount: i64) -> Grant {
         unit: "credits".into(),
         class: Class::Purchased,
         fact: fact.into(),
-        numbers: LotNumbers {
-            granted: amount,
-            spent: 0,
-            held: 0,
-            expired: 0,
-            revoked: 0,
-        },
+        numbers: LotNumbers { granted: amount, spent: 0, held: 0, expired: 0, revoked: 0 },
         payment_id: None,
         provider_subscription_id: None,
         reason: "test".into(),
@@ -77,10 +71,7 @@ async fn row_92_postings_keep_lots_and_ledger_exact() -> anyhow::Result<()> {
         let mut tx = fresh.store.begin("test").await?;
         let mut account = tx.credits_open(&owner, "credits").await?;
         assert!(tx.credits_add(&mut account, &lot).await?);
-        assert!(
-            !tx.credits_add(&mut account, &grant(&owner, "fact:1", 10))
-                .await?
-        );
+        assert!(!tx.credits_add(&mut account, &grant(&owner, "fact:1", 10)).await?);
         let steps = [
             (EntryKind::Grant, 10),
             (EntryKind::Consume, 3),
@@ -91,8 +82,7 @@ async fn row_92_postings_keep_lots_and_ledger_exact() -> anyhow::Result<()> {
             (EntryKind::Expire, 4),
         ];
         for (kind, amount) in steps {
-            tx.credits_post(&mut account, posting(kind, &lot.id, amount))
-                .await?;
+            tx.credits_post(&mut account, posting(kind, &lot.id, amount)).await?;
         }
         assert_eq!((account.available, account.held), (0, 0));
         tx.credits_close(account).await?;
@@ -111,12 +101,7 @@ async fn row_92_postings_keep_lots_and_ledger_exact() -> anyhow::Result<()> {
                 after: entry.balance_after,
             })
             .collect();
-        assert_eq!(
-            (steps.len(), ledger_replays(&steps)),
-            (7, Ok(0)),
-            "{}",
-            fresh.name
-        );
+        assert_eq!((steps.len(), ledger_replays(&steps)), (7, Ok(0)), "{}", fresh.name);
     }
     Ok(())
 }
@@ -129,11 +114,8 @@ async fn a_lot_cannot_be_overdrawn_even_by_a_bug() -> anyhow::Result<()> {
         let mut tx = fresh.store.begin("test").await?;
         let mut account = tx.credits_open(&owner, "credits").await?;
         tx.credits_add(&mut account, &lot).await?;
-        tx.credits_post(&mut account, posting(EntryKind::Grant, &lot.id, 2))
-            .await?;
-        let too_much = tx
-            .credits_post(&mut account, posting(EntryKind::Consume, &lot.id, 3))
-            .await;
+        tx.credits_post(&mut account, posting(EntryKind::Grant, &lot.id, 2)).await?;
+        let too_much = tx.credits_post(&mut account, posting(EntryKind::Consume, &lot.id, 3)).await;
         assert!(too_much.is_err(), "{}", fresh.name);
     }
     Ok(())
@@ -147,8 +129,7 @@ async fn concurrent_accounts_of_one_customer_take_turns() -> anyhow::Result<()> 
         let mut tx = fresh.store.begin("test").await?;
         let mut account = tx.credits_open(&owner, "credits").await?;
         tx.credits_add(&mut account, &lot).await?;
-        tx.credits_post(&mut account, posting(EntryKind::Grant, &lot.id, 100))
-            .await?;
+        tx.credits_post(&mut account, posting(EntryKind::Grant, &lot.id, 100)).await?;
         tx.credits_close(account).await?;
         tx.commit().await?;
         let mut tasks = Vec::new();
@@ -157,8 +138,7 @@ async fn concurrent_accounts_of_one_customer_take_turns() -> anyhow::Result<()> 
             tasks.push(tokio::spawn(async move {
                 let mut tx = store.begin("test").await?;
                 let mut account = tx.credits_open(&owner, "credits").await?;
-                tx.credits_post(&mut account, posting(EntryKind::Consume, &lot, 1))
-                    .await?;
+                tx.credits_post(&mut account, posting(EntryKind::Consume, &lot, 1)).await?;
                 tx.credits_close(account).await?;
                 tx.commit().await
             }));

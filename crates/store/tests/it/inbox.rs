@@ -36,17 +36,9 @@ async fn row_14_an_event_is_stored_once() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {
         let mut tx = fresh.store.begin("test").await?;
         assert!(tx.inbox_insert(&event("evt_1", "cus_1", 1)).await?);
-        assert!(
-            !tx.inbox_insert(&event("evt_1", "cus_1", 2)).await?,
-            "{}",
-            fresh.name
-        );
+        assert!(!tx.inbox_insert(&event("evt_1", "cus_1", 2)).await?, "{}", fresh.name);
         // Stripe's ids differ by letter case, so this one is another event.
-        assert!(
-            tx.inbox_insert(&event("EVT_1", "cus_1", 2)).await?,
-            "{}",
-            fresh.name
-        );
+        assert!(tx.inbox_insert(&event("EVT_1", "cus_1", 2)).await?, "{}", fresh.name);
         tx.commit().await?;
     }
     Ok(())
@@ -62,32 +54,16 @@ async fn a_lease_fences_off_whoever_held_it_before() -> anyhow::Result<()> {
         let first = tx.inbox_claim(at(10), at(20)).await?.unwrap();
         assert_eq!(first.provider_event_id, "evt_1");
         let other = tx.inbox_claim(at(10), at(20)).await?.unwrap();
-        assert_eq!(
-            other.provider_event_id, "evt_3",
-            "one customer's events take turns"
-        );
+        assert_eq!(other.provider_event_id, "evt_3", "one customer's events take turns");
         assert!(tx.inbox_claim(at(10), at(20)).await?.is_none());
         let again = tx.inbox_claim(at(21), at(30)).await?.unwrap();
-        assert_eq!(
-            again.provider_event_id, "evt_1",
-            "an old lease is taken over"
-        );
-        assert!(
-            !tx.inbox_finish(&first, InboxState::Applied, None, at(22))
-                .await?
-        );
-        assert!(
-            tx.inbox_finish(&again, InboxState::Applied, None, at(22))
-                .await?
-        );
+        assert_eq!(again.provider_event_id, "evt_1", "an old lease is taken over");
+        assert!(!tx.inbox_finish(&first, InboxState::Applied, None, at(22)).await?);
+        assert!(tx.inbox_finish(&again, InboxState::Applied, None, at(22)).await?);
         let next = tx.inbox_claim(at(22), at(30)).await?.unwrap();
         assert_eq!(next.provider_event_id, "evt_2");
         tx.inbox_retry(&next, "busy", at(60)).await?;
-        assert!(
-            tx.inbox_claim(at(50), at(60))
-                .await?
-                .is_none_or(|e| e.ordering_key == "cus_2")
-        );
+        assert!(tx.inbox_claim(at(50), at(60)).await?.is_none_or(|e| e.ordering_key == "cus_2"));
         assert_eq!(tx.inbox_pending().await?, 2);
     }
     Ok(())

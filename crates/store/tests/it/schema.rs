@@ -8,27 +8,11 @@ use store::StoreError;
 async fn row_10_migrations_go_up_twice_down_and_up_again() -> anyhow::Result<()> {
     for fresh in backends::empty().await? {
         let store = &fresh.store;
-        assert!(
-            store
-                .migrate_status()
-                .await?
-                .iter()
-                .all(|step| !step.applied),
-            "{}",
-            fresh.name
-        );
+        assert!(store.migrate_status().await?.iter().all(|step| !step.applied), "{}", fresh.name);
         assert_eq!(store.migrate_down().await?, None);
         store.migrate_up().await?;
         store.migrate_up().await?;
-        assert!(
-            store
-                .migrate_status()
-                .await?
-                .iter()
-                .all(|step| step.applied),
-            "{}",
-            fresh.name
-        );
+        assert!(store.migrate_status().await?.iter().all(|step| step.applied), "{}", fresh.name);
         assert_eq!(store.migrate_down().await?, Some(1));
         store.migrate_up().await?;
         assert!(store.prepare_all().await? > 90);
@@ -53,11 +37,7 @@ async fn a_deployment_keeps_its_mode() -> anyhow::Result<()> {
         fresh.store.deployment_bind(false, now).await?;
         fresh.store.deployment_bind(false, now).await?;
         let refused = fresh.store.deployment_bind(true, now).await;
-        assert!(
-            matches!(refused, Err(StoreError::Mode { .. })),
-            "{}",
-            fresh.name
-        );
+        assert!(matches!(refused, Err(StoreError::Mode { .. })), "{}", fresh.name);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
 
+pub mod render;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use crate::cards::Presence;
 use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
+use crate::invoices::render::{lines_view, view};
 use crate::params::Metadata;
 use crate::payment_intents::{self, PaymentIntent};
 use crate::prices::UnitAmount;
@@ -145,189 +148,6 @@ impl Invoice {
     }
 }
 
-pub fn view(state: &State, invoice: &Invoice) -> Value {
-    let total = invoice.total();
-    let due = invoice.amount_due();
-    let remaining = if invoice.status == Status::Paid { 0 } else { due };
-    let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
-    let pdf = url.as_ref().map(|url| format!("{url}?print"));
-    let mut shown = json!({
-        "id": invoice.id,
-        "object": "invoice",
-        "amount_due": due,
-        "amount_overpaid": 0,
-        "amount_paid": invoice.amount_paid(),
-        "amount_remaining": remaining,
-        "amount_shipping": 0,
-        "attempt_count": invoice.attempt_count,
-        "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
-        "auto_advance": invoice.auto_advance && invoice.status == Status::Open,
-        "billing_reason": invoice.billing_reason,
-        "collection_method": invoice.collection_method,
-        "created": invoice.created,
-        "currency": invoice.currency,
-        "customer": invoice.customer,
-        "customer_email": invoice.customer_email,
-        "customer_name": invoice.customer_name,
-        "default_payment_method": invoice.default_payment_method,
-        "description": invoice.description,
-        "due_date": invoice.due_date,
-        "effective_at": invoice.finalized_at,
-        "ending_balance": invoice.ending_balance,
-        "hosted_invoice_url": url,
-        "invoice_pdf": pdf,
-        "lines": lines_view(invoice),
-        "metadata": invoice.metadata,
-        "next_payment_attempt": invoice.next_payment_attempt,
-        "number": invoice.number,
-        "parent": parent_view(invoice),
-        "period_end": invoice.period_end,
-        "period_start": invoice.period_start,
-        "starting_balance": invoice.starting_balance,
-        "status": invoice.status,
-        "status_transitions": {
-            "finalized_at": invoice.finalized_at,
-            "marked_uncollectible_at": invoice.marked_uncollectible_at,
-            "paid_at": invoice.paid_at,
-            "voided_at": invoice.voided_at,
-        },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
-    });
-    if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
-        shown.extend(constants);
-    }
-    shown
-}
-
-/// What this sandbox never changes.
-fn constants() -> Value {
-    json!({
-        "account_country": "US",
-        "account_name": "Tollgate sandbox",
-        "account_tax_ids": null,
-        "application": null,
-        "automatic_tax": {
-            "disabled_reason": null,
-            "enabled": false,
-            "liability": null,
-            "provider": null,
-            "status": null,
-        },
-        "automatically_finalizes_at": null,
-        "custom_fields": null,
-        "customer_account": null,
-        "customer_address": null,
-        "customer_phone": null,
-        "customer_shipping": null,
-        "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
-        "default_source": null,
-        "default_tax_rates": [],
-        "discounts": [],
-        "footer": null,
-        "from_invoice": null,
-        "issuer": {"type": "self"},
-        "last_finalization_error": null,
-        "latest_revision": null,
-        "livemode": false,
-        "on_behalf_of": null,
-        "payment_settings": {
-            "default_mandate": null,
-            "payment_method_options": null,
-            "payment_method_types": null,
-        },
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "receipt_number": null,
-        "rendering": null,
-        "shipping_cost": null,
-        "shipping_details": null,
-        "statement_descriptor": null,
-        "test_clock": null,
-        "total_discount_amounts": [],
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
-        "webhooks_delivered_at": null,
-    })
-}
-
-fn parent_view(invoice: &Invoice) -> Value {
-    match &invoice.subscription {
-        None => Value::Null,
-        Some(subscription) => json!({
-            "quote_details": null,
-            "subscription_details": {
-                "metadata": invoice.subscription_metadata,
-                "subscription": subscription,
-            },
-            "type": "subscription_details",
-        }),
-    }
-}
-
-fn lines_view(invoice: &Invoice) -> Value {
-    let lines = invoice.lines.iter().map(|line| line_view(invoice, line)).collect();
-    lists::whole(lines, format!("/v1/invoices/{}/lines", invoice.id))
-}
-
-fn line_view(invoice: &Invoice, line: &Line) -> Value {
-    let parent = match (&line.subscription_item, &line.invoice_item) {
-        (Some(item), invoice_item) => json!({
-            "invoice_item_details": null,
-            "subscription_item_details": {
-                "invoice_item": invoice_item,
-                "proration": line.proration,
-                "proration_details": {"credited_items": null},
-                "subscription": line.subscription,
-                "subscription_item": item,
-            },
-            "type": "subscription_item_details",
-        }),
-        (None, invoice_item) => json!({
-            "invoice_item_details": {
-                "invoice_item": invoice_item.as_ref().unwrap_or(&line.id),
-                "proration": line.proration,
-                "proration_details": {"credited_items": null},
-                "subscription": line.subscription,
-            },
-            "subscription_item_details": null,
-            "type": "invoice_item_details",
-        }),
-    };
-    let pricing = line.price.as_ref().map(|price| {
-        json!({
-            "price_details": {"price": price, "product": line.product},
-            "type": "price_details",
-            "unit_amount_decimal": line.unit.map(UnitAmount::decimal),
-        })
-    });
-    json!({
-        "id": line.id,
-        "object": "line_item",
-        "amount": line.amount,
-        "currency": invoice.currency,
-        "description": line.description,
-        "discount_amounts": [],
-        "discountable": !line.proration,
-        "discounts": [],
-        "invoice": invoice.id,
-        "livemode": false,
-        "metadata": line.metadata,
-        "parent": parent,
-        "period": {"end": line.period_end, "start": line.period_start},
-        "pretax_credit_amounts": [],
-        "pricing": pricing,
-        "quantity": line.quantity,
-        "quantity_decimal": line.quantity.to_string(),
-        "subscription": line.subscription,
-        "subtotal": line.amount,
-        "taxes": [],
-    })
-}
-
 /// Stores a new draft and tells of it.
 pub fn announce(tx: &mut Tx<'_>, invoice: Invoice) {
     let shown = view(tx.state, &invoice);
@@ -363,8 +183,6 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     invoice.finalized_at = Some(tx.now);
     let due = invoice.amount_due();
     if 0 < due {
-        let least = currencies::least_charge(&invoice.currency);
-        tracing::debug!(due, least, "invoice finalized");
         let intent = intent_for(&invoice, due, tx.now);
         invoice_payments::open(tx, &invoice, &intent);
         save(tx, &invoice, "invoice.finalized");
@@ -414,22 +232,6 @@ pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a Invoice, ApiError> {
 /// The invoice's default payment, while it has one.
 pub fn payment_of<'a>(state: &'a State, id: &str) -> Option<&'a InvoicePayment> {
     state.invoice_payments.newest_first().find(|payment| payment.invoice == id)
-}
-
-/// `payments` is shown only when asked for.
-pub fn payments_view(state: &State, id: &str) -> Value {
-    let rows = state.invoice_payments.newest_first().filter(|payment| payment.invoice == id);
-    lists::whole(rows.map(invoice_payments::view).collect(), "/v1/invoice_payments".to_owned())
-}
-
-/// `confirmation_secret` is shown only when asked for.
-pub fn confirmation_secret_view(state: &State, id: &str) -> Value {
-    let payment = payment_of(state, id);
-    let intent = payment.and_then(|payment| state.payment_intents.get(&payment.payment_intent));
-    match intent {
-        None => Value::Null,
-        Some(intent) => json!({"client_secret": intent.client_secret(), "type": "payment_intent"}),
-    }
 }
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -546,7 +348,8 @@ pub fn pay(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 }
 
 fn not_payable() -> ApiError {
-    ApiError::invalid("Invoices with this status cannot be changed so.").code("invoice_not_editable")
+    ApiError::invalid("Invoices with this status cannot be changed so.")
+        .code("invoice_not_editable")
 }
 
 fn cancel_intent(tx: &mut Tx<'_>, id: &str) {
@@ -571,6 +374,14 @@ pub fn void_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
     Ok(save(tx, &invoice, "invoice.voided"))
 }
 
+/// What `pause_collection` does to an invoice once it is open.
+pub fn give_up(tx: &mut Tx<'_>, id: &str, behavior: &str) -> Result<(), ApiError> {
+    if find(tx.state, id)?.status != Status::Open {
+        return Ok(());
+    }
+    if behavior == "void" { void_now(tx, id) } else { mark_uncollectible_now(tx, id) }.map(|_| ())
+}
+
 pub fn void(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
     void_now(tx, call.id())
@@ -578,7 +389,11 @@ pub fn void(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 
 pub fn mark_uncollectible(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
-    let mut invoice = find(tx.state, call.id())?.clone();
+    mark_uncollectible_now(tx, call.id())
+}
+
+fn mark_uncollectible_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
+    let mut invoice = find(tx.state, id)?.clone();
     if invoice.status != Status::Open {
         return Err(not_payable());
     }

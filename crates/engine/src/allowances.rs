@@ -1,0 +1,253 @@
+//! Credits that money brings: packs, trials, and allowances that a paid period refills.
+//!
+//! Every lot is keyed by the business fact that caused it, so telling the fact again adds nothing.
+
+use crate::clock::random;
+use crate::failures::Failure;
+use crate::{Engine, PROVIDER};
+use domain::catalogue::Grants;
+use domain::credits::{Class, Credits, Draw, withdrawn_by_refund};
+use domain::ids::{AllowanceScheduleId, CustomerId, DebtId, GrantId, PriceId};
+use domain::invariants::LotNumbers;
+use domain::time::{Period, Timestamp};
+use store::Tx;
+use store::allowance_schedules::AllowanceSchedule;
+use store::credits::{EntryKind, Grant};
+use store::payments::Payment;
+use store::subscriptions::Subscription;
+
+/// A paid invoice line that covers a period of a subscription item.
+pub(crate) struct PaidPeriod<'a> {
+    pub customer: &'a CustomerId,
+    pub subscription: &'a str,
+    pub item: &'a str,
+    pub price: &'a PriceId,
+    pub grants: &'a Grants,
+    pub quantity: i64,
+    pub covered: Period,
+    pub payment: Option<&'a Payment>,
+}
+
+/// A price's credits for `quantity` of it; what does not fit is cut at the largest lot there is.
+fn times(amount: Credits, quantity: i64) -> Credits {
+    let product = amount.get().checked_mul(quantity.max(1)).and_then(|n| Credits::new(n).ok());
+    product.unwrap_or(amount)
+}
+
+impl Engine {
+    /// The credits of a one-time purchase.
+    pub(crate) async fn grant_pack(
+        &self,
+        tx: &mut Tx,
+        payment: &Payment,
+        grants: &Grants,
+        quantity: i64,
+    ) -> Result<(), Failure> {
+        for (position, grant) in grants.credits.iter().enumerate() {
+            let lot = Grant {
+                fact: format!("payment:{}:{position}", payment.id),
+                class: Class::Purchased,
+                payment_id: Some(payment.id.clone()),
+                ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
+            };
+            self.lot_open_and_add(tx, &lot).await?;
+        }
+        Ok(())
+    }
+
+    /// What a trial starts with: once per subscription, until the trial ends.
+    pub(crate) async fn grant_trial(
+        &self,
+        tx: &mut Tx,
+        subscription: &Subscription,
+        trial: Period,
+    ) -> Result<(), Failure> {
+        for (position, grant) in subscription.grants.credits.iter().enumerate() {
+            let amount = grant.trial_amount.unwrap_or(grant.amount.get());
+            let Ok(amount) = Credits::new(amount) else {
+                continue;
+            };
+            let provider_id = &subscription.provider_subscription_id;
+            let lot = Grant {
+                fact: format!("trial:{PROVIDER}:{provider_id}:{position}"),
+                class: Class::Trial,
+                provider_subscription_id: Some(provider_id.clone()),
+                reason: "trial".to_owned(),
+                starts_at: trial.start,
+                expires_at: Some(trial.end),
+                ..self.lot(
+                    &subscription.customer_id,
+                    &grant.unit,
+                    times(amount, subscription.quantity),
+                )
+            };
+            self.lot_open_and_add(tx, &lot).await?;
+        }
+        Ok(())
+    }
+
+    /// A period was paid for: its credits are due now and then at every refill inside it.
+    pub(crate) async fn grant_period(
+        &self,
+        tx: &mut Tx,
+        paid: PaidPeriod<'_>,
+    ) -> Result<(), Failure> {
+        for (position, grant) in (0_u32..).zip(&paid.grants.credits) {
+            let schedule = AllowanceSchedule {
+                id: AllowanceScheduleId::new(self.clock().wall(), random()),
+                customer_id: paid.customer.clone(),
+                provider: PROVIDER.to_owned(),
+                provider_subscription_id: paid.subscription.to_owned(),
+                provider_item_id: paid.item.to_owned(),
+                payment_id: paid.payment.map(|payment| payment.id.clone()),
+                price_id: paid.price.clone(),
+                position,
+                unit: grant.unit.clone(),
+                amount: times(grant.amount, paid.quantity),
+                every: grant.every,
+                covered: paid.covered,
+                next_at: Some(paid.covered.start),
+                created_at: self.clock().now(),
+            };
+            if tx.allowance_schedules_insert(&schedule).await? {
+                self.refill(tx, &schedule).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Grants every period of the schedule that has begun, each once, the missed ones too.
+    pub(crate) async fn refill(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+    ) -> Result<(), Failure> {
+        let now = self.clock().now();
+        let provider_id = &schedule.provider_subscription_id;
+        let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
+        let begun = schedule.every.begun_within(schedule.covered, now);
+        for period in &begun {
+            if ended.is_some_and(|ended| ended <= period.start) {
+                tx.allowance_schedules_next(&schedule.id, None).await?;
+                return Ok(());
+            }
+            let start = period.start.micros();
+            let item = &schedule.provider_item_id;
+            let lot = Grant {
+                fact: format!("allowance:{PROVIDER}:{item}:{}:{start}", schedule.position),
+                class: Class::Allowance,
+                payment_id: schedule.payment_id.clone(),
+                provider_subscription_id: Some(provider_id.clone()),
+                reason: "allowance".to_owned(),
+                starts_at: period.start,
+                expires_at: Some(period.end),
+                ..self.lot(&schedule.customer_id, &schedule.unit, schedule.amount)
+            };
+            self.lot_open_and_add(tx, &lot).await?;
+        }
+        let next = begun.last().map_or(schedule.covered.start, |period| period.end);
+        let next_at = (next < schedule.covered.end).then_some(next);
+        tx.allowance_schedules_next(&schedule.id, next_at).await?;
+        Ok(())
+    }
+
+    /// An ended subscription keeps none of its allowance; purchased credits are not its own.
+    pub(crate) async fn withdraw_allowances(
+        &self,
+        tx: &mut Tx,
+        subscription: &Subscription,
+    ) -> Result<(), Failure> {
+        let provider_id = &subscription.provider_subscription_id;
+        tx.allowance_schedules_stop_subscription(PROVIDER, provider_id).await?;
+        for lot in tx.credits_of_subscription(provider_id).await? {
+            self.withdraw(tx, &lot, lot.numbers.available(), "subscription ended").await?;
+        }
+        Ok(())
+    }
+
+    /// What a refund takes back of the credits that the payment brought: cumulative, so that two
+    /// partial refunds add up and none is counted twice. Spent credits are recorded as debt.
+    pub(crate) async fn withdraw_refunded(
+        &self,
+        tx: &mut Tx,
+        payment: &Payment,
+    ) -> Result<(), Failure> {
+        if payment.amount_refunded == 0 {
+            return Ok(());
+        }
+        let (refunded, paid) = (payment.amount_refunded, payment.amount.minor());
+        if paid <= refunded {
+            tx.allowance_schedules_stop_payment(&payment.id).await?;
+        }
+        for lot in tx.credits_of_payment(&payment.id).await? {
+            let target = withdrawn_by_refund(lot.numbers.granted, refunded, paid);
+            let missing = target - lot.numbers.revoked;
+            let free = missing.clamp(0, lot.numbers.available());
+            self.withdraw(tx, &lot, free, "refund").await?;
+            let owed = (missing - free).clamp(0, lot.numbers.spent + lot.numbers.held);
+            if 0 < owed {
+                let id = DebtId::new(self.clock().wall(), random());
+                tx.credits_record_debt(&id, &lot, owed, self.clock().now()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn withdraw(
+        &self,
+        tx: &mut Tx,
+        lot: &Grant,
+        amount: i64,
+        why: &str,
+    ) -> Result<(), Failure> {
+        if amount <= 0 {
+            return Ok(());
+        }
+        let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
+        let draw = Draw { lot: lot.id.clone(), amount };
+        self.post(tx, &mut account, EntryKind::Revoke, &draw, None, Some(why)).await?;
+        Ok(tx.credits_close(account).await?)
+    }
+
+    /// Adds a lot under its account's lock; one whose time is over already expires at once.
+    async fn lot_open_and_add(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
+        let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
+        self.write_off_expired(tx, &mut account).await?;
+        if self.lot_add(tx, &mut account, lot).await? {
+            self.write_off_expired(tx, &mut account).await?;
+        }
+        Ok(tx.credits_close(account).await?)
+    }
+
+    fn lot(&self, customer: &CustomerId, unit: &str, amount: Credits) -> Grant {
+        let now = self.clock().now();
+        Grant {
+            id: GrantId::new(self.clock().wall(), random()),
+            customer_id: customer.clone(),
+            unit: unit.to_owned(),
+            class: Class::Purchased,
+            fact: String::new(),
+            numbers: LotNumbers {
+                granted: amount.get(),
+                spent: 0,
+                held: 0,
+                expired: 0,
+                revoked: 0,
+            },
+            payment_id: None,
+            provider_subscription_id: None,
+            reason: "purchase".to_owned(),
+            starts_at: now,
+            expires_at: None,
+            created_at: now,
+        }
+    }
+}
+
+/// A trial's period, where the subscription has one.
+pub(crate) fn trial_period(start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Period> {
+    match (start, end) {
+        (Some(start), Some(end)) if start < end => Some(Period { start, end }),
+        _ => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! Server keys: shown once, found by their digest.
+
+use crate::Engine;
+use crate::clock::{random, random_secret};
+use crate::failures::Failure;
+use crate::portal_sessions::digest;
+use domain::ids::ApiKeyId;
+use secrecy::{ExposeSecret as _, SecretString};
+use store::api_keys::ApiKey;
+
+const NAME_LENGTH_MAX: usize = 100;
+const PREFIX_LENGTH: usize = 12;
+
+impl Engine {
+    /// Makes a key; its secret is never readable again.
+    pub async fn api_keys_create(&self, name: &str) -> Result<(ApiKey, SecretString), Failure> {
+        let mode = if self.settings().livemode { "live" } else { "test" };
+        let secret = SecretString::from(format!("sk_{mode}_{}", hex::encode(random_secret())));
+        let key = self.api_keys_ensure(name, &secret).await?;
+        Ok((key, secret))
+    }
+
+    /// Makes a secret that the operator already keeps a valid key.
+    pub async fn api_keys_ensure(
+        &self,
+        name: &str,
+        secret: &SecretString,
+    ) -> Result<ApiKey, Failure> {
+        if name.trim().is_empty() || NAME_LENGTH_MAX < name.len() {
+            let detail = format!("name must be 1 to {NAME_LENGTH_MAX} bytes");
+            return Err(Failure::invalid("name", detail));
+        }
+        let secret = secret.expose_secret();
+        let key = ApiKey {
+            id: ApiKeyId::new(self.clock().wall(), random()),
+            name: name.to_owned(),
+            prefix: secret.chars().take(PREFIX_LENGTH).collect(),
+            hash: digest(secret),
+            created_at: self.clock().wall(),
+            revoked_at: None,
+        };
+        let mut tx = self.store().begin("api_keys.create").await?;
+        tx.api_keys_insert(&key).await?;
+        tx.commit().await?;
+        Ok(key)
+    }
+
+    /// The live key of that secret.
+    pub async fn api_keys_find(&self, secret: &str) -> Result<Option<ApiKey>, Failure> {
+        let mut tx = self.store().read("api_keys.find").await?;
+        Ok(tx.api_keys_find(&digest(secret)).await?)
+    }
+}

@@ -1,0 +1,602 @@
+//! Credits: balances, manual grants, consumption and holds.
+//!
+//! Each use case locks the customer's account of one unit, writes off what has expired, decides in
+//! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
+
+use crate::clock::random;
+use crate::failures::Failure;
+use crate::lists::{Listed, Page};
+use crate::{Engine, Subject, customers};
+use domain::catalogue::Grants;
+use domain::codes::Code;
+use domain::credits::{
+    Class, Credits, DEFAULT_UNIT, Draw, Shortage, check_unit, plan_burn, plan_capture,
+};
+use domain::ids::{CustomerId, EntryId, GrantId, HoldId};
+use domain::invariants::{LotNumbers, lot_is_exact};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use store::credits::{Account, Entry, EntryKind, Grant, Posting};
+use store::holds::{Hold, HoldStatus};
+use store::idempotency::{Remembered, Request, request_hash};
+use store::{StoreError, Tx};
+
+const HOLD_SECONDS_DEFAULT: i64 = 15 * 60;
+const HOLD_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
+const TEXT_LENGTH_MAX: usize = 255;
+
+/// What a customer can spend now, in one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance {
+    pub unit: String,
+    /// What a plan or trial refills.
+    pub monthly: i64,
+    /// What is kept until used.
+    pub purchased: i64,
+    pub total: i64,
+    pub held: i64,
+    pub by_class: Vec<(Class, i64)>,
+    pub next_expiry: Option<Timestamp>,
+}
+
+impl Balance {
+    /// The sums over some lots, as they may be used at `now`.
+    fn of(unit: &str, grants: &[Grant], now: Timestamp) -> Self {
+        let lots: Vec<_> = grants.iter().map(Grant::lot).collect();
+        let usable: Vec<_> = lots.iter().filter(|lot| lot.is_usable(now)).collect();
+        let of_class = |class: Class| {
+            usable.iter().filter(|lot| lot.class == class).map(|lot| lot.available).sum::<i64>()
+        };
+        let by_class: Vec<_> =
+            Class::ALL.into_iter().map(|class| (class, of_class(class))).collect();
+        let total = by_class.iter().map(|(_, sum)| sum).sum();
+        let monthly =
+            by_class.iter().filter(|(class, _)| class.is_monthly()).map(|(_, sum)| sum).sum();
+        Balance {
+            unit: unit.to_owned(),
+            monthly,
+            purchased: total - monthly,
+            total,
+            held: grants.iter().map(|grant| grant.numbers.held).sum(),
+            by_class,
+            next_expiry: usable
+                .iter()
+                .filter(|lot| 0 < lot.available)
+                .filter_map(|lot| lot.expires_at)
+                .min(),
+        }
+    }
+
+    pub(crate) async fn read(
+        tx: &mut Tx,
+        customer: &CustomerId,
+        unit: &str,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::of(unit, &tx.credits_live(customer, unit).await?, now))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct GrantRequest {
+    pub amount: i64,
+    pub unit: String,
+    pub class: Class,
+    pub expires_at: Option<Timestamp>,
+    pub reason: String,
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ConsumeRequest {
+    pub amount: i64,
+    pub unit: String,
+    pub reference: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+/// What a consumption took, and what was left right after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    pub consumed: i64,
+    pub balance: Balance,
+    /// Whether this is the first answer to the same request, again.
+    pub replayed: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct HoldRequest {
+    pub amount: i64,
+    pub unit: String,
+    pub expires_in: Option<i64>,
+    pub reference: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+/// The answer of a consumption as it is remembered.
+#[derive(Serialize, Deserialize)]
+struct ReceiptText {
+    consumed: i64,
+    by_class: Vec<(String, i64)>,
+    held: i64,
+    next_expiry: Option<i64>,
+}
+
+impl ReceiptText {
+    fn of(receipt: &Receipt) -> Self {
+        let spelled = |(class, sum): &(Class, i64)| (class.as_str().to_owned(), *sum);
+        ReceiptText {
+            consumed: receipt.consumed,
+            by_class: receipt.balance.by_class.iter().map(spelled).collect(),
+            held: receipt.balance.held,
+            next_expiry: receipt.balance.next_expiry.map(Timestamp::micros),
+        }
+    }
+
+    fn receipt(self, unit: &str) -> Receipt {
+        let parsed = |(word, sum): (String, i64)| Class::parse(&word).map(|class| (class, sum));
+        let by_class: Vec<_> = self.by_class.into_iter().filter_map(parsed).collect();
+        let total = by_class.iter().map(|(_, sum)| sum).sum();
+        let monthly =
+            by_class.iter().filter(|(class, _)| class.is_monthly()).map(|(_, sum)| sum).sum();
+        let balance = Balance {
+            unit: unit.to_owned(),
+            monthly,
+            purchased: total - monthly,
+            total,
+            held: self.held,
+            by_class,
+            next_expiry: self.next_expiry.map(Timestamp::from_micros),
+        };
+        Receipt { consumed: self.consumed, balance, replayed: true }
+    }
+}
+
+fn inconsistent(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Inconsistent { column: "answer", value: error.to_string() }
+}
+
+fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
+    match text {
+        Some(text) if text.is_empty() || TEXT_LENGTH_MAX < text.len() => {
+            Err(Failure::invalid(param, format!("{param} must be 1 to {TEXT_LENGTH_MAX} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An earlier answer to the same request; a key of another request is refused.
+async fn remembered(tx: &mut Tx, request: Option<&Request<'_>>) -> Result<Option<String>, Failure> {
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    match tx.idempotency_find(request).await? {
+        Remembered::Nothing => Ok(None),
+        Remembered::Answer(answer) => Ok(Some(answer)),
+        Remembered::Conflict => {
+            let detail = "this idempotency key was used for another request";
+            Err(Failure::refused(Code::IdempotencyConflict, detail))
+        }
+    }
+}
+
+fn request<'a>(
+    customer: &'a CustomerId,
+    operation: &'static str,
+    key: Option<&'a String>,
+    parts: &[&str],
+) -> Option<Request<'a>> {
+    key.map(|key| Request { customer, operation, key, hash: request_hash(parts) })
+}
+
+impl Engine {
+    pub async fn credits_balance(&self, subject: &Subject, unit: &str) -> Result<Balance, Failure> {
+        check_unit(unit)?;
+        let now = self.clock().now();
+        let mut tx = self.store().read("credits.balance").await?;
+        match self.customer(&mut tx, subject).await? {
+            Some(customer) => Ok(Balance::read(&mut tx, &customer.id, unit, now).await?),
+            None => Ok(Balance::of(unit, &[], now)),
+        }
+    }
+
+    /// Credits from the merchant's own hand.
+    pub async fn credits_grant(
+        &self,
+        subject: &Subject,
+        grant: GrantRequest,
+    ) -> Result<Grant, Failure> {
+        let amount = Credits::new(grant.amount)?;
+        check_unit(&grant.unit)?;
+        check_text("reason", Some(&grant.reason))?;
+        check_text("Idempotency-Key", grant.idempotency_key.as_deref())?;
+        let now = self.clock().now();
+        if grant.expires_at.is_some_and(|end| end <= now) {
+            return Err(Failure::invalid("expires_at", "expires_at must lie in the future"));
+        }
+        let mut tx = self.store().begin("credits.grant").await?;
+        let customer = self.customer(&mut tx, subject).await?.ok_or_else(customers::not_found)?;
+        tx.customers_lock(&customer.id).await?;
+        let mut account = tx.credits_open(&customer.id, &grant.unit).await?;
+        let amount_text = amount.get().to_string();
+        let expiry_text = grant.expires_at.map(|at| at.micros().to_string()).unwrap_or_default();
+        let parts = [&amount_text, &grant.unit, grant.class.as_str(), &expiry_text, &grant.reason];
+        let key = grant.idempotency_key.as_ref();
+        let request = request(&customer.id, "credits.grant", key, &parts);
+        if let Some(fact) = remembered(&mut tx, request.as_ref()).await? {
+            let missing = || inconsistent("the grant of a remembered request is gone");
+            return Ok(tx.credits_find(&fact).await?.ok_or_else(missing)?);
+        }
+        let id = GrantId::new(self.clock().wall(), random());
+        let lot = Grant {
+            fact: format!("manual:{id}"),
+            id,
+            customer_id: customer.id.clone(),
+            unit: grant.unit,
+            class: grant.class,
+            numbers: LotNumbers {
+                granted: amount.get(),
+                spent: 0,
+                held: 0,
+                expired: 0,
+                revoked: 0,
+            },
+            payment_id: None,
+            provider_subscription_id: None,
+            reason: grant.reason,
+            starts_at: now,
+            expires_at: grant.expires_at,
+            created_at: now,
+        };
+        self.lot_add(&mut tx, &mut account, &lot).await?;
+        tx.credits_close(account).await?;
+        if let Some(request) = &request {
+            tx.idempotency_remember(request, &lot.fact, self.clock().wall()).await?;
+        }
+        tx.commit().await?;
+        Ok(lot)
+    }
+
+    pub async fn credits_grants(
+        &self,
+        subject: &Subject,
+        page: Page,
+    ) -> Result<Listed<Grant>, Failure> {
+        let mut tx = self.store().read("credits.grants").await?;
+        let rows = match self.customer(&mut tx, subject).await? {
+            Some(customer) => tx.credits_grants(&customer.id, page.cursor(), page.fetch()).await?,
+            None => Vec::new(),
+        };
+        Ok(page.cut(rows, |row| row.id.to_string()))
+    }
+
+    pub async fn credits_entries(
+        &self,
+        subject: &Subject,
+        unit: &str,
+        page: Page,
+    ) -> Result<Listed<Entry>, Failure> {
+        check_unit(unit)?;
+        let before = page.number()?;
+        let mut tx = self.store().read("credits.entries").await?;
+        let rows = match self.customer(&mut tx, subject).await? {
+            Some(customer) => tx.credits_entries(&customer.id, unit, before, page.fetch()).await?,
+            None => Vec::new(),
+        };
+        Ok(page.cut(rows, |row| row.number.to_string()))
+    }
+
+    /// Takes credits, or nothing.
+    pub async fn credits_consume(
+        &self,
+        subject: &Subject,
+        asked: ConsumeRequest,
+    ) -> Result<Receipt, Failure> {
+        let amount = Credits::new(asked.amount)?;
+        check_unit(&asked.unit)?;
+        check_text("reference", asked.reference.as_deref())?;
+        check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
+        let mut tx = self.store().begin("credits.consume").await?;
+        let Some(customer) = self.customer(&mut tx, subject).await? else {
+            let shortage = Shortage { required: amount.get(), available: 0 };
+            return Err(self.shortage(&mut tx, &asked.unit, shortage).await?);
+        };
+        let amount_text = amount.get().to_string();
+        let reference = asked.reference.as_deref();
+        let parts = [&amount_text, &asked.unit, reference.unwrap_or_default()];
+        let key = asked.idempotency_key.as_ref();
+        let request = request(&customer.id, "credits.consume", key, &parts);
+        let mut account = tx.credits_open(&customer.id, &asked.unit).await?;
+        if let Some(answer) = remembered(&mut tx, request.as_ref()).await? {
+            let text: ReceiptText = serde_json::from_str(&answer).map_err(inconsistent)?;
+            return Ok(text.receipt(&asked.unit));
+        }
+        self.consume_in(&mut tx, &mut account, amount, reference).await?;
+        let balance = Balance::of(&asked.unit, &account.grants, self.clock().now());
+        tx.credits_close(account).await?;
+        let receipt = Receipt { consumed: amount.get(), balance, replayed: false };
+        if let Some(request) = &request {
+            let answer = serde_json::json!(ReceiptText::of(&receipt)).to_string();
+            tx.idempotency_remember(request, &answer, self.clock().wall()).await?;
+        }
+        tx.commit().await?;
+        Ok(receipt)
+    }
+
+    /// Takes credits inside somebody else's transaction: a metered search for example.
+    pub(crate) async fn consume_in(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+        amount: Credits,
+        reference: Option<&str>,
+    ) -> Result<(), Failure> {
+        let draws = self.plan(tx, account, amount).await?;
+        for draw in &draws {
+            self.post(tx, account, EntryKind::Consume, draw, None, reference).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets credits aside until the work is done.
+    pub async fn credits_hold(
+        &self,
+        subject: &Subject,
+        asked: HoldRequest,
+    ) -> Result<Hold, Failure> {
+        let amount = Credits::new(asked.amount)?;
+        check_unit(&asked.unit)?;
+        check_text("reference", asked.reference.as_deref())?;
+        check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
+        let expires_in = asked.expires_in.unwrap_or(HOLD_SECONDS_DEFAULT);
+        if !(1..=HOLD_SECONDS_MAX).contains(&expires_in) {
+            let detail = format!("expires_in must be from 1 to {HOLD_SECONDS_MAX} seconds");
+            return Err(Failure::invalid("expires_in", detail));
+        }
+        let mut tx = self.store().begin("credits.hold").await?;
+        let Some(customer) = self.customer(&mut tx, subject).await? else {
+            let shortage = Shortage { required: amount.get(), available: 0 };
+            return Err(self.shortage(&mut tx, &asked.unit, shortage).await?);
+        };
+        let (amount_text, expiry_text) = (amount.get().to_string(), expires_in.to_string());
+        let reference = asked.reference.as_deref();
+        let parts = [&amount_text, &asked.unit, &expiry_text, reference.unwrap_or_default()];
+        let key = asked.idempotency_key.as_ref();
+        let request = request(&customer.id, "credits.hold", key, &parts);
+        let mut account = tx.credits_open(&customer.id, &asked.unit).await?;
+        if let Some(id) = remembered(&mut tx, request.as_ref()).await? {
+            return hold(&mut tx, &customer.id, &id).await;
+        }
+        let draws = self.plan(&mut tx, &mut account, amount).await?;
+        let now = self.clock().now();
+        let new = Hold {
+            id: HoldId::new(self.clock().wall(), random()),
+            customer_id: customer.id.clone(),
+            unit: asked.unit.clone(),
+            amount: amount.get(),
+            captured: 0,
+            status: HoldStatus::Open,
+            reference: asked.reference.clone(),
+            expires_at: now.plus_seconds(expires_in),
+            created_at: now,
+            closed_at: None,
+        };
+        tx.holds_insert(&new, &draws).await?;
+        for draw in &draws {
+            self.post(&mut tx, &mut account, EntryKind::Hold, draw, Some(&new.id), reference)
+                .await?;
+        }
+        tx.credits_close(account).await?;
+        if let Some(request) = &request {
+            tx.idempotency_remember(request, new.id.as_str(), self.clock().wall()).await?;
+        }
+        tx.commit().await?;
+        Ok(new)
+    }
+
+    pub async fn credits_hold_get(&self, subject: &Subject, id: &str) -> Result<Hold, Failure> {
+        let mut tx = self.store().read("credits.hold_get").await?;
+        let customer = self.customer(&mut tx, subject).await?.ok_or_else(hold_not_found)?;
+        hold(&mut tx, &customer.id, id).await
+    }
+
+    /// Takes what the work cost of a hold, all of it unless said otherwise; the rest goes back.
+    /// The same capture again gets the same answer.
+    pub async fn credits_capture(
+        &self,
+        subject: &Subject,
+        id: &str,
+        amount: Option<i64>,
+    ) -> Result<Hold, Failure> {
+        let now = self.clock().now();
+        let mut tx = self.store().begin("credits.capture").await?;
+        let (held, mut account) = self.hold_open(&mut tx, subject, id).await?;
+        let amount = amount.unwrap_or(held.amount);
+        if amount < 1 {
+            return Err(domain::credits::CreditError::Amount(amount).into());
+        }
+        match held.status {
+            HoldStatus::Open if now < held.expires_at => {}
+            HoldStatus::Captured if held.captured == amount => return Ok(held),
+            HoldStatus::Open | HoldStatus::Expired => {
+                let detail = "the hold has expired; its credits went back";
+                return Err(Failure::refused(Code::HoldExpired, detail));
+            }
+            HoldStatus::Captured | HoldStatus::Released => return Err(hold_closed(&held)),
+        }
+        let draws = tx.holds_draws(&held.id).await?;
+        let Some((captured, released)) = plan_capture(&draws, amount) else {
+            let detail = format!("{amount} exceeds the {} that are held", held.amount);
+            return Err(Failure::refused(Code::CaptureExceedsHold, detail));
+        };
+        for draw in &captured {
+            self.post(&mut tx, &mut account, EntryKind::Capture, draw, Some(&held.id), None)
+                .await?;
+        }
+        self.give_back(&mut tx, &mut account, &held, &released).await?;
+        tx.holds_close(&held.id, HoldStatus::Captured, amount, now).await?;
+        tx.credits_close(account).await?;
+        tx.commit().await?;
+        let closed_at = Some(now);
+        Ok(Hold { status: HoldStatus::Captured, captured: amount, closed_at, ..held })
+    }
+
+    /// Gives all of a hold back. Again, or after it expired, changes nothing.
+    pub async fn credits_release(&self, subject: &Subject, id: &str) -> Result<Hold, Failure> {
+        let mut tx = self.store().begin("credits.release").await?;
+        let (held, account) = self.hold_open(&mut tx, subject, id).await?;
+        match held.status {
+            HoldStatus::Open => {}
+            HoldStatus::Released | HoldStatus::Expired => return Ok(held),
+            HoldStatus::Captured => return Err(hold_closed(&held)),
+        }
+        let closed = self.hold_end(&mut tx, account, held, HoldStatus::Released).await?;
+        tx.commit().await?;
+        Ok(closed)
+    }
+
+    /// The hold under its account's lock.
+    async fn hold_open(
+        &self,
+        tx: &mut Tx,
+        subject: &Subject,
+        id: &str,
+    ) -> Result<(Hold, Account), Failure> {
+        let customer = self.customer(tx, subject).await?.ok_or_else(hold_not_found)?;
+        let seen = hold(tx, &customer.id, id).await?;
+        let account = tx.credits_open(&customer.id, &seen.unit).await?;
+        Ok((hold(tx, &customer.id, id).await?, account))
+    }
+
+    /// Closes an open hold without taking anything.
+    pub(crate) async fn hold_end(
+        &self,
+        tx: &mut Tx,
+        mut account: Account,
+        held: Hold,
+        status: HoldStatus,
+    ) -> Result<Hold, Failure> {
+        let now = self.clock().now();
+        let draws = tx.holds_draws(&held.id).await?;
+        self.give_back(tx, &mut account, &held, &draws).await?;
+        tx.holds_close(&held.id, status, 0, now).await?;
+        tx.credits_close(account).await?;
+        Ok(Hold { status, closed_at: Some(now), ..held })
+    }
+
+    /// What goes back to a lot whose time is over expires at once.
+    async fn give_back(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+        held: &Hold,
+        draws: &[Draw],
+    ) -> Result<(), Failure> {
+        for draw in draws {
+            self.post(tx, account, EntryKind::Release, draw, Some(&held.id), None).await?;
+        }
+        self.write_off_expired(tx, account).await
+    }
+
+    async fn plan(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+        amount: Credits,
+    ) -> Result<Vec<Draw>, Failure> {
+        self.write_off_expired(tx, account).await?;
+        match plan_burn(&account.lots(), amount, self.clock().now()) {
+            Ok(draws) => Ok(draws),
+            Err(shortage) => Err(self.shortage(tx, &account.unit, shortage).await?),
+        }
+    }
+
+    async fn shortage(
+        &self,
+        tx: &mut Tx,
+        unit: &str,
+        shortage: Shortage,
+    ) -> Result<Failure, Failure> {
+        let helps = |grants: &Grants| grants.credits.iter().any(|grant| grant.unit == unit);
+        Ok(Failure::Shortage {
+            unit: unit.to_owned(),
+            required: shortage.required,
+            available: shortage.available,
+            offers: self.offers(tx, helps).await?,
+        })
+    }
+
+    /// Adds a lot with its ledger line; `false` where its fact has one already.
+    pub(crate) async fn lot_add(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+        lot: &Grant,
+    ) -> Result<bool, Failure> {
+        if !tx.credits_add(account, lot).await? {
+            return Ok(false);
+        }
+        let draw = Draw { lot: lot.id.clone(), amount: lot.numbers.granted };
+        self.post(tx, account, EntryKind::Grant, &draw, None, Some(&lot.reason)).await?;
+        Ok(true)
+    }
+
+    /// One change of one lot, with its ledger line.
+    pub(crate) async fn post(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+        kind: EntryKind,
+        draw: &Draw,
+        hold: Option<&HoldId>,
+        reference: Option<&str>,
+    ) -> Result<(), Failure> {
+        let posting = Posting {
+            id: EntryId::new(self.clock().wall(), random()),
+            kind,
+            grant: &draw.lot,
+            amount: draw.amount,
+            hold,
+            reference,
+            effective_at: self.clock().now(),
+            recorded_at: self.clock().wall(),
+        };
+        tx.credits_post(account, posting).await?;
+        debug_assert!(account.grants.iter().all(|lot| lot_is_exact(&lot.numbers).is_ok()));
+        Ok(())
+    }
+
+    /// Writes off the rest of lots whose time is over; they were unusable already.
+    pub(crate) async fn write_off_expired(
+        &self,
+        tx: &mut Tx,
+        account: &mut Account,
+    ) -> Result<(), Failure> {
+        let now = self.clock().now();
+        let lots = account.lots();
+        let over = lots.into_iter().filter(|lot| lot.is_expired(now) && 0 < lot.available);
+        for lot in over {
+            let draw = Draw { lot: lot.id, amount: lot.available };
+            self.post(tx, account, EntryKind::Expire, &draw, None, None).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The unit meant where none is named.
+pub fn default_unit() -> String {
+    DEFAULT_UNIT.to_owned()
+}
+
+fn hold_not_found() -> Failure {
+    Failure::refused(Code::HoldNotFound, "no such hold")
+}
+
+fn hold_closed(held: &Hold) -> Failure {
+    Failure::refused(Code::HoldClosed, format!("the hold is {} already", held.status.as_str()))
+}
+
+async fn hold(tx: &mut Tx, customer: &CustomerId, id: &str) -> Result<Hold, Failure> {
+    let id = HoldId::parse(id).map_err(|_| hold_not_found())?;
+    tx.holds_get(customer, &id).await?.ok_or_else(hold_not_found)
+}

@@ -1,0 +1,272 @@
+//! The inbox: proof, storage and acknowledgement first; meaning later, once, in turn.
+
+use crate::apply::{Outcome, Stop};
+use crate::clock::random;
+use crate::failures::Failure;
+use crate::lists::{Listed, Page};
+use crate::{Engine, PROVIDER};
+use domain::codes::Code;
+use domain::ids::InboxEventId;
+use domain::time::Timestamp;
+use providers::errors::ParseError;
+use providers::facts::{Event, Fact};
+use providers::stripe::{events, webhook};
+use store::inbox::{InboxEvent, InboxState};
+
+/// How long one event may be worked on, fetches included, before another worker takes it over.
+const LEASE_SECONDS: i64 = 120;
+/// A fault outside, met this often, is shown to the operator instead.
+const ATTEMPTS_MAX: i64 = 15;
+const BACKOFF_SECONDS_MAX: i64 = 300;
+const ID_LENGTH_MAX: usize = 255;
+
+/// What a delivery was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub event_id: String,
+    pub kind: String,
+    /// Whether it had been stored before.
+    pub duplicate: bool,
+}
+
+/// What every event says of itself, even where the rest cannot be read.
+struct Envelope {
+    id: String,
+    kind: String,
+    verdict: InboxState,
+    reason: Option<String>,
+    event: Option<Event>,
+}
+
+impl Engine {
+    /// Takes a delivery in: proven, stored, and nothing else. What this answers is durable.
+    pub async fn receive_webhook(
+        &self,
+        payload: &[u8],
+        signature: Option<&str>,
+    ) -> Result<Received, Failure> {
+        let refused = |error: &dyn std::fmt::Display| {
+            Failure::refused(Code::InvalidSignature, error.to_string())
+        };
+        let header = signature.ok_or_else(|| refused(&"the signature header is missing"))?;
+        let settings = self.settings();
+        let now = self.clock().wall();
+        let (secrets, tolerance) = (&settings.webhook_secrets, settings.webhook_tolerance_seconds);
+        webhook::verify(payload, header, secrets, now.seconds(), tolerance)
+            .map_err(|error| refused(&error))?;
+        let envelope = self.envelope(payload)?;
+        let row = self.inbox_row(payload, &envelope, now);
+        let mut tx = self.store().begin("events.receive").await?;
+        let stored = tx.inbox_insert(&row).await?;
+        tx.commit().await?;
+        if stored && row.state == InboxState::Pending {
+            self.inner.arrived.notify_one();
+        }
+        tracing::info!(
+            event.id = %envelope.id, event.kind = %envelope.kind, event.state = row.state.as_str(),
+            event.duplicate = !stored, "an event was received"
+        );
+        Ok(Received { event_id: envelope.id, kind: envelope.kind, duplicate: !stored })
+    }
+
+    /// Reads an event and decides whether it concerns us at all.
+    fn envelope(&self, payload: &[u8]) -> Result<Envelope, Failure> {
+        let event = match events::parse(payload) {
+            Ok(event) => event,
+            Err(error) => return unreadable(payload, &error),
+        };
+        let ignored = if event.livemode != self.settings().livemode {
+            Some("the event belongs to the other mode")
+        } else if event.account.is_some() {
+            Some("the event belongs to another account")
+        } else if event.fact == Fact::Unhandled {
+            Some("nothing follows from events of this kind")
+        } else {
+            None
+        };
+        Ok(Envelope {
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+            verdict: if ignored.is_some() { InboxState::Ignored } else { InboxState::Pending },
+            reason: ignored.map(str::to_owned),
+            event: Some(event),
+        })
+    }
+
+    fn inbox_row(&self, payload: &[u8], envelope: &Envelope, now: Timestamp) -> InboxEvent {
+        let event = envelope.event.as_ref();
+        let object_id = event.and_then(|event| event.object_id.clone());
+        let whose = event.and_then(|event| event.customer.clone());
+        let settled = envelope.verdict != InboxState::Pending;
+        InboxEvent {
+            id: InboxEventId::new(now, random()),
+            provider: PROVIDER.to_owned(),
+            provider_event_id: envelope.id.clone(),
+            kind: envelope.kind.clone(),
+            ordering_key: whose.or_else(|| object_id.clone()).unwrap_or(envelope.id.clone()),
+            object_id,
+            api_version: event.and_then(|event| event.api_version.clone()),
+            payload: payload.to_vec(),
+            state: envelope.verdict,
+            reason: envelope.reason.clone(),
+            attempts: 0,
+            lease_token: 0,
+            occurred_at: event.map_or(now, |event| event.created_at),
+            received_at: now,
+            applied_at: settled.then_some(now),
+        }
+    }
+
+    /// Applies the next event that is due; `false` where there is none.
+    pub(crate) async fn apply_next(&self) -> Result<bool, Failure> {
+        let wall = self.clock().wall();
+        let mut tx = self.store().begin("events.claim").await?;
+        let claimed = tx.inbox_claim(wall, wall.plus_seconds(LEASE_SECONDS)).await?;
+        tx.commit().await?;
+        let Some(event) = claimed else {
+            return Ok(false);
+        };
+        let outcome = self.apply_one(&event).await;
+        self.finish(&event, outcome).await?;
+        Ok(true)
+    }
+
+    /// The effects and the mark that they happened are one commit; `Applied` means it is done.
+    async fn apply_one(&self, row: &InboxEvent) -> Outcome {
+        let event = match events::parse(&row.payload) {
+            Ok(event) => event,
+            Err(error) => return Outcome::Parked(error.to_string()),
+        };
+        let gathered = match self.gather(event).await {
+            Ok(gathered) => gathered,
+            Err(failure) => return later(failure),
+        };
+        let mut tx = match self.store().begin("events.apply").await {
+            Ok(tx) => tx,
+            Err(error) => return later(error.into()),
+        };
+        match self.apply(&mut tx, &gathered).await {
+            Ok(()) => {}
+            Err(Stop::Ignored(why)) => return Outcome::Ignored(why),
+            Err(Stop::Parked(why)) => return Outcome::Parked(why),
+            Err(Stop::Failed(failure)) => return later(failure),
+        }
+        let now = self.clock().wall();
+        match tx.inbox_finish(row, InboxState::Applied, None, now).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Outcome::Later("the lease has passed to another worker".to_owned());
+            }
+            Err(error) => return later(error.into()),
+        }
+        match tx.commit().await {
+            Ok(()) => Outcome::Applied,
+            Err(error) => later(error.into()),
+        }
+    }
+
+    async fn finish(&self, row: &InboxEvent, outcome: Outcome) -> Result<(), Failure> {
+        let now = self.clock().wall();
+        let (id, kind) = (&row.provider_event_id, &row.kind);
+        let mut tx = self.store().begin("events.finish").await?;
+        match &outcome {
+            Outcome::Applied => {
+                tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
+                return Ok(());
+            }
+            Outcome::Ignored(why) => {
+                tracing::info!(event.id = %id, event.kind = %kind, why, "an event was ignored");
+                tx.inbox_finish(row, InboxState::Ignored, Some(why), now).await?;
+            }
+            Outcome::Later(why) if row.attempts < ATTEMPTS_MAX => {
+                let wait = 1_i64 << row.attempts.clamp(0, 20);
+                let next = now.plus_seconds(wait.min(BACKOFF_SECONDS_MAX));
+                tracing::warn!(event.id = %id, event.kind = %kind, why, "an event has to wait");
+                tx.inbox_retry(row, why, next).await?;
+            }
+            Outcome::Later(why) | Outcome::Parked(why) => {
+                tracing::warn!(event.id = %id, event.kind = %kind, why, "an event was parked");
+                tx.inbox_finish(row, InboxState::Parked, Some(why), now).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// The event log, newest first.
+    pub async fn events_list(
+        &self,
+        page: Page,
+        state: Option<&str>,
+    ) -> Result<Listed<InboxEvent>, Failure> {
+        let state = match state {
+            None => None,
+            Some(word) => Some(InboxState::parse(word).ok_or_else(|| {
+                Failure::invalid("state", "state must be pending, applied, ignored or parked")
+            })?),
+        };
+        let mut tx = self.store().read("events.list").await?;
+        let rows = tx.inbox_list(state, page.cursor(), page.fetch()).await?;
+        Ok(page.cut(rows, |row| row.id.to_string()))
+    }
+
+    /// By our id or the provider's.
+    pub async fn events_get(&self, id: &str) -> Result<InboxEvent, Failure> {
+        let mut tx = self.store().read("events.get").await?;
+        let found = match InboxEventId::parse(id) {
+            Ok(ours) => tx.inbox_get(&ours).await?,
+            Err(_) => tx.inbox_find(PROVIDER, id).await?,
+        };
+        found.ok_or_else(|| Failure::refused(Code::NotFound, "no such event"))
+    }
+
+    /// Puts a parked or ignored event back in line.
+    pub async fn events_replay(&self, id: &str) -> Result<InboxEvent, Failure> {
+        let event = self.events_get(id).await?;
+        let mut tx = self.store().begin("events.replay").await?;
+        if !tx.inbox_replay(&event.id).await? {
+            let detail = format!("an event that is {} is not replayed", event.state.as_str());
+            return Err(Failure::refused(Code::EventNotReplayable, detail));
+        }
+        tx.commit().await?;
+        self.inner.arrived.notify_one();
+        self.events_get(id).await
+    }
+
+    /// Sets a parked or pending event aside for good.
+    pub async fn events_ignore(&self, id: &str) -> Result<InboxEvent, Failure> {
+        let event = self.events_get(id).await?;
+        let mut tx = self.store().begin("events.ignore").await?;
+        let now = self.clock().wall();
+        if !tx.inbox_ignore(&event.id, "set aside by an operator", now).await? {
+            let detail = format!("an event that is {} is not set aside", event.state.as_str());
+            return Err(Failure::refused(Code::EventNotReplayable, detail));
+        }
+        tx.commit().await?;
+        self.events_get(id).await
+    }
+}
+
+/// Only what may end differently is tried again; the rest waits for an operator.
+fn later(failure: Failure) -> Outcome {
+    let retry = match &failure {
+        Failure::Store(error) => error.is_transient() || error.is_unique_violation(),
+        Failure::Provider { code, .. } => *code != Code::ProviderRefused,
+        _ => false,
+    };
+    if retry { Outcome::Later(failure.to_string()) } else { Outcome::Parked(failure.to_string()) }
+}
+
+/// A proven event that lacks what it needs is parked; something that is no event is refused.
+fn unreadable(payload: &[u8], error: &ParseError) -> Result<Envelope, Failure> {
+    let invalid = || Failure::refused(Code::InvalidPayload, error.to_string());
+    let value: serde_json::Value = serde_json::from_slice(payload).map_err(|_| invalid())?;
+    let text = |key: &str| {
+        let found = value.get(key).and_then(serde_json::Value::as_str);
+        found.filter(|text| !text.is_empty() && text.len() <= ID_LENGTH_MAX).map(str::to_owned)
+    };
+    let (Some(id), Some(kind)) = (text("id"), text("type")) else {
+        return Err(invalid());
+    };
+    let reason = Some(error.to_string());
+    Ok(Envelope { id, kind, verdict: InboxState::Parked, reason, event: None })
+}

@@ -1,0 +1,65 @@
+//! Health: the database is asked, the provider is remembered.
+
+use crate::Engine;
+use domain::time::Timestamp;
+use std::sync::Mutex;
+
+const PROBE_INTERVAL_SECONDS: i64 = 30;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderHealth {
+    Up,
+    Down,
+    /// Nobody has asked yet.
+    Unknown,
+    Disabled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    pub database: bool,
+    pub provider: ProviderHealth,
+}
+
+/// The provider's last answer and when it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    last: Mutex<Option<(Timestamp, ProviderHealth)>>,
+}
+
+impl Engine {
+    /// Never waits for the provider: a hundred probes cause at most one call in half a minute.
+    pub async fn health(&self) -> Health {
+        let database = match self.store().read("health").await {
+            Ok(mut tx) => tx.ping().await.is_ok(),
+            Err(_) => false,
+        };
+        Health { database, provider: self.provider_health() }
+    }
+
+    fn provider_health(&self) -> ProviderHealth {
+        let Some(client) = self.inner.provider.clone() else {
+            return ProviderHealth::Disabled;
+        };
+        let wall = self.clock().wall();
+        let mut last = self.inner.probe.last.lock().unwrap_or_else(|lock| lock.into_inner());
+        let (asked_at, known) =
+            last.unwrap_or((Timestamp::from_micros(0), ProviderHealth::Unknown));
+        if wall < asked_at.plus_seconds(PROBE_INTERVAL_SECONDS) {
+            return known;
+        }
+        *last = Some((wall, known));
+        drop(last);
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let health = match client.probe().await {
+                Ok(()) => ProviderHealth::Up,
+                Err(_) => ProviderHealth::Down,
+            };
+            let probe = &engine.inner.probe;
+            let mut last = probe.last.lock().unwrap_or_else(|lock| lock.into_inner());
+            *last = Some((wall, health));
+        });
+        known
+    }
+}

@@ -1,0 +1,156 @@
+//! What runs without a request: the inbox workers, and timers on the business clock.
+//!
+//! Every job reads state, compares and acts; being late or running twice changes nothing.
+
+use crate::Engine;
+use crate::failures::Failure;
+use domain::codes::Code;
+use std::time::Duration;
+use store::holds::HoldStatus;
+use tokio::sync::watch;
+
+const WORKERS: usize = 4;
+/// Other replicas' events are found by looking.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const TIMER_INTERVAL: Duration = Duration::from_secs(1);
+const SETTLE_PAUSE: Duration = Duration::from_millis(10);
+const ROWS_PER_ROUND: u32 = 100;
+
+impl Engine {
+    /// Runs until told to stop, then finishes what was begun.
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        if self.store().is_single_process()
+            && let Err(failure) = self.release_leases().await
+        {
+            tracing::error!(%failure, "the leases of the last run could not be released");
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..WORKERS {
+            tasks.spawn(self.clone().work(shutdown.clone()));
+        }
+        tasks.spawn(self.clone().time(shutdown));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn release_leases(&self) -> Result<(), Failure> {
+        let mut tx = self.store().begin("events.release_all").await?;
+        tx.inbox_release_all().await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Applies events as they arrive.
+    async fn work(self, mut shutdown: watch::Receiver<bool>) {
+        while !*shutdown.borrow() {
+            match self.apply_next().await {
+                Ok(true) => {
+                    // There may be more than one worker's worth.
+                    self.inner.arrived.notify_one();
+                    continue;
+                }
+                Ok(false) => {}
+                Err(failure) => tracing::error!(%failure, "the inbox cannot be worked on"),
+            }
+            tokio::select! {
+                () = self.inner.arrived.notified() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                _ = shutdown.changed() => {}
+            }
+        }
+    }
+
+    async fn time(self, mut shutdown: watch::Receiver<bool>) {
+        while !*shutdown.borrow() {
+            if let Err(failure) = self.run_timers().await {
+                tracing::error!(%failure, "the timers cannot run");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TIMER_INTERVAL) => {}
+                _ = shutdown.changed() => {}
+            }
+        }
+    }
+
+    /// Everything that is due on the business clock.
+    pub async fn run_timers(&self) -> Result<(), Failure> {
+        while self.refill_due().await? {}
+        while self.expire_holds().await? {}
+        while self.expire_lots().await? {}
+        let mut tx = self.store().begin("jobs.portal_sessions").await?;
+        tx.portal_sessions_prune(self.clock().wall()).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn refill_due(&self) -> Result<bool, Failure> {
+        let now = self.clock().now();
+        let mut tx = self.store().read("jobs.refill").await?;
+        let due = tx.allowance_schedules_due(now, ROWS_PER_ROUND).await?;
+        drop(tx);
+        for schedule in &due {
+            let mut tx = self.store().begin("jobs.refill").await?;
+            tx.customers_lock(&schedule.customer_id).await?;
+            // Read again under the lock: the subscription may have ended meanwhile.
+            if let Some(fresh) = tx.allowance_schedules_get(&schedule.id).await?
+                && fresh.next_at.is_some()
+            {
+                self.refill(&mut tx, &fresh).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(due.len() == ROWS_PER_ROUND as usize)
+    }
+
+    async fn expire_holds(&self) -> Result<bool, Failure> {
+        let now = self.clock().now();
+        let mut tx = self.store().read("jobs.holds").await?;
+        let over = tx.holds_expired(now, ROWS_PER_ROUND).await?;
+        drop(tx);
+        for seen in &over {
+            let mut tx = self.store().begin("jobs.holds").await?;
+            let account = tx.credits_open(&seen.customer_id, &seen.unit).await?;
+            let held = tx.holds_get(&seen.customer_id, &seen.id).await?;
+            if let Some(held) = held.filter(|held| held.status == HoldStatus::Open) {
+                self.hold_end(&mut tx, account, held, HoldStatus::Expired).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(over.len() == ROWS_PER_ROUND as usize)
+    }
+
+    async fn expire_lots(&self) -> Result<bool, Failure> {
+        let now = self.clock().now();
+        let mut tx = self.store().read("jobs.lots").await?;
+        let accounts = tx.credits_expired(now, ROWS_PER_ROUND).await?;
+        drop(tx);
+        for (customer, unit) in &accounts {
+            let mut tx = self.store().begin("jobs.lots").await?;
+            let mut account = tx.credits_open(customer, unit).await?;
+            self.write_off_expired(&mut tx, &mut account).await?;
+            tx.credits_close(account).await?;
+            tx.commit().await?;
+        }
+        Ok(accounts.len() == ROWS_PER_ROUND as usize)
+    }
+
+    /// Runs every timer and waits until no event is pending: development moves the clock in steps.
+    pub async fn settle(&self, limit: Duration) -> Result<(), Failure> {
+        let settled = async {
+            self.run_timers().await?;
+            loop {
+                let mut tx = self.store().read("events.pending").await?;
+                let pending = tx.inbox_pending().await?;
+                drop(tx);
+                if pending == 0 {
+                    return self.run_timers().await;
+                }
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+        };
+        match tokio::time::timeout(limit, settled).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Provider {
+                code: Code::Timeout,
+                detail: "events are still being applied".to_owned(),
+            }),
+        }
+    }
+}

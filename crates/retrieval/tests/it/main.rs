@@ -1,0 +1,4 @@
+//! Chunking, local vectors and exact search together.
+
+mod properties;
+mod questions;

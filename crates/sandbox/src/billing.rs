@@ -1,0 +1,476 @@
+//! The life of a subscription: first invoice, renewals, retries, trial ends, cancellation.
+
+use crate::cards::Presence;
+use crate::clock::{self, DAY};
+use crate::errors::ApiError;
+use crate::invoices::{self, Invoice, Line};
+use crate::params::Metadata;
+use crate::payment_intents::{self, Attempt};
+use crate::payment_methods::{self, PaymentMethod};
+use crate::prices::{Price, Recurring};
+use crate::state::State;
+use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
+use crate::transactions::Tx;
+use crate::{currencies, customers, ids, invoice_items, prices};
+
+/// A failed renewal is tried again this many days after each failure, then the subscription ends.
+const RETRY_DAYS: [i64; 3] = [3, 5, 7];
+
+/// How collecting an invoice ended.
+pub enum Collected {
+    Paid,
+    NeedsAuthentication,
+    Failed(ApiError),
+}
+
+/// A subscription made by the API: charged at once, or left incomplete as the caller chose.
+pub fn create(
+    tx: &mut Tx<'_>,
+    subscription: Subscription,
+    behavior: &str,
+    off_session: bool,
+) -> Result<(), ApiError> {
+    let id = subscription.id.clone();
+    let method = method_of(tx.state, &subscription);
+    let automatic = subscription.collection_method == "charge_automatically";
+    let trialing = subscription.trial_end.is_some();
+    let invoice = open_first_invoice(tx, subscription, &[])?;
+    let unpaid = invoices::find(tx.state, &invoice)?.status == invoices::Status::Open;
+    if unpaid && automatic && behavior != "default_incomplete" {
+        let Some(method) = method else {
+            let message = "This customer has no attached payment source or default payment \
+                           method. Please consider adding a default payment method.";
+            return Err(ApiError::invalid(message).code("resource_missing"));
+        };
+        let method = payment_methods::resolve(tx, &method, "default_payment_method")?;
+        let presence = if off_session { Presence::OffSession } else { Presence::OnSession };
+        let collected = collect(tx, &invoice, Some(&method), presence)?;
+        if let (Collected::Failed(error), "error_if_incomplete") = (collected, behavior) {
+            return Err(error);
+        }
+    }
+    if trialing {
+        send_late_trial_notice(tx, &id);
+    }
+    announce(tx, &id);
+    Ok(())
+}
+
+/// Stores the subscription with its first period and finalizes its first invoice. `extra` are the
+/// one-time lines a Checkout page sells along.
+pub fn open_first_invoice(
+    tx: &mut Tx<'_>,
+    mut subscription: Subscription,
+    extra: &[Line],
+) -> Result<String, ApiError> {
+    let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
+    let recurring = recurring_of(tx.state, &subscription)?;
+    let start = tx.now;
+    subscription.billing_cycle_anchor = subscription.trial_end.unwrap_or(start);
+    let end = match subscription.trial_end {
+        Some(end) => end,
+        None => clock::next_boundary(start, recurring.interval, recurring.interval_count, start),
+    };
+    for item in &mut subscription.items {
+        item.period_start = start;
+        item.period_end = end;
+    }
+    subscription.status = match subscription.trial_end {
+        Some(_) => Status::Trialing,
+        None if subscription.collection_method == "send_invoice" => Status::Active,
+        None => Status::Incomplete,
+    };
+    let mut invoice =
+        Invoice::new(&customer, &subscription.currency, "subscription_create", tx.now);
+    invoice.attach_to(&subscription);
+    invoice.due_date = subscription.days_until_due.map(|days| tx.now + days * DAY);
+    invoice.lines = period_lines(tx.state, &subscription)?;
+    invoice.lines.extend_from_slice(extra);
+    let id = invoice.id.clone();
+    subscription.latest_invoice = Some(id.clone());
+    tx.state.subscriptions.put(subscription);
+    invoices::announce(tx, invoice);
+    invoices::finalize(tx, &id)?;
+    Ok(id)
+}
+
+/// One line per item for the item's current period; a trial costs nothing.
+pub fn period_lines(state: &State, subscription: &Subscription) -> Result<Vec<Line>, ApiError> {
+    let trial = subscription.status == Status::Trialing;
+    let lines = subscription.items.iter().map(|item| {
+        let price = prices::existing(state, &item.price, "price")?;
+        let name = state.products.get(&price.product).map_or("", |product| &product.name);
+        let amount = if trial { 0 } else { price.amount(item.quantity)? };
+        let description = match (trial, price.unit_amount().and_then(|unit| unit.minor())) {
+            (true, _) => format!("Free trial for {} × {name}", item.quantity),
+            (false, None) => format!("{} × {name}", item.quantity),
+            (false, Some(unit)) => {
+                let unit = currencies::show(unit, &price.currency);
+                format!("{} × {name} (at {unit} / {})", item.quantity, interval_name(price))
+            }
+        };
+        Ok(item_line(&subscription.id, item, price, amount, description))
+    });
+    lines.collect()
+}
+
+fn interval_name(price: &Price) -> String {
+    match &price.recurring {
+        None => "once".to_owned(),
+        Some(recurring) if recurring.interval_count == 1 => recurring.interval.name().to_owned(),
+        Some(recurring) => {
+            format!("every {} {}s", recurring.interval_count, recurring.interval.name())
+        }
+    }
+}
+
+pub fn item_line(
+    subscription: &str,
+    item: &SubscriptionItem,
+    price: &Price,
+    amount: i64,
+    description: String,
+) -> Line {
+    Line {
+        id: ids::object("il"),
+        amount,
+        description: Some(description),
+        quantity: item.quantity,
+        price: Some(price.id.clone()),
+        product: Some(price.product.clone()),
+        unit: price.unit_amount(),
+        period_start: item.period_start,
+        period_end: item.period_end,
+        subscription: Some(subscription.to_owned()),
+        subscription_item: Some(item.id.clone()),
+        invoice_item: None,
+        proration: false,
+        metadata: Metadata::new(),
+    }
+}
+
+pub fn recurring_of(state: &State, subscription: &Subscription) -> Result<Recurring, ApiError> {
+    let first = subscription.items.first();
+    let price = first.and_then(|item| state.prices.get(&item.price));
+    let recurring = price.and_then(|price| price.recurring);
+    recurring.ok_or_else(|| ApiError::invalid("The subscription has no recurring price."))
+}
+
+fn method_of(state: &State, subscription: &Subscription) -> Option<String> {
+    let own = subscription.default_payment_method.clone();
+    own.or_else(|| payment_methods::default_of(state, &subscription.customer))
+}
+
+/// What an invoice is charged to: its own method, its subscription's, its customer's.
+pub fn method_for(state: &State, invoice: &Invoice) -> Option<String> {
+    let subscription = invoice.subscription.as_ref().and_then(|id| state.subscriptions.get(id));
+    let own = invoice.default_payment_method.clone();
+    own.or_else(|| subscription?.default_payment_method.clone())
+        .or_else(|| payment_methods::default_of(state, &invoice.customer))
+}
+
+/// Tries to have an open invoice paid, once.
+pub fn collect(
+    tx: &mut Tx<'_>,
+    id: &str,
+    method: Option<&PaymentMethod>,
+    presence: Presence,
+) -> Result<Collected, ApiError> {
+    let payment = invoices::payment_of(tx.state, id).cloned();
+    let intent =
+        payment.and_then(|payment| tx.state.payment_intents.get(&payment.payment_intent).cloned());
+    let Some(mut intent) = intent else {
+        return Err(ApiError::invalid(format!("Invoice {id} has nothing to pay.")));
+    };
+    let Some(method) = method else {
+        count_failure(tx, id, "invoice.payment_failed")?;
+        let error = ApiError::invalid("The customer has no payment method.");
+        return Ok(Collected::Failed(error));
+    };
+    match payment_intents::attempt(tx, &mut intent, method, presence) {
+        Attempt::Succeeded => {
+            count_attempt(tx, id)?;
+            invoices::mark_paid(tx, id)?;
+            Ok(Collected::Paid)
+        }
+        Attempt::NeedsAuthentication => {
+            count_failure(tx, id, "invoice.payment_action_required")?;
+            Ok(Collected::NeedsAuthentication)
+        }
+        Attempt::Declined { decline, charge } => {
+            if decline == crate::cards::AUTHENTICATION {
+                count_failure(tx, id, "invoice.payment_action_required")?;
+                let invoice = invoices::find(tx.state, id)?.clone();
+                invoices::save(tx, &invoice, "invoice.payment_failed");
+            } else {
+                count_failure(tx, id, "invoice.payment_failed")?;
+            }
+            let error = ApiError::card(decline.code, decline.decline_code, decline.message);
+            let shown = payment_intents::view(tx.state, &intent);
+            Ok(Collected::Failed(error.charge(Some(charge)).payment_intent(shown)))
+        }
+    }
+}
+
+fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
+    let mut invoice = invoices::find(tx.state, id)?.clone();
+    invoice.attempt_count = invoice.attempt_count.saturating_add(1);
+    tx.state.invoices.put(invoice.clone());
+    Ok(invoice)
+}
+
+fn count_failure(tx: &mut Tx<'_>, id: &str, event: &str) -> Result<(), ApiError> {
+    let mut invoice = count_attempt(tx, id)?;
+    let renewal = invoice.billing_reason == "subscription_cycle";
+    // Paying by hand in between does not move the next automatic attempt.
+    let due = invoice.next_payment_attempt.is_none_or(|next| next <= tx.now);
+    if renewal && due {
+        let position = usize::try_from(invoice.attempt_count - 1).unwrap_or(usize::MAX);
+        invoice.next_payment_attempt = RETRY_DAYS.get(position).map(|days| tx.now + days * DAY);
+    }
+    invoices::save(tx, &invoice, event);
+    Ok(())
+}
+
+/// Tells of a new subscription. Later changes are told as changes.
+pub fn announce(tx: &mut Tx<'_>, id: &str) {
+    let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() else {
+        return;
+    };
+    if subscription.announced {
+        return;
+    }
+    subscription.announced = true;
+    let shown = subscriptions::view(tx.state, &subscription);
+    tx.state.subscriptions.put(subscription);
+    tx.emit("customer.subscription.created", shown);
+}
+
+/// Payment of the newest invoice makes a waiting subscription active.
+pub fn invoice_paid(tx: &mut Tx<'_>, invoice: &Invoice) {
+    let found = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
+    let Some(mut subscription) = found.cloned() else {
+        return;
+    };
+    let newest = subscription.latest_invoice.as_ref() == Some(&invoice.id);
+    let waiting =
+        matches!(subscription.status, Status::Incomplete | Status::PastDue | Status::Unpaid);
+    if newest && waiting {
+        subscription.status = Status::Active;
+        subscriptions::save(tx, subscription);
+    }
+    if let Some(id) = &invoice.subscription {
+        announce(tx, id);
+    }
+}
+
+/// A trial shorter than the notice is announced at its start.
+pub fn send_late_trial_notice(tx: &mut Tx<'_>, id: &str) {
+    let Some(subscription) = tx.state.subscriptions.get(id).cloned() else {
+        return;
+    };
+    if subscription.trial_notice_at().is_some_and(|at| at <= tx.now) {
+        announce(tx, id);
+        send_trial_notice(tx, id);
+    }
+}
+
+fn send_trial_notice(tx: &mut Tx<'_>, id: &str) {
+    let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() else {
+        return;
+    };
+    subscription.trial_notice_sent = true;
+    let shown = subscriptions::view(tx.state, &subscription);
+    tx.state.subscriptions.put(subscription);
+    tx.emit("customer.subscription.trial_will_end", shown);
+}
+
+/// Does whatever is due for a subscription now.
+pub fn subscription_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
+    let subscription = subscriptions::find(tx.state, id)?.clone();
+    if subscription.status == Status::Incomplete {
+        return expire_incomplete(tx, subscription);
+    }
+    if subscription.cancel_at.is_some_and(|at| at <= tx.now) {
+        cancel_now(tx, id, "cancellation_requested");
+        return Ok(());
+    }
+    if subscription.trial_notice_at().is_some_and(|at| at <= tx.now)
+        && tx.now < subscription.period_end()
+    {
+        send_trial_notice(tx, id);
+        return Ok(());
+    }
+    if subscription.period_end() <= tx.now {
+        return end_period(tx, subscription);
+    }
+    Ok(())
+}
+
+fn expire_incomplete(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
+    let invoice = subscription.latest_invoice.clone();
+    subscription.status = Status::IncompleteExpired;
+    subscription.ended_at = Some(tx.now);
+    subscriptions::save(tx, subscription);
+    if let Some(invoice) = invoice {
+        invoices::void_now(tx, &invoice)?;
+    }
+    Ok(())
+}
+
+fn end_period(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
+    let trial_over = subscription.status == Status::Trialing;
+    if trial_over && method_of(tx.state, &subscription).is_none() {
+        match subscription.missing_payment_method.as_str() {
+            "cancel" => {
+                cancel_now(tx, &subscription.id, "cancellation_requested");
+                return Ok(());
+            }
+            "pause" => {
+                subscription.status = Status::Paused;
+                let shown = subscriptions::view(tx.state, &subscription);
+                subscriptions::save(tx, subscription);
+                tx.emit("customer.subscription.paused", shown);
+                return Ok(());
+            }
+            _ => subscription.status = Status::Active,
+        }
+    } else if trial_over {
+        subscription.status = Status::Active;
+    }
+    renew(tx, subscription)
+}
+
+/// The next period begins: new dates, an invoice, an attempt to collect it.
+fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
+    let id = subscription.id.clone();
+    let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
+    let recurring = recurring_of(tx.state, &subscription)?;
+    let ended = subscription.items.first().map(|item| (item.period_start, item.period_end));
+    let anchor = subscription.billing_cycle_anchor;
+    for item in &mut subscription.items {
+        item.period_start = item.period_end;
+        item.period_end = clock::next_boundary(
+            anchor,
+            recurring.interval,
+            recurring.interval_count,
+            item.period_start,
+        );
+    }
+    let mut invoice = Invoice::new(&customer, &subscription.currency, "subscription_cycle", tx.now);
+    invoice.attach_to(&subscription);
+    invoice.due_date = subscription.days_until_due.map(|days| tx.now + days * DAY);
+    if let Some((start, end)) = ended {
+        invoice.period_start = start;
+        invoice.period_end = end;
+    }
+    invoice.lines = period_lines(tx.state, &subscription)?;
+    invoice_items::take_pending(tx, &mut invoice, Some(&id));
+    let invoice_id = invoice.id.clone();
+    subscription.latest_invoice = Some(invoice_id.clone());
+    let pause = subscription.pause_collection.clone();
+    let automatic = subscription.collection_method == "charge_automatically";
+    subscriptions::save(tx, subscription);
+    invoices::announce(tx, invoice);
+    match pause.as_deref() {
+        Some("keep_as_draft") => return Ok(()),
+        Some(way) => {
+            invoices::finalize(tx, &invoice_id)?;
+            return invoices::give_up(tx, &invoice_id, way);
+        }
+        None => {}
+    }
+    invoices::finalize(tx, &invoice_id)?;
+    if automatic { collect_renewal(tx, &invoice_id) } else { Ok(()) }
+}
+
+/// One unattended attempt; its failure is a state of the subscription, not an error.
+fn collect_renewal(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
+    let row = invoices::find(tx.state, invoice)?.clone();
+    if row.status != invoices::Status::Open {
+        return Ok(());
+    }
+    let method = method_for(tx.state, &row)
+        .and_then(|method| tx.state.payment_methods.get(&method).cloned());
+    match collect(tx, invoice, method.as_ref(), Presence::OffSession)? {
+        Collected::Paid => Ok(()),
+        Collected::NeedsAuthentication | Collected::Failed(_) => payment_failed(tx, invoice),
+    }
+}
+
+fn payment_failed(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
+    let invoice = invoices::find(tx.state, invoice)?.clone();
+    let found = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
+    let Some(mut subscription) = found.cloned() else {
+        return Ok(());
+    };
+    if invoice.next_payment_attempt.is_none() {
+        cancel_now(tx, &subscription.id, "payment_failed");
+        return Ok(());
+    }
+    if subscription.status == Status::Active {
+        subscription.status = Status::PastDue;
+        subscriptions::save(tx, subscription);
+    }
+    Ok(())
+}
+
+/// The time of an automatic retry has come.
+pub fn invoice_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
+    collect_renewal(tx, id)
+}
+
+/// Ends a subscription now; its open invoices are not tried any more.
+pub fn cancel_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
+    let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() else {
+        return;
+    };
+    if subscription.status.is_final() {
+        return;
+    }
+    subscription.status = Status::Canceled;
+    subscription.canceled_at = subscription.canceled_at.or(Some(tx.now));
+    subscription.ended_at = Some(tx.now);
+    subscription.cancellation.reason = Some(reason.to_owned());
+    let shown = subscriptions::view(tx.state, &subscription);
+    let latest = subscription.latest_invoice.clone();
+    tx.state.subscriptions.put(subscription);
+    tx.emit("customer.subscription.deleted", shown);
+    let open = latest.and_then(|latest| tx.state.invoices.get(&latest).cloned());
+    if let Some(mut invoice) = open
+        && invoice.next_payment_attempt.is_some()
+    {
+        invoice.next_payment_attempt = None;
+        invoice.auto_advance = false;
+        tx.state.invoices.put(invoice);
+    }
+}
+
+/// `cancel_at_period_end=true`: under flexible billing `cancel_at` is set with it.
+pub fn request_cancellation(subscription: &mut Subscription, now: i64) {
+    subscription.cancel_at_period_end = true;
+    subscription.cancel_at = Some(subscription.period_end());
+    subscription.canceled_at = Some(now);
+    subscription.cancellation.reason = Some("cancellation_requested".to_owned());
+}
+
+pub fn forget_cancellation(subscription: &mut Subscription) {
+    subscription.cancel_at_period_end = false;
+    subscription.cancel_at = None;
+    subscription.canceled_at = None;
+    subscription.cancellation.reason = None;
+}
+
+pub fn schedule_cancellation(tx: &mut Tx<'_>, id: &str) {
+    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
+        request_cancellation(&mut subscription, tx.now);
+        subscriptions::save(tx, subscription);
+    }
+}
+
+pub fn resume(tx: &mut Tx<'_>, id: &str) {
+    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
+        forget_cancellation(&mut subscription);
+        subscriptions::save(tx, subscription);
+    }
+}

@@ -1,0 +1,134 @@
+//! `/_sandbox/…`: what a browser or a developer does, by HTTP. No API key is needed; the listener
+//! is on the loopback interface.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::cards::{self, Presence};
+use crate::completions::{self, Buyer, Outcome};
+use crate::errors::ApiError;
+use crate::params::Params;
+use crate::transactions::Cause;
+use crate::{advances, checkout_sessions, forms, ids, pages};
+
+pub async fn show_clock(Shared(app): Shared<Arc<App>>) -> Json<Value> {
+    let offset_seconds = app.clock.offset_us().div_euclid(1_000_000);
+    Json(json!({"now": app.clock.now(), "offset_seconds": offset_seconds}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance: String,
+}
+
+pub async fn move_clock(Shared(app): Shared<Arc<App>>, body: Bytes) -> Response {
+    let problem = |status: u16, code: &str, message: String| {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({"error": {"code": code, "message": message}});
+        (status, Json(body)).into_response()
+    };
+    let advance: Advance = match serde_json::from_slice(&body) {
+        Ok(advance) => advance,
+        Err(error) => return problem(400, "advance_invalid", error.to_string()),
+    };
+    // The caller may hang up; time that has begun to move still arrives.
+    let moving = tokio::spawn(async move { advances::advance(&app, &advance.advance).await });
+    match moving.await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(error)) => problem(error.status(), error.code(), error.to_string()),
+        Err(error) => problem(500, "advance_failed", error.to_string()),
+    }
+}
+
+/// Finishes a checkout session as its page would.
+pub async fn complete_checkout(
+    Shared(app): Shared<Arc<App>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    let outcome = match read_buyer(&body) {
+        Err(error) => Err(error),
+        Ok((method, email)) => {
+            app.run(Cause::default(), |tx| {
+                let card = match cards::by_payment_method(&method) {
+                    Some(card) => Some(card),
+                    None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
+                };
+                let Some(card) = card else {
+                    return Err(ApiError::no_such("PaymentMethod", &method, "payment_method"));
+                };
+                // Without a page to ask on, a guest without an e-mail gets an invented one.
+                let email = email.or_else(|| Some(format!("guest-{id}@example.com")));
+                let buyer = Buyer { card: Some(card), email, name: None };
+                let outcome = completions::complete(tx, &id, buyer, Presence::OnSession)?;
+                if let Outcome::NeedsAuthentication = outcome {
+                    completions::authenticate(tx, &id, true)?;
+                }
+                let session = checkout_sessions::find(tx.state, &id)?;
+                Ok(checkout_sessions::view(tx.state, session))
+            })
+            .await
+        }
+    };
+    match outcome {
+        Ok(session) => Json(session).into_response(),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            let request_id = format!("req_{}", ids::letters(14));
+            (status, Json(error.body(&request_id))).into_response()
+        }
+    }
+}
+
+fn read_buyer(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
+    let mut params = Params::new(forms::decode(body)?);
+    let method = params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned());
+    let email = params.text("email")?;
+    params.finish()?;
+    Ok((method, email))
+}
+
+/// A small page that says what this is.
+pub async fn status(Shared(app): Shared<Arc<App>>) -> Response {
+    let now = app.clock.now();
+    let rows = app.read(|state| {
+        [
+            ("Customers", state.customers.len()),
+            ("Products", state.products.len()),
+            ("Prices", state.prices.len()),
+            ("Checkout sessions", state.checkout_sessions.len()),
+            ("Subscriptions", state.subscriptions.len()),
+            ("Invoices", state.invoices.len()),
+            ("Payment intents", state.payment_intents.len()),
+            ("Events", state.events.len()),
+            ("Undelivered webhooks", state.deliveries.len()),
+        ]
+    });
+    pages::page(
+        StatusCode::OK,
+        "Sandbox",
+        html! {
+            h1 { "Tollgate sandbox" }
+            p { "A Stripe-compatible simulator. It is not for production." }
+            p { "Business clock: " strong { (crate::clock::date(now)) } " (" (now) ")" }
+            table {
+                thead { tr { th scope="col" { "Objects" } th scope="col" class="amount" { "Count" } } }
+                tbody {
+                    @for (name, count) in rows {
+                        tr { td { (name) } td class="amount" { (count) } }
+                    }
+                }
+            }
+        },
+    )
+}

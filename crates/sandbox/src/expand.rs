@@ -1,0 +1,123 @@
+//! `expand[]`: ids become objects, and parts that are shown only on request appear.
+
+use serde_json::Value;
+
+use crate::errors::ApiError;
+use crate::state::State;
+use crate::{
+    billing_portal, charges, checkout_sessions, customers, invoice_items, invoice_payments,
+    invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
+};
+
+const MAX_PATHS: usize = 50;
+/// Stripe expands up to four levels; `data` of a list is not one of them.
+const MAX_LEVELS: usize = 4;
+
+pub fn apply(state: &State, mut answer: Value, paths: &[String]) -> Result<Value, ApiError> {
+    if MAX_PATHS < paths.len() {
+        return Err(ApiError::invalid("Too many properties to expand.").param("expand"));
+    }
+    for path in paths {
+        let fields: Vec<&str> = path.split('.').collect();
+        if MAX_LEVELS < fields.iter().filter(|field| **field != "data").count() {
+            let message = "You cannot expand more than 4 levels of a property.";
+            return Err(ApiError::invalid(message).param("expand"));
+        }
+        expand(state, &mut answer, &fields, path)?;
+    }
+    Ok(answer)
+}
+
+fn expand(state: &State, value: &mut Value, fields: &[&str], path: &str) -> Result<(), ApiError> {
+    let Some((field, rest)) = fields.split_first() else {
+        return Ok(());
+    };
+    match value {
+        Value::Array(elements) => {
+            elements.iter_mut().try_for_each(|element| expand(state, element, fields, path))
+        }
+        Value::Object(object) => {
+            if !object.contains_key(*field) {
+                let part = included(state, value, field);
+                let part = part.ok_or_else(|| cannot_expand(path))?;
+                if part.is_null() {
+                    return Ok(());
+                }
+                value[*field] = part;
+            }
+            let inner = &mut value[*field];
+            replace_ids(state, inner, field, path)?;
+            expand(state, inner, rest, path)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cannot_expand(path: &str) -> ApiError {
+    let shown: String = path.chars().take(100).collect();
+    ApiError::invalid(format!("This property cannot be expanded ({shown}).")).param("expand")
+}
+
+/// An id, or a list of ids, becomes what it names.
+fn replace_ids(state: &State, value: &mut Value, field: &str, path: &str) -> Result<(), ApiError> {
+    match value {
+        Value::String(id) => {
+            let object = object(state, id, field).ok_or_else(|| cannot_expand(path))?;
+            *value = object;
+            Ok(())
+        }
+        Value::Array(elements) if elements.iter().all(Value::is_string) => {
+            elements.iter_mut().try_for_each(|element| replace_ids(state, element, field, path))
+        }
+        Value::Object(_) | Value::Array(_) | Value::Null => Ok(()),
+        Value::Bool(_) | Value::Number(_) => Err(cannot_expand(path)),
+    }
+}
+
+/// The object an id names. Products have ids of the caller's choice, so their field decides.
+fn object(state: &State, id: &str, field: &str) -> Option<Value> {
+    if field == "product" {
+        return state.products.get(id).map(products::view);
+    }
+    match id.split('_').next()? {
+        "cus" => state.customers.get(id).map(customers::view),
+        "price" => state.prices.get(id).map(prices::view),
+        "pm" => state.payment_methods.get(id).map(payment_methods::view),
+        "pi" => state.payment_intents.get(id).map(|row| payment_intents::view(state, row)),
+        "ch" => state.charges.get(id).map(|row| charges::view(state, row)),
+        "re" => state.refunds.get(id).map(refunds::view),
+        "cs" => state.checkout_sessions.get(id).map(|row| checkout_sessions::view(state, row)),
+        "sub" => state.subscriptions.get(id).map(|row| subscriptions::view(state, row)),
+        "in" => state.invoices.get(id).map(|row| invoices::render::view(state, row)),
+        "ii" => state.invoice_items.get(id).map(invoice_items::view),
+        "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
+        "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
+        "txn" => crate::accounts::balance_transaction(state, id),
+        _ => None,
+    }
+}
+
+/// Parts that are absent unless asked for; null where this object has none.
+fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
+    let id = value.get("id")?.as_str()?;
+    match (value.get("object")?.as_str()?, field) {
+        ("checkout.session", "line_items") => {
+            let session = state.checkout_sessions.get(id)?;
+            Some(checkout_sessions::line_items_view(state, session))
+        }
+        ("invoice", "payments") => Some(invoices::render::payments_view(state, id)),
+        ("invoice", "confirmation_secret") => {
+            Some(invoices::render::confirmation_secret_view(state, id))
+        }
+        ("price", "tiers") => state.prices.get(id).map(prices::tiers_view),
+        ("charge", "refunds") => Some(charges::refunds_view(state, id)),
+        ("customer", "subscriptions") => {
+            let rows = state.subscriptions.newest_first();
+            let live = rows.filter(|row| row.customer == id && !row.status.is_final());
+            let data = live.map(|row| subscriptions::view(state, row)).collect();
+            Some(lists::whole(data, format!("/v1/customers/{id}/subscriptions")))
+        }
+        ("customer", "tax" | "sources" | "tax_ids" | "cash_balance") => Some(Value::Null),
+        _ => None,
+    }
+}

@@ -1,0 +1,207 @@
+//! How invoices look on the wire.
+
+use serde_json::{Value, json};
+
+use crate::invoices::{Invoice, Line, Status, payment_of};
+use crate::prices::UnitAmount;
+use crate::state::State;
+use crate::{invoice_payments, lists};
+
+pub fn view(state: &State, invoice: &Invoice) -> Value {
+    let total = invoice.total();
+    let due = invoice.amount_due();
+    let remaining = if invoice.status == Status::Paid { 0 } else { due };
+    let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
+    let pdf = url.as_ref().map(|url| format!("{url}?print"));
+    let mut shown = json!({
+        "id": invoice.id,
+        "object": "invoice",
+        "amount_due": due,
+        "amount_overpaid": 0,
+        "amount_paid": invoice.amount_paid(),
+        "amount_remaining": remaining,
+        "amount_shipping": 0,
+        "attempt_count": invoice.attempt_count,
+        "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
+        "auto_advance": invoice.auto_advance && invoice.status == Status::Open,
+        "billing_reason": invoice.billing_reason,
+        "collection_method": invoice.collection_method,
+        "created": invoice.created,
+        "currency": invoice.currency,
+        "customer": invoice.customer,
+        "customer_email": invoice.customer_email,
+        "customer_name": invoice.customer_name,
+        "default_payment_method": invoice.default_payment_method,
+        "description": invoice.description,
+        "due_date": invoice.due_date,
+        "effective_at": invoice.finalized_at,
+        "ending_balance": invoice.ending_balance,
+        "hosted_invoice_url": url,
+        "invoice_pdf": pdf,
+        "lines": lines_view(invoice),
+        "metadata": invoice.metadata,
+        "next_payment_attempt": invoice.next_payment_attempt,
+        "number": invoice.number,
+        "parent": parent_view(invoice),
+        "period_end": invoice.period_end,
+        "period_start": invoice.period_start,
+        "starting_balance": invoice.starting_balance,
+        "status": invoice.status,
+        "status_transitions": {
+            "finalized_at": invoice.finalized_at,
+            "marked_uncollectible_at": invoice.marked_uncollectible_at,
+            "paid_at": invoice.paid_at,
+            "voided_at": invoice.voided_at,
+        },
+        "subtotal": total,
+        "subtotal_excluding_tax": total,
+        "total": total,
+        "total_excluding_tax": total,
+    });
+    if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
+        shown.extend(constants);
+    }
+    shown
+}
+
+/// What this sandbox never changes.
+fn constants() -> Value {
+    json!({
+        "account_country": "US",
+        "account_name": "Tollgate sandbox",
+        "account_tax_ids": null,
+        "application": null,
+        "automatic_tax": {
+            "disabled_reason": null,
+            "enabled": false,
+            "liability": null,
+            "provider": null,
+            "status": null,
+        },
+        "automatically_finalizes_at": null,
+        "custom_fields": null,
+        "customer_account": null,
+        "customer_address": null,
+        "customer_phone": null,
+        "customer_shipping": null,
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_source": null,
+        "default_tax_rates": [],
+        "discounts": [],
+        "footer": null,
+        "from_invoice": null,
+        "issuer": {"type": "self"},
+        "last_finalization_error": null,
+        "latest_revision": null,
+        "livemode": false,
+        "on_behalf_of": null,
+        "payment_settings": {
+            "default_mandate": null,
+            "payment_method_options": null,
+            "payment_method_types": null,
+        },
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "receipt_number": null,
+        "rendering": null,
+        "shipping_cost": null,
+        "shipping_details": null,
+        "statement_descriptor": null,
+        "test_clock": null,
+        "total_discount_amounts": [],
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+        "webhooks_delivered_at": null,
+    })
+}
+
+fn parent_view(invoice: &Invoice) -> Value {
+    match &invoice.subscription {
+        None => Value::Null,
+        Some(subscription) => json!({
+            "quote_details": null,
+            "subscription_details": {
+                "metadata": invoice.subscription_metadata,
+                "subscription": subscription,
+            },
+            "type": "subscription_details",
+        }),
+    }
+}
+
+pub fn lines_view(invoice: &Invoice) -> Value {
+    let lines = invoice.lines.iter().map(|line| line_view(invoice, line)).collect();
+    lists::whole(lines, format!("/v1/invoices/{}/lines", invoice.id))
+}
+
+fn line_view(invoice: &Invoice, line: &Line) -> Value {
+    let parent = match (&line.subscription_item, &line.invoice_item) {
+        (Some(item), invoice_item) => json!({
+            "invoice_item_details": null,
+            "subscription_item_details": {
+                "invoice_item": invoice_item,
+                "proration": line.proration,
+                "proration_details": {"credited_items": null},
+                "subscription": line.subscription,
+                "subscription_item": item,
+            },
+            "type": "subscription_item_details",
+        }),
+        (None, invoice_item) => json!({
+            "invoice_item_details": {
+                "invoice_item": invoice_item.as_ref().unwrap_or(&line.id),
+                "proration": line.proration,
+                "proration_details": {"credited_items": null},
+                "subscription": line.subscription,
+            },
+            "subscription_item_details": null,
+            "type": "invoice_item_details",
+        }),
+    };
+    let pricing = line.price.as_ref().map(|price| {
+        json!({
+            "price_details": {"price": price, "product": line.product},
+            "type": "price_details",
+            "unit_amount_decimal": line.unit.map(UnitAmount::decimal),
+        })
+    });
+    json!({
+        "id": line.id,
+        "object": "line_item",
+        "amount": line.amount,
+        "currency": invoice.currency,
+        "description": line.description,
+        "discount_amounts": [],
+        "discountable": !line.proration,
+        "discounts": [],
+        "invoice": invoice.id,
+        "livemode": false,
+        "metadata": line.metadata,
+        "parent": parent,
+        "period": {"end": line.period_end, "start": line.period_start},
+        "pretax_credit_amounts": [],
+        "pricing": pricing,
+        "quantity": line.quantity,
+        "quantity_decimal": line.quantity.to_string(),
+        "subscription": line.subscription,
+        "subtotal": line.amount,
+        "taxes": [],
+    })
+}
+
+/// `payments` is shown only when asked for.
+pub fn payments_view(state: &State, id: &str) -> Value {
+    let rows = state.invoice_payments.newest_first().filter(|payment| payment.invoice == id);
+    lists::whole(rows.map(invoice_payments::view).collect(), "/v1/invoice_payments".to_owned())
+}
+
+/// `confirmation_secret` is shown only when asked for.
+pub fn confirmation_secret_view(state: &State, id: &str) -> Value {
+    let payment = payment_of(state, id);
+    let intent = payment.and_then(|payment| state.payment_intents.get(&payment.payment_intent));
+    match intent {
+        None => Value::Null,
+        Some(intent) => json!({"client_secret": intent.client_secret(), "type": "payment_intent"}),
+    }
+}

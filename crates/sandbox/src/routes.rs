@@ -1,0 +1,136 @@
+//! Every route of the API, in reading order.
+
+use crate::requests::{Call, Handler, Verb};
+use crate::{
+    accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
+    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
+    subscriptions, webhook_endpoints,
+};
+
+use Verb::{Delete, Get, Post};
+
+const ROUTES: &[(Verb, &str, Handler)] = &[
+    (Get, "account", accounts::retrieve),
+    (Get, "balance", accounts::balance),
+    (Get, "balance_transactions", accounts::list_transactions),
+    (Get, "balance_transactions/{}", accounts::retrieve_transaction),
+    (Post, "billing_portal/sessions", billing_portal::create),
+    (Get, "charges", charges::list),
+    (Get, "charges/{}", charges::retrieve),
+    (Post, "charges/{}", charges::update),
+    (Get, "checkout/sessions", checkout_sessions::list),
+    (Post, "checkout/sessions", checkout_sessions::create::create),
+    (Get, "checkout/sessions/{}", checkout_sessions::retrieve),
+    (Post, "checkout/sessions/{}", checkout_sessions::update),
+    (Post, "checkout/sessions/{}/expire", checkout_sessions::expire),
+    (Get, "checkout/sessions/{}/line_items", checkout_sessions::line_items),
+    (Get, "customers", customers::list),
+    (Post, "customers", customers::create),
+    (Get, "customers/{}", customers::retrieve),
+    (Post, "customers/{}", customers::update),
+    (Delete, "customers/{}", customers::delete),
+    (Get, "customers/{}/payment_methods", payment_methods::list_of_customer),
+    (Get, "events", events::list),
+    (Get, "events/{}", events::retrieve),
+    (Get, "invoice_payments", invoice_payments::list),
+    (Get, "invoice_payments/{}", invoice_payments::retrieve),
+    (Get, "invoiceitems", invoice_items::list),
+    (Post, "invoiceitems", invoice_items::create),
+    (Get, "invoiceitems/{}", invoice_items::retrieve),
+    (Delete, "invoiceitems/{}", invoice_items::delete),
+    (Get, "invoices", invoices::list),
+    (Post, "invoices", invoices::create),
+    (Get, "invoices/{}", invoices::retrieve),
+    (Post, "invoices/{}", invoices::update),
+    (Delete, "invoices/{}", invoices::delete),
+    (Post, "invoices/{}/finalize", invoices::finalize_now),
+    (Get, "invoices/{}/lines", invoices::lines),
+    (Post, "invoices/{}/mark_uncollectible", invoices::mark_uncollectible),
+    (Post, "invoices/{}/pay", invoices::pay),
+    (Post, "invoices/{}/void", invoices::void),
+    (Get, "payment_intents", payment_intents::list),
+    (Post, "payment_intents", payment_intents::create),
+    (Get, "payment_intents/{}", payment_intents::retrieve),
+    (Post, "payment_intents/{}", payment_intents::update),
+    (Post, "payment_intents/{}/cancel", payment_intents::cancel),
+    (Post, "payment_intents/{}/confirm", payment_intents::confirm),
+    (Get, "payment_methods", payment_methods::list),
+    (Post, "payment_methods", payment_methods::create),
+    (Get, "payment_methods/{}", payment_methods::retrieve),
+    (Post, "payment_methods/{}", payment_methods::update),
+    (Post, "payment_methods/{}/attach", payment_methods::attach),
+    (Post, "payment_methods/{}/detach", payment_methods::detach),
+    (Get, "prices", prices::list),
+    (Post, "prices", prices::create),
+    (Get, "prices/{}", prices::retrieve),
+    (Post, "prices/{}", prices::update),
+    (Get, "products", products::list),
+    (Post, "products", products::create),
+    (Get, "products/{}", products::retrieve),
+    (Post, "products/{}", products::update),
+    (Delete, "products/{}", products::delete),
+    (Get, "refunds", refunds::list),
+    (Post, "refunds", refunds::create),
+    (Get, "refunds/{}", refunds::retrieve),
+    (Post, "refunds/{}", refunds::update),
+    (Get, "subscriptions", subscriptions::list),
+    (Post, "subscriptions", subscriptions::create::create),
+    (Get, "subscriptions/{}", subscriptions::retrieve),
+    (Post, "subscriptions/{}", subscriptions::update::update),
+    (Delete, "subscriptions/{}", subscriptions::cancel),
+    (Get, "webhook_endpoints", webhook_endpoints::list),
+    (Post, "webhook_endpoints", webhook_endpoints::create),
+    (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),
+    (Post, "webhook_endpoints/{}", webhook_endpoints::update),
+    (Delete, "webhook_endpoints/{}", webhook_endpoints::delete),
+];
+
+/// The handler of a request; its id, if the route has one, goes into the call.
+pub fn find(verb: Verb, call: &mut Call) -> Option<Handler> {
+    let path = call.path.strip_prefix("/v1/")?;
+    for (route_verb, pattern, handler) in ROUTES {
+        if *route_verb == verb
+            && let Some(id) = matches(pattern, path)
+        {
+            call.id = id;
+            return Some(*handler);
+        }
+    }
+    None
+}
+
+/// The id in a path that fits the pattern; empty where the pattern has none.
+fn matches(pattern: &str, path: &str) -> Option<String> {
+    let mut id = String::new();
+    let mut parts = path.split('/');
+    for expected in pattern.split('/') {
+        let part = parts.next()?;
+        match expected {
+            "{}" if !part.is_empty() => id = percent_decoded(part)?,
+            _ if expected == part => {}
+            _ => return None,
+        }
+    }
+    parts.next().is_none().then_some(id)
+}
+
+/// Ids chosen by callers may hold signs that travel encoded.
+fn percent_decoded(part: &str) -> Option<String> {
+    let form = format!("id={}", part.replace('+', "%2B"));
+    let mut pairs = url::form_urlencoded::parse(form.as_bytes());
+    pairs.next().map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn paths_match_whole() {
+        assert_eq!(matches("prices/{}", "prices/a%2Fb"), Some("a/b".to_owned()));
+        assert_eq!(matches("prices", "prices"), Some(String::new()));
+        assert_eq!(matches("prices/{}", "prices/"), None);
+        assert_eq!(matches("prices", "prices/a"), None);
+        assert_eq!(matches("prices/{}/x", "prices/a/y"), None);
+    }
+}

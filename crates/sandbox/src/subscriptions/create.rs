@@ -1,0 +1,181 @@
+//! Creating a subscription, and the parameters that updates share with it.
+
+use serde_json::Value;
+
+use crate::clock::DAY;
+use crate::errors::ApiError;
+use crate::params::Params;
+use crate::prices::Price;
+use crate::requests::Call;
+use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, view};
+use crate::transactions::Tx;
+use crate::{billing, customers, payment_methods};
+
+pub(super) const MAX_ITEMS: usize = 20;
+
+pub(super) fn read_item(
+    tx: &Tx<'_>,
+    item: &mut Params,
+) -> Result<(SubscriptionItem, Price), ApiError> {
+    let param = item.name("price");
+    let price = recurring_price(tx.state, &item.required("price")?, &param)?;
+    let quantity = item.quantity("quantity")?.unwrap_or(1);
+    price.amount(quantity)?;
+    let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
+    row.metadata = item.metadata()?.fresh();
+    item.refuse(&["price_data", "discounts", "tax_rates", "billing_thresholds"])?;
+    item.finish()?;
+    Ok((row, price))
+}
+
+/// All items of a subscription renew together: one currency, one interval.
+pub(super) fn check_alike(prices: &[Price]) -> Result<(), ApiError> {
+    for pair in prices.windows(2) {
+        if pair[0].currency != pair[1].currency {
+            return Err(ApiError::invalid("All prices must use the same currency.").param("items"));
+        }
+        let interval = |price: &Price| {
+            price.recurring.as_ref().map(|recurring| (recurring.interval, recurring.interval_count))
+        };
+        if interval(&pair[0]) != interval(&pair[1]) {
+            let message = "The sandbox simulates one billing interval per subscription.";
+            return Err(ApiError::invalid(message).param("items"));
+        }
+    }
+    Ok(())
+}
+
+pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let customer = params.required("customer")?;
+    customers::live(tx.state, &customer, "customer")?;
+    let hashes = params.hashes("items")?;
+    if hashes.is_empty() {
+        return Err(ApiError::missing_parameter("items"));
+    }
+    if MAX_ITEMS < hashes.len() {
+        return Err(params.invalid("items", "Too many items"));
+    }
+    let mut items = Vec::new();
+    let mut prices = Vec::new();
+    for mut hash in hashes {
+        let (item, price) = read_item(tx, &mut hash)?;
+        items.push(item);
+        prices.push(price);
+    }
+    check_alike(&prices)?;
+    let mut subscription = Subscription::new(&customer, &prices[0].currency, tx.now);
+    subscription.items = items;
+    read_trial(params, &mut subscription, tx.now)?;
+    read_common(tx, params, &mut subscription)?;
+    let behavior = params.word(
+        "payment_behavior",
+        &["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"],
+    )?;
+    let at_period_end = params.boolean("cancel_at_period_end")?.unwrap_or(false);
+    let off_session = params.boolean("off_session")?.unwrap_or(false);
+    if let Some(currency) = params.text("currency")?
+        && currency != subscription.currency
+    {
+        return Err(params.invalid("currency", "The prices use another currency"));
+    }
+    params.ignore(&["proration_behavior", "billing_mode", "trial_from_plan"]);
+    params.finish()?;
+    let id = subscription.id.clone();
+    billing::create(tx, subscription, behavior.unwrap_or("allow_incomplete"), off_session)?;
+    if at_period_end {
+        billing::schedule_cancellation(tx, &id);
+    }
+    Ok(view(tx.state, find(tx.state, &id)?))
+}
+
+pub(super) fn read_trial(
+    params: &mut Params,
+    subscription: &mut Subscription,
+    now: i64,
+) -> Result<(), ApiError> {
+    let days = params.within("trial_period_days", 0, 730)?;
+    let end = match params.text("trial_end")?.as_deref() {
+        None => None,
+        Some("now") => Some(now),
+        Some(text) => match text.parse::<i64>() {
+            Ok(end) if now < end && end <= now + 730 * DAY => Some(end),
+            _ => {
+                return Err(params.invalid("trial_end", "Invalid timestamp: must be in the future"));
+            }
+        },
+    };
+    let end = end.or(days.map(|days| now + days * DAY)).filter(|end| now < *end);
+    if let Some(end) = end {
+        subscription.trial_start = subscription.trial_start.or(Some(now));
+        subscription.trial_end = Some(end);
+    }
+    Ok(())
+}
+
+/// `trial_settings[end_behavior][missing_payment_method]`; checkout has it too.
+pub fn read_trial_settings(params: &mut Params) -> Result<Option<&'static str>, ApiError> {
+    let Some(mut settings) = params.hash("trial_settings")? else {
+        return Ok(None);
+    };
+    let Some(mut behavior) = settings.hash("end_behavior")? else {
+        return Err(ApiError::missing_parameter("trial_settings[end_behavior]"));
+    };
+    let word = behavior.word("missing_payment_method", &["cancel", "create_invoice", "pause"])?;
+    behavior.ignore(&["billing_cycle_anchor"]);
+    behavior.finish()?;
+    settings.finish()?;
+    Ok(word)
+}
+
+pub(super) fn read_common(
+    tx: &mut Tx<'_>,
+    params: &mut Params,
+    subscription: &mut Subscription,
+) -> Result<(), ApiError> {
+    if let Some(word) = read_trial_settings(params)? {
+        subscription.missing_payment_method = word.to_owned();
+    }
+    if let Some(id) = params.text("default_payment_method")? {
+        let method = payment_methods::resolve(tx, &id, "default_payment_method")?;
+        if method.customer.as_ref() != Some(&subscription.customer) {
+            return Err(ApiError::no_such("PaymentMethod", &id, "default_payment_method"));
+        }
+        subscription.default_payment_method = Some(method.id);
+    }
+    let ways = ["charge_automatically", "send_invoice"];
+    if let Some(way) = params.word("collection_method", &ways)? {
+        subscription.collection_method = way.to_owned();
+    }
+    if let Some(days) = params.within("days_until_due", 0, 730)? {
+        subscription.days_until_due = Some(days);
+    }
+    if subscription.collection_method == "send_invoice" && subscription.days_until_due.is_none() {
+        let message = "If collection_method is `send_invoice`, you must pass days_until_due.";
+        return Err(ApiError::invalid(message).param("days_until_due"));
+    }
+    params.change("description")?.apply(&mut subscription.description);
+    params.metadata()?.apply(&mut subscription.metadata);
+    if let Some(at) = params.timestamp("cancel_at")? {
+        if at <= tx.now {
+            return Err(params.invalid("cancel_at", "The timestamp must be in the future"));
+        }
+        subscription.cancel_at = Some(at);
+        subscription.canceled_at = Some(tx.now);
+        subscription.cancellation.reason = Some("cancellation_requested".to_owned());
+    }
+    params.ignore(&["payment_settings", "automatic_tax", "invoice_settings"]);
+    params.refuse(&[
+        "add_invoice_items",
+        "application_fee_percent",
+        "backdate_start_date",
+        "billing_cycle_anchor_config",
+        "billing_thresholds",
+        "default_source",
+        "default_tax_rates",
+        "discounts",
+        "on_behalf_of",
+        "pending_invoice_item_interval",
+        "transfer_data",
+    ])
+}

@@ -1,0 +1,348 @@
+//! Subscriptions as the API shows and changes them. What time does to them is in `billing`.
+
+pub mod create;
+pub mod update;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::billing;
+use crate::clock::{DAY, END_OF_TIME};
+use crate::errors::ApiError;
+use crate::params::Metadata;
+use crate::prices::{self, Price};
+use crate::requests::Call;
+use crate::state::{Row, State};
+use crate::subscriptions::update::read_cancellation;
+use crate::transactions::Tx;
+use crate::{ids, lists};
+
+/// An unpaid first invoice may be paid this long.
+const INCOMPLETE_SECONDS: i64 = 23 * 3_600;
+/// `customer.subscription.trial_will_end` comes this long before the end.
+pub const TRIAL_NOTICE_SECONDS: i64 = 3 * DAY;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Subscription {
+    pub id: String,
+    pub created: i64,
+    pub customer: String,
+    pub status: Status,
+    pub currency: String,
+    pub items: Vec<SubscriptionItem>,
+    pub billing_cycle_anchor: i64,
+    pub collection_method: String,
+    pub days_until_due: Option<i64>,
+    pub default_payment_method: Option<String>,
+    pub description: Option<String>,
+    pub latest_invoice: Option<String>,
+    pub trial_start: Option<i64>,
+    pub trial_end: Option<i64>,
+    pub missing_payment_method: String,
+    pub trial_notice_sent: bool,
+    pub cancel_at: Option<i64>,
+    pub cancel_at_period_end: bool,
+    pub canceled_at: Option<i64>,
+    pub ended_at: Option<i64>,
+    pub cancellation: Cancellation,
+    pub pause_collection: Option<String>,
+    pub metadata: Metadata,
+    /// `customer.subscription.created` has been told; changes are told only after it.
+    pub announced: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Incomplete,
+    IncompleteExpired,
+    Trialing,
+    Active,
+    PastDue,
+    Unpaid,
+    Paused,
+    Canceled,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Cancellation {
+    pub comment: Option<String>,
+    pub feedback: Option<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SubscriptionItem {
+    pub id: String,
+    pub created: i64,
+    pub price: String,
+    pub quantity: i64,
+    pub period_start: i64,
+    pub period_end: i64,
+    pub metadata: Metadata,
+}
+
+impl Row for Subscription {
+    const KIND: &'static str = "subscription";
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Status {
+    pub fn is_final(self) -> bool {
+        matches!(self, Status::Canceled | Status::IncompleteExpired)
+    }
+}
+
+impl SubscriptionItem {
+    pub fn new(price: &str, quantity: i64, now: i64) -> SubscriptionItem {
+        SubscriptionItem {
+            id: ids::object("si"),
+            created: now,
+            price: price.to_owned(),
+            quantity,
+            period_start: now,
+            period_end: now,
+            metadata: Metadata::new(),
+        }
+    }
+}
+
+impl Subscription {
+    pub fn new(customer: &str, currency: &str, now: i64) -> Subscription {
+        Subscription {
+            id: ids::object("sub"),
+            created: now,
+            customer: customer.to_owned(),
+            status: Status::Incomplete,
+            currency: currency.to_owned(),
+            items: Vec::new(),
+            billing_cycle_anchor: now,
+            collection_method: "charge_automatically".to_owned(),
+            days_until_due: None,
+            default_payment_method: None,
+            description: None,
+            latest_invoice: None,
+            trial_start: None,
+            trial_end: None,
+            missing_payment_method: "create_invoice".to_owned(),
+            trial_notice_sent: false,
+            cancel_at: None,
+            cancel_at_period_end: false,
+            canceled_at: None,
+            ended_at: None,
+            cancellation: Cancellation::default(),
+            pause_collection: None,
+            metadata: Metadata::new(),
+            announced: false,
+        }
+    }
+
+    pub fn period_end(&self) -> i64 {
+        self.items.iter().map(|item| item.period_end).min().unwrap_or(END_OF_TIME)
+    }
+
+    pub fn trial_notice_at(&self) -> Option<i64> {
+        let waiting = self.status == Status::Trialing && !self.trial_notice_sent;
+        self.trial_end.filter(|_| waiting).map(|end| end.saturating_sub(TRIAL_NOTICE_SECONDS))
+    }
+
+    /// When this subscription does something by itself.
+    pub fn due_at(&self) -> Option<i64> {
+        let due = match self.status {
+            Status::Incomplete => self.created.saturating_add(INCOMPLETE_SECONDS),
+            Status::Trialing | Status::Active | Status::PastDue => {
+                let boundary = self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME));
+                boundary.min(self.trial_notice_at().unwrap_or(END_OF_TIME))
+            }
+            _ => return None,
+        };
+        (due < END_OF_TIME).then_some(due)
+    }
+
+    /// The next moment that matters to the buyer, for `period-end` clock jumps.
+    pub fn boundary(&self) -> Option<i64> {
+        match self.status {
+            Status::Trialing | Status::Active | Status::PastDue => {
+                Some(self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME)))
+            }
+            _ => None,
+        }
+    }
+}
+
+pub fn view(state: &State, subscription: &Subscription) -> Value {
+    let items = subscription.items.iter();
+    let items = items.map(|item| item_view(state, subscription, item)).collect();
+    let items_url = format!("/v1/subscription_items?subscription={}", subscription.id);
+    let pause = subscription.pause_collection.as_ref();
+    json!({
+        "id": subscription.id,
+        "object": "subscription",
+        "application": null,
+        "application_fee_percent": null,
+        "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
+        "billing_cycle_anchor": subscription.billing_cycle_anchor,
+        "billing_cycle_anchor_config": null,
+        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "billing_schedules": [],
+        "billing_thresholds": null,
+        "cancel_at": subscription.cancel_at,
+        "cancel_at_period_end": subscription.cancel_at_period_end,
+        "canceled_at": subscription.canceled_at,
+        "cancellation_details": {
+            "comment": subscription.cancellation.comment,
+            "feedback": subscription.cancellation.feedback,
+            "feedback_option": null,
+            "reason": subscription.cancellation.reason,
+        },
+        "collection_method": subscription.collection_method,
+        "created": subscription.created,
+        "currency": subscription.currency,
+        "customer": subscription.customer,
+        "customer_account": null,
+        "days_until_due": subscription.days_until_due,
+        "default_payment_method": subscription.default_payment_method,
+        "default_source": null,
+        "default_tax_rates": [],
+        "description": subscription.description,
+        "discounts": [],
+        "ended_at": subscription.ended_at,
+        "invoice_settings": {
+            "account_tax_ids": null,
+            "custom_fields": null,
+            "description": null,
+            "footer": null,
+            "issuer": {"type": "self"},
+        },
+        "items": lists::whole(items, items_url),
+        "latest_invoice": subscription.latest_invoice,
+        "livemode": false,
+        "managed_payments": null,
+        "metadata": subscription.metadata,
+        "next_pending_invoice_item_invoice": null,
+        "on_behalf_of": null,
+        "pause_collection": pause.map(|way| json!({"behavior": way, "resumes_at": null})),
+        "payment_settings": {
+            "payment_method_options": null,
+            "payment_method_types": null,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": null,
+        "pending_setup_intent": null,
+        "pending_update": null,
+        "schedule": null,
+        "start_date": subscription.created,
+        "status": subscription.status,
+        "test_clock": null,
+        "transfer_data": null,
+        "trial_end": subscription.trial_end,
+        "trial_settings": {
+            "end_behavior": {
+                "billing_cycle_anchor": null,
+                "missing_payment_method": subscription.missing_payment_method,
+            },
+        },
+        "trial_start": subscription.trial_start,
+    })
+}
+
+fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem) -> Value {
+    let price = state.prices.get(&item.price);
+    json!({
+        "id": item.id,
+        "object": "subscription_item",
+        "billing_thresholds": null,
+        "created": item.created,
+        "current_period_end": item.period_end,
+        "current_period_start": item.period_start,
+        "current_trial": null,
+        "discounts": [],
+        "metadata": item.metadata,
+        "plan": price.map(prices::plan_view),
+        "price": price.map(prices::view),
+        "quantity": item.quantity,
+        "subscription": subscription.id,
+        "tax_rates": [],
+    })
+}
+
+/// Stores a subscription and tells of the change, once its creation has been told.
+pub fn save(tx: &mut Tx<'_>, subscription: Subscription) {
+    let before = tx.state.subscriptions.get(&subscription.id).map(|old| view(tx.state, old));
+    let after = view(tx.state, &subscription);
+    let announced = subscription.announced;
+    tx.state.subscriptions.put(subscription);
+    if let Some(before) = before
+        && announced
+    {
+        tx.emit_change("customer.subscription.updated", &before, after);
+    }
+}
+
+pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a Subscription, ApiError> {
+    state.subscriptions.get(id).ok_or_else(|| ApiError::not_found("subscription", id))
+}
+
+/// A recurring, active price, as a parameter names it.
+pub fn recurring_price(state: &State, id: &str, param: &str) -> Result<Price, ApiError> {
+    let price = prices::existing(state, id, param)?;
+    let refuse = |message: String| Err(ApiError::invalid(message).param(param));
+    if !price.active {
+        return refuse(format!("The price specified is inactive: {id}"));
+    }
+    if price.recurring.is_none() {
+        return refuse(format!("The price specified is set to `type=one_time`: {id}"));
+    }
+    Ok(price.clone())
+}
+
+pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    Ok(view(tx.state, find(tx.state, call.id())?))
+}
+
+pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let mut subscription = find(tx.state, call.id())?.clone();
+    let id = subscription.id.clone();
+    if subscription.status.is_final() {
+        return Err(ApiError::not_found("subscription", &id));
+    }
+    read_cancellation(&mut call.params, &mut subscription)?;
+    call.params.ignore(&["invoice_now", "prorate"]);
+    call.params.finish()?;
+    tx.state.subscriptions.put(subscription);
+    billing::cancel_now(tx, &id, "cancellation_requested");
+    Ok(view(tx.state, find(tx.state, &id)?))
+}
+
+pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let created = lists::range(params, "created")?;
+    let customer = params.text("customer")?;
+    let price = params.text("price")?;
+    let status = params.text("status")?;
+    let collection_method = params.text("collection_method")?;
+    let state = &*tx.state;
+    lists::page(
+        call,
+        &state.subscriptions,
+        |subscription| {
+            let status_fits = match status.as_deref() {
+                None => subscription.status != Status::Canceled,
+                Some("all") => true,
+                Some("ended") => subscription.status.is_final(),
+                Some(status) => json!(subscription.status) == *status,
+            };
+            let way = &subscription.collection_method;
+            status_fits
+                && created.contains(subscription.created)
+                && customer.as_ref().is_none_or(|customer| subscription.customer == *customer)
+                && collection_method.as_ref().is_none_or(|wanted| way == wanted)
+                && price
+                    .as_ref()
+                    .is_none_or(|price| subscription.items.iter().any(|item| item.price == *price))
+        },
+        |subscription| view(state, subscription),
+    )
+}

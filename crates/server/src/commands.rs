@@ -1,0 +1,180 @@
+//! Commands that do one thing and end: migrations, keys, tokens, the clock, the doctor.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use engine::{Clock, Engine};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use store::Store;
+
+use crate::auth::Verifier;
+use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
+use crate::config::{self, Config, PLANS};
+use crate::{dev, serve};
+
+/// Runs what the command line asked for.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Dev(args) => dev::run(args).await,
+        Command::Serve(args) => serve::run(settings(args.config.as_deref())?).await,
+        Command::Migrate { direction, place } => migrate(direction, &place).await,
+        Command::Doctor(place) => doctor(&place).await,
+        Command::Token { customer, expires_in, place } => {
+            let verifier = verifier(&place)?;
+            match verifier.issue(&customer, expires_in) {
+                Some(token) => say(token.expose_secret()),
+                None => bail!("only an HS256 secret can make tokens: set JWT_SECRET"),
+            }
+        }
+        Command::Keys { command: KeysCommand::Create { name, place } } => {
+            let (engine, _) = engine(&place).await?;
+            let (_, secret) = engine.api_keys_create(&name).await?;
+            say(secret.expose_secret())
+        }
+        Command::Clock { command: ClockCommand::Advance { by, data } } => advance(&by, &data).await,
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+fn settings(file: Option<&Path>) -> anyhow::Result<Config> {
+    config::load(file, config::environment).context("the settings are refused")
+}
+
+async fn open_store(place: &Place) -> anyhow::Result<Store> {
+    match &place.data {
+        Some(dir) => dev::open_store(&existing(dir)?).await,
+        None => {
+            let config = settings(place.settings.config.as_deref())?;
+            Store::open(config.database()).await.context("cannot open the database")
+        }
+    }
+}
+
+fn existing(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
+    std::fs::canonicalize(dir).with_context(|| format!("there is no directory {}", dir.display()))
+}
+
+fn verifier(place: &Place) -> anyhow::Result<Verifier> {
+    match &place.data {
+        Some(dir) => match dev::read_secrets(&existing(dir)?)? {
+            Some(secrets) => Ok(dev::verifier(&secrets)),
+            None => bail!("{} is not the data directory of a demo", dir.display()),
+        },
+        None => serve::verifier(&settings(place.settings.config.as_deref())?),
+    }
+}
+
+/// An engine without a provider where only our own database is needed.
+async fn engine(place: &Place) -> anyhow::Result<(Engine, Option<Config>)> {
+    match &place.data {
+        Some(_) => {
+            let store = open_store(place).await?;
+            let frontend = url::Url::parse("http://127.0.0.1")?;
+            let settings = serve::settings(frontend, PLANS);
+            Ok((Engine::new(store, None, Clock::wall_only(), settings), None))
+        }
+        None => {
+            let config = settings(place.settings.config.as_deref())?;
+            Ok((serve::open(&config).await?, Some(config)))
+        }
+    }
+}
+
+async fn migrate(direction: Direction, place: &Place) -> anyhow::Result<()> {
+    let store = open_store(place).await?;
+    match direction {
+        Direction::Up => store.migrate_up().await?,
+        Direction::Down => match store.migrate_down().await? {
+            Some(version) => say(&format!("took migration {version} back"))?,
+            None => say("there is no migration to take back")?,
+        },
+        Direction::Status => {}
+    }
+    for one in store.migrate_status().await? {
+        let state = if one.applied { "applied" } else { "missing" };
+        say(&format!("{:>4}  {state}  {}", one.version, one.name))?;
+    }
+    Ok(())
+}
+
+/// Tells everything that is wrong, not only the first thing.
+async fn doctor(place: &Place) -> anyhow::Result<()> {
+    let mut is_well = true;
+    let mut tell = |what: &str, finding: Result<String, String>| {
+        let line = match finding {
+            Ok(text) => format!("ok    {what}: {text}"),
+            Err(text) => {
+                is_well = false;
+                format!("FAIL  {what}: {text}")
+            }
+        };
+        say(&line)
+    };
+    if place.data.is_none() {
+        match settings(place.settings.config.as_deref()) {
+            Ok(_) => tell("settings", Ok("complete".into()))?,
+            Err(error) => {
+                tell("settings", Err(format!("{error:#}")))?;
+                bail!("the settings have to be right before anything else can be checked");
+            }
+        }
+    }
+    match open_store(place).await {
+        Ok(store) => {
+            let missing = store.migrate_status().await.map(|all| {
+                all.into_iter().filter(|one| !one.applied).map(|one| one.name).collect::<Vec<_>>()
+            });
+            match missing {
+                Ok(names) if names.is_empty() => tell("database", Ok("up to date".into()))?,
+                Ok(names) => {
+                    let names = names.join(", ");
+                    tell("database", Err(format!("run `tollgate migrate up` for: {names}")))?;
+                }
+                Err(error) => tell("database", Err(error.to_string()))?,
+            }
+        }
+        Err(error) => tell("database", Err(format!("{error:#}")))?,
+    }
+    if place.data.is_none() {
+        let config = settings(place.settings.config.as_deref())?;
+        match &config.stripe_key {
+            None => tell("provider", Ok("payments are switched off".into()))?,
+            Some(key) => {
+                let client = serve::client(key.clone(), config.stripe_api_base.as_str())?;
+                let mode = if config.livemode { "live" } else { "test" };
+                let probe = client.probe().await.map(|()| format!("answers in {mode} mode"));
+                tell("provider", probe.map_err(|error| error.to_string()))?;
+            }
+        }
+    }
+    if is_well { Ok(()) } else { bail!("something has to be put right") }
+}
+
+/// Asks the running demo's provider to let time pass, and waits until all is applied.
+async fn advance(by: &str, data: &Path) -> anyhow::Result<()> {
+    let running = match existing(data) {
+        Ok(dir) => dev::read_running(&dir)?,
+        Err(_) => None,
+    };
+    let Some(running) = running else {
+        bail!("no tollgate dev runs on {}", data.display());
+    };
+    let address = format!("{}/_sandbox/clock", running.sandbox_url);
+    let request = reqwest::Client::new().post(address).json(&json!({ "advance": by }));
+    let answer = request.send().await.with_context(|| {
+        format!("the demo on {} does not answer, is it still running", data.display())
+    })?;
+    let status = answer.status();
+    let body: Value = answer.json().await.context("the clock's answer cannot be read")?;
+    if !status.is_success() {
+        let error = &body["error"];
+        let reason = error["message"].as_str().or(error.as_str()).unwrap_or("no reason given");
+        bail!("the clock did not advance ({status}): {reason}");
+    }
+    say(&body.to_string())
+}

@@ -1,0 +1,188 @@
+//! `tollgate serve`, and what it shares with `dev`: opening the engine, listening, stopping.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use engine::{Clock, Engine, Settings};
+use jsonwebtoken::jwk::JwkSet;
+use providers::stripe;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::auth::{KeySet, Keys, Verifier};
+use crate::config::{Config, Plans, TokenKeys};
+use crate::limits::DRAIN_TIMEOUT;
+use crate::{App, Site};
+
+/// How long one call to the provider may take, and how often it is repeated with the same key.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(20);
+const PROVIDER_RETRIES: u32 = 2;
+/// The provider's own default: older signatures are refused.
+const WEBHOOK_TOLERANCE_SECONDS: i64 = 300;
+const SECONDS_PER_DAY: i64 = 86_400;
+/// What customers need to keep knowledge of their own.
+const PRIVATE_COLLECTION_FEATURE: &str = "knowledge_base";
+
+/// Runs the server until it is asked to stop.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    log_to_stderr(&config.log_filter());
+    let engine = open(&config).await?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let site = Site {
+        public_url: config.public_url.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+        verifier: verifier(&config)?,
+    };
+    let app = App { engine: engine.clone(), site: Arc::new(site) };
+    tracing::info!(listen = %config.listen, livemode = config.livemode, "serving");
+    let (stop, stopped) = watch::channel(false);
+    let worker = tokio::spawn({
+        let stopped = stopped.clone();
+        async move { engine.run(stopped).await }
+    });
+    tokio::spawn(async move {
+        stop_signal().await;
+        let _ = stop.send(true);
+    });
+    listen(listener, crate::router(app), stopped).await?;
+    finish("worker", worker).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The engine on the configured database, migrated and bound to its mode.
+pub async fn open(config: &Config) -> anyhow::Result<Engine> {
+    let store = Store::open(config.database()).await.context("cannot open the database")?;
+    store.migrate_up().await.context("cannot migrate the database")?;
+    let clock = Clock::wall_only();
+    if config.stripe_key.is_some() {
+        store.deployment_bind(config.livemode, clock.wall()).await?;
+    }
+    let client = match &config.stripe_key {
+        Some(key) => Some(client(key.clone(), config.stripe_api_base.as_str())?),
+        None => None,
+    };
+    let settings = Settings {
+        webhook_secrets: config.webhook_secrets.clone(),
+        livemode: config.livemode,
+        ..settings(config.frontend_url.clone(), config.plans)
+    };
+    Ok(Engine::new(store, client, clock, settings))
+}
+
+/// Settings with everything that does not come from the operator.
+pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
+    Settings {
+        frontend_url,
+        webhook_secrets: Vec::new(),
+        webhook_tolerance_seconds: WEBHOOK_TOLERANCE_SECONDS,
+        livemode: false,
+        default_trial_days: plans.trial_days,
+        past_due_grace_seconds: i64::from(plans.past_due_grace_days) * SECONDS_PER_DAY,
+        private_collection_feature: PRIVATE_COLLECTION_FEATURE.into(),
+        checkouts_per_minute: plans.checkouts_per_minute,
+    }
+}
+
+/// A client of the provider.
+pub fn client(key: secrecy::SecretString, base: &str) -> anyhow::Result<stripe::Client> {
+    let settings = stripe::Settings {
+        secret_key: key,
+        api_base: base.trim_end_matches('/').to_owned(),
+        timeout: PROVIDER_TIMEOUT,
+        max_retries: PROVIDER_RETRIES,
+    };
+    stripe::Client::new(settings).context("cannot use the provider's settings")
+}
+
+/// The proof of end users, as configured.
+pub fn verifier(config: &Config) -> anyhow::Result<Verifier> {
+    let keys = match &config.token_keys {
+        TokenKeys::None => Keys::None,
+        TokenKeys::Secret(secret) => Keys::Secret(secret.clone()),
+        TokenKeys::Url(url) => Keys::Set(KeySet::from_url(url.clone())),
+        TokenKeys::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read JWKS_FILE {}", path.display()))?;
+            let Ok(set) = serde_json::from_str::<JwkSet>(&text) else {
+                bail!("JWKS_FILE {} is not a key set", path.display());
+            };
+            Keys::Set(KeySet::from_file(set))
+        }
+    };
+    Ok(Verifier { keys, issuer: config.issuer.clone(), audience: config.audience.clone() })
+}
+
+/// Serves until `stopped` turns true, then lets requests in flight end.
+pub async fn listen(
+    listener: TcpListener,
+    router: Router,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(turned(stopped.clone()));
+    let serving = tokio::spawn(server.into_future());
+    turned(stopped).await;
+    finish("listener", serving).await;
+    Ok(())
+}
+
+/// Ends when the value is true, or when nobody can set it any more.
+pub async fn turned(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Waits for a task to drain, but not for ever.
+pub async fn finish<T>(name: &str, mut task: tokio::task::JoinHandle<T>) {
+    match tokio::time::timeout(DRAIN_TIMEOUT, &mut task).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(task = name, error = %error, "a task failed"),
+        Err(_) => {
+            tracing::warn!(task = name, "stopped before everything was drained");
+            task.abort();
+        }
+    }
+}
+
+/// Ctrl-C, or what a supervisor sends.
+pub fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    async move {
+        match (terminate, interrupt) {
+            (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Our own lines at the chosen level, libraries' only when something is wrong: they may quote
+/// headers and addresses.
+pub fn log_filter(level: &str) -> String {
+    let ours = ["server", "engine", "store", "providers", "retrieval", "sandbox", "tollgate"];
+    let mut filter = String::from("warn");
+    for name in ours {
+        filter.push_str(&format!(",{name}={level}"));
+    }
+    filter
+}
+
+/// Lines for people and programs, on stderr; stdout belongs to the commands.
+pub fn log_to_stderr(filter: &str) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call in one process (tests) keeps the first.
+    let _ = lines.try_init();
+}
