@@ -69,6 +69,7 @@ codes! {
     OutcomeUnknown => "outcome_unknown",
     DatabaseUnavailable => "database_unavailable",
     Timeout => "timeout",
+    InvalidHost => "invalid_host",
     Internal => "internal",
 }
 

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Applies the next event that is due; `false` where there is none.
-    pub(crate) async fn apply_next(&self) -> Result<bool, Failure> {
+    pub async fn apply_next(&self) -> Result<bool, Failure> {
         let wall = self.clock().wall();
         let mut tx = self.store().begin("events.claim").await?;
         let claimed = tx.inbox_claim(wall, wall.plus_seconds(LEASE_SECONDS)).await?;

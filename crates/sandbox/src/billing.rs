@@ -5,13 +5,13 @@ use crate::clock::{self, DAY};
 use crate::errors::ApiError;
 use crate::invoices::{self, Invoice, Line};
 use crate::params::Metadata;
-use crate::payment_intents::{self, Attempt};
+use crate::payment_intents::{self, Attempt, PaymentIntent};
 use crate::payment_methods::{self, PaymentMethod};
 use crate::prices::{Price, Recurring};
 use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
-use crate::{currencies, customers, ids, invoice_items, prices};
+use crate::{cancellations, currencies, customers, ids, invoice_items, prices};
 
 /// A failed renewal is tried again this many days after each failure, then the subscription ends.
 const RETRY_DAYS: [i64; 3] = [3, 5, 7];
@@ -212,6 +212,31 @@ pub fn collect(
     }
 }
 
+/// The caller confirmed an invoice's payment intent directly: the invoice follows.
+pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), ApiError> {
+    let invoice = intent.invoice.as_ref().and_then(|id| tx.state.invoices.get(id));
+    let Some(invoice) = invoice.filter(|invoice| invoice.status == invoices::Status::Open) else {
+        return Ok(());
+    };
+    let (id, subscription) = (invoice.id.clone(), invoice.subscription.clone());
+    match intent.status {
+        payment_intents::Status::Succeeded => {}
+        payment_intents::Status::RequiresAction => {
+            return count_failure(tx, &id, "invoice.payment_action_required");
+        }
+        _ => return count_failure(tx, &id, "invoice.payment_failed"),
+    }
+    let found = subscription.and_then(|id| tx.state.subscriptions.get(&id).cloned());
+    if let Some(mut subscription) = found
+        && subscription.saves_default_method
+    {
+        subscription.default_payment_method = intent.payment_method.clone();
+        subscriptions::save(tx, subscription);
+    }
+    count_attempt(tx, &id)?;
+    invoices::mark_paid(tx, &id)
+}
+
 fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
     let mut invoice = invoices::find(tx.state, id)?.clone();
     invoice.attempt_count = invoice.attempt_count.saturating_add(1);
@@ -292,7 +317,7 @@ pub fn subscription_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
         return expire_incomplete(tx, subscription);
     }
     if subscription.cancel_at.is_some_and(|at| at <= tx.now) {
-        cancel_now(tx, id, "cancellation_requested");
+        cancellations::end_now(tx, id, "cancellation_requested");
         return Ok(());
     }
     if subscription.trial_notice_at().is_some_and(|at| at <= tx.now)
@@ -323,7 +348,7 @@ fn end_period(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), Api
     if trial_over && method_of(tx.state, &subscription).is_none() {
         match subscription.missing_payment_method.as_str() {
             "cancel" => {
-                cancel_now(tx, &subscription.id, "cancellation_requested");
+                cancellations::end_now(tx, &subscription.id, "cancellation_requested");
                 return Ok(());
             }
             "pause" => {
@@ -405,7 +430,7 @@ fn payment_failed(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
         return Ok(());
     };
     if invoice.next_payment_attempt.is_none() {
-        cancel_now(tx, &subscription.id, "payment_failed");
+        cancellations::end_now(tx, &subscription.id, "payment_failed");
         return Ok(());
     }
     if subscription.status == Status::Active {
@@ -418,59 +443,4 @@ fn payment_failed(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
 /// The time of an automatic retry has come.
 pub fn invoice_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     collect_renewal(tx, id)
-}
-
-/// Ends a subscription now; its open invoices are not tried any more.
-pub fn cancel_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
-    let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() else {
-        return;
-    };
-    if subscription.status.is_final() {
-        return;
-    }
-    subscription.status = Status::Canceled;
-    subscription.canceled_at = subscription.canceled_at.or(Some(tx.now));
-    subscription.ended_at = Some(tx.now);
-    subscription.cancellation.reason = Some(reason.to_owned());
-    let shown = subscriptions::view(tx.state, &subscription);
-    let latest = subscription.latest_invoice.clone();
-    tx.state.subscriptions.put(subscription);
-    tx.emit("customer.subscription.deleted", shown);
-    let open = latest.and_then(|latest| tx.state.invoices.get(&latest).cloned());
-    if let Some(mut invoice) = open
-        && invoice.next_payment_attempt.is_some()
-    {
-        invoice.next_payment_attempt = None;
-        invoice.auto_advance = false;
-        tx.state.invoices.put(invoice);
-    }
-}
-
-/// `cancel_at_period_end=true`: under flexible billing `cancel_at` is set with it.
-pub fn request_cancellation(subscription: &mut Subscription, now: i64) {
-    subscription.cancel_at_period_end = true;
-    subscription.cancel_at = Some(subscription.period_end());
-    subscription.canceled_at = Some(now);
-    subscription.cancellation.reason = Some("cancellation_requested".to_owned());
-}
-
-pub fn forget_cancellation(subscription: &mut Subscription) {
-    subscription.cancel_at_period_end = false;
-    subscription.cancel_at = None;
-    subscription.canceled_at = None;
-    subscription.cancellation.reason = None;
-}
-
-pub fn schedule_cancellation(tx: &mut Tx<'_>, id: &str) {
-    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
-        request_cancellation(&mut subscription, tx.now);
-        subscriptions::save(tx, subscription);
-    }
-}
-
-pub fn resume(tx: &mut Tx<'_>, id: &str) {
-    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
-        forget_cancellation(&mut subscription);
-        subscriptions::save(tx, subscription);
-    }
 }

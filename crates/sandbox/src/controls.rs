@@ -122,7 +122,9 @@ pub async fn status(Shared(app): Shared<Arc<App>>) -> Response {
             p { "A Stripe-compatible simulator. It is not for production." }
             p { "Business clock: " strong { (crate::clock::date(now)) } " (" (now) ")" }
             table {
-                thead { tr { th scope="col" { "Objects" } th scope="col" class="amount" { "Count" } } }
+                thead {
+                    tr { th scope="col" { "Objects" } th scope="col" class="amount" { "Count" } }
+                }
                 tbody {
                     @for (name, count) in rows {
                         tr { td { (name) } td class="amount" { (count) } }

@@ -8,7 +8,7 @@ use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{billing, ids, lists, payment_methods};
+use crate::{cancellations, ids, lists, payment_methods};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Customer {
@@ -238,7 +238,7 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         .map(|subscription| subscription.id.clone())
         .collect();
     for subscription in subscriptions {
-        billing::cancel_now(tx, &subscription, "cancellation_requested");
+        cancellations::end_now(tx, &subscription, "cancellation_requested");
     }
     let methods: Vec<String> = tx
         .state

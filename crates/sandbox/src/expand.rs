@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::errors::ApiError;
 use crate::state::State;
 use crate::{
-    billing_portal, charges, checkout_sessions, customers, invoice_items, invoice_payments,
+    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
     invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
 };
 
@@ -109,7 +109,7 @@ fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
         ("invoice", "confirmation_secret") => {
             Some(invoices::render::confirmation_secret_view(state, id))
         }
-        ("price", "tiers") => state.prices.get(id).map(prices::tiers_view),
+        ("price", "tiers") => state.prices.get(id).map(|price| costs::tiers_view(&price.cost)),
         ("charge", "refunds") => Some(charges::refunds_view(state, id)),
         ("customer", "subscriptions") => {
             let rows = state.subscriptions.newest_first();

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::costs::UnitAmount;
 use crate::errors::ApiError;
 use crate::invoices::{Invoice, Line, Status};
 use crate::params::{MAX_AMOUNT, Metadata};
-use crate::prices::UnitAmount;
 use crate::requests::Call;
 use crate::state::Row;
 use crate::transactions::Tx;

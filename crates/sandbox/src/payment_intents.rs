@@ -11,7 +11,7 @@ use crate::payment_methods::{self, PaymentMethod};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{charges, currencies, customers, ids, lists};
+use crate::{billing, charges, currencies, customers, ids, lists};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PaymentIntent {
@@ -22,6 +22,8 @@ pub struct PaymentIntent {
     pub currency: String,
     pub status: Status,
     pub customer: Option<String>,
+    /// The invoice this intent pays, if it does.
+    pub invoice: Option<String>,
     pub payment_method: Option<String>,
     pub description: Option<String>,
     pub receipt_email: Option<String>,
@@ -70,6 +72,7 @@ impl PaymentIntent {
             currency: currency.to_owned(),
             status: Status::RequiresPaymentMethod,
             customer: None,
+            invoice: None,
             payment_method: None,
             description: None,
             receipt_email: None,
@@ -257,6 +260,7 @@ pub fn authenticate(tx: &mut Tx<'_>, id: &str, completed: bool) -> Result<Paymen
     } else {
         fail(tx, &mut intent, &method, cards::AUTHENTICATION_FAILED);
     }
+    billing::intent_attempted(tx, &intent)?;
     Ok(intent)
 }
 
@@ -389,7 +393,9 @@ fn confirm_now(
         return Err(error.param("payment_method"));
     };
     let method = payment_methods::resolve(tx, &method, "payment_method")?;
-    match attempt(tx, intent, &method, presence) {
+    let outcome = attempt(tx, intent, &method, presence);
+    billing::intent_attempted(tx, intent)?;
+    match outcome {
         Attempt::Succeeded => save_for_later(tx, intent, &method),
         Attempt::NeedsAuthentication => Ok(()),
         Attempt::Declined { decline, charge } => {

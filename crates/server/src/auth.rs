@@ -155,8 +155,8 @@ pub enum Keys {
 
 /// Published keys, fetched again when a token names one we do not know.
 pub struct KeySet {
-    url: Option<url::Url>,
-    client: reqwest::Client,
+    /// The key server and how to ask it; a file has none.
+    server: Option<(url::Url, reqwest::Client)>,
     known: RwLock<(JwkSet, Option<Instant>)>,
 }
 
@@ -168,35 +168,34 @@ impl KeySet {
 
     /// Keys from a key server, fetched when the first token arrives.
     pub fn from_url(url: url::Url) -> Self {
-        Self::new(Some(url), JwkSet { keys: Vec::new() })
+        Self::new(Some((url, reqwest::Client::new())), JwkSet { keys: Vec::new() })
     }
 
-    fn new(url: Option<url::Url>, set: JwkSet) -> Self {
-        let known = RwLock::new((set, None));
-        Self { url, client: reqwest::Client::new(), known }
+    fn new(server: Option<(url::Url, reqwest::Client)>, set: JwkSet) -> Self {
+        Self { server, known: RwLock::new((set, None)) }
     }
 
     async fn find(&self, kid: Option<&str>) -> Option<Jwk> {
         if let Some(key) = pick(&self.known.read().await.0, kid) {
             return Some(key);
         }
-        let url = self.url.as_ref()?;
+        let (url, client) = self.server.as_ref()?;
         let mut known = self.known.write().await;
         if known.1.is_some_and(|at| at.elapsed() < REFRESH_PAUSE) {
             return pick(&known.0, kid);
         }
         known.1 = Some(Instant::now());
-        match self.fetch(url).await {
+        match fetch(url, client).await {
             Ok(set) => known.0 = set,
             Err(error) => tracing::warn!(error = %error.without_url(), "the key server failed"),
         }
         pick(&known.0, kid)
     }
+}
 
-    async fn fetch(&self, url: &url::Url) -> Result<JwkSet, reqwest::Error> {
-        let request = self.client.get(url.clone()).timeout(KEY_SERVER_TIMEOUT);
-        request.send().await?.error_for_status()?.json().await
-    }
+async fn fetch(url: &url::Url, client: &reqwest::Client) -> Result<JwkSet, reqwest::Error> {
+    let request = client.get(url.clone()).timeout(KEY_SERVER_TIMEOUT);
+    request.send().await?.error_for_status()?.json().await
 }
 
 /// The key a token names; a token without a name fits only a set of one.

@@ -165,7 +165,7 @@ async fn advance(by: &str, data: &Path) -> anyhow::Result<()> {
         bail!("no tollgate dev runs on {}", data.display());
     };
     let address = format!("{}/_sandbox/clock", running.sandbox_url);
-    let request = reqwest::Client::new().post(address).json(&json!({ "advance": by }));
+    let request = dev::local_client()?.post(address).json(&json!({ "advance": by }));
     let answer = request.send().await.with_context(|| {
         format!("the demo on {} does not answer, is it still running", data.display())
     })?;

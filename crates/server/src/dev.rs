@@ -131,10 +131,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Quiet unless asked, so that the welcome stays in sight.
 fn log() {
     let level = environment("LOG_LEVEL").map(|level| level.to_ascii_lowercase());
     let level = level.filter(|level| LOG_LEVELS.contains(&level.as_str()));
-    serve::log_to_stderr(&serve::log_filter(level.as_deref().unwrap_or("info")));
+    serve::log_to_stderr(&serve::log_filter(level.as_deref().unwrap_or("warn")));
 }
 
 fn directory(path: &Path) -> anyhow::Result<PathBuf> {
@@ -234,6 +235,11 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on 127.0.0.1:{port}, try {flag} 0 for a free port"))
 }
 
+/// A client for this machine alone: a proxy must not see what stays here.
+pub fn local_client() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder().no_proxy().build().context("no http client")
+}
+
 /// Registers our webhook address, or moves it when the port has changed.
 async fn endpoint(sandbox_url: &str, url: &str, secrets: &Secrets) -> anyhow::Result<Endpoint> {
     #[derive(Deserialize)]
@@ -241,7 +247,7 @@ async fn endpoint(sandbox_url: &str, url: &str, secrets: &Secrets) -> anyhow::Re
         id: String,
         secret: String,
     }
-    let client = reqwest::Client::new();
+    let client = local_client()?;
     let base = format!("{sandbox_url}/v1/webhook_endpoints");
     let post = |address: String, form: &[(&str, &str)]| {
         client.post(address).bearer_auth(&secrets.provider_key).form(form).send()

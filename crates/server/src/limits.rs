@@ -21,6 +21,8 @@ const DRAINED_BYTES: usize = 32_000_000;
 pub const TOKEN_BYTES: usize = 8_192;
 /// The end user's name in a token.
 pub const SUBJECT_BYTES: usize = 255;
+/// Our ids and the provider's.
+pub const ID_BYTES: usize = 255;
 /// `Idempotency-Key`, in visible ASCII.
 pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// No request may take longer; a clock step waits for its webhooks and gets more.

@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::catalogue::Billing;
 use domain::codes::Code;
+use domain::ids::{PriceId, ProductId};
 use engine::Subject;
 use engine::checkout_sessions::{Buyer, Checkout, CheckoutRequest, Pace, TrialRule, Wanted};
 use engine::health::ProviderHealth;
@@ -22,7 +23,7 @@ use crate::api::prices::interval_parts;
 use crate::api::{CustomerParams, time_text};
 use crate::auth::Caller;
 use crate::problem::Problem;
-use crate::requests::{Body, IdempotencyKey, Params};
+use crate::requests::{Body, IdempotencyKey, Params, check_prefix};
 
 /// Which products.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -216,6 +217,8 @@ async fn checkout(
     idempotency_key: Option<String>,
     kind: (Wanted, TrialRule),
 ) -> Result<Json<SeedCheckoutView>, Problem> {
+    check_prefix("price_id", &body.price_id, PriceId::PREFIX)?;
+    check_prefix("product_id", &body.product_id, ProductId::PREFIX)?;
     let subject = caller.subject(app, body.customer.as_deref()).await?;
     let request = CheckoutRequest {
         product: Some(body.product_id),

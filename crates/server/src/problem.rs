@@ -69,6 +69,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::InvalidReturnUrl
         | Code::InvalidSignature
         | Code::InvalidPayload
+        | Code::InvalidHost
         | Code::PriceMismatch
         | Code::PriceNotRecurring
         | Code::PriceNotOneTime => 400,
@@ -288,7 +289,10 @@ impl From<engine::Failure> for Problem {
                 problem
             }
             Failure::NotEntitled { feature, reason, offers } => {
-                let detail = format!("feature {feature} is not unlocked: {reason}");
+                let detail = match reason {
+                    "not_entitled" => format!("feature {feature} is not unlocked"),
+                    reason => format!("feature {feature} is not unlocked: {reason}"),
+                };
                 let mut problem = Problem::new(Code::NotEntitled, detail);
                 problem.members.insert("feature".into(), feature.into());
                 problem.members.insert("reason".into(), reason.into());

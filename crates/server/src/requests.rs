@@ -6,7 +6,7 @@ use domain::codes::Code;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::limits::{API_BODY_BYTES, IDEMPOTENCY_KEY_BYTES, read_body};
+use crate::limits::{API_BODY_BYTES, ID_BYTES, IDEMPOTENCY_KEY_BYTES, read_body};
 use crate::problem::Problem;
 
 /// Names under which somebody would send us a card. We never want to have seen one.
@@ -64,6 +64,20 @@ fn refuse_card(body: &Value) -> Result<(), Problem> {
         }
         None => Ok(()),
     }
+}
+
+/// Refuses what cannot be an id of its kind before anything is looked up.
+pub fn check_prefix(param: &'static str, id: &str, prefix: &str) -> Result<(), Problem> {
+    let rest = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
+    let fits = rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && id.len() <= ID_BYTES
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    });
+    if fits {
+        return Ok(());
+    }
+    Err(Problem::new(Code::InvalidId, format!("{param} must begin with {prefix}_")).on(param))
 }
 
 /// A query string, with our kind of refusal.

@@ -144,7 +144,7 @@ async fn known_host(State(app): State<App>, request: Request, next: Next) -> Res
     if app.site.answers_to(host.unwrap_or_default()) {
         return next.run(request).await;
     }
-    Problem::new(Code::InvalidRequest, "this host is not served here").on("Host").into_response()
+    Problem::new(Code::InvalidHost, "this host is not served here").on("Host").into_response()
 }
 
 /// One line per request, with the route's pattern: addresses themselves may hold personal data.

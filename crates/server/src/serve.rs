@@ -1,6 +1,7 @@
 //! `tollgate serve`, and what it shares with `dev`: opening the engine, listening, stopping.
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,7 +183,10 @@ pub fn log_filter(level: &str) -> String {
 /// Lines for people and programs, on stderr; stdout belongs to the commands.
 pub fn log_to_stderr(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second call in one process (tests) keeps the first.
     let _ = lines.try_init();
 }

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
+use crate::costs::UnitAmount;
 use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
 use crate::invoices::render::{lines_view, view};
 use crate::params::Metadata;
 use crate::payment_intents::{self, PaymentIntent};
-use crate::prices::UnitAmount;
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::subscriptions::Subscription;
@@ -196,6 +196,7 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
 fn intent_for(invoice: &Invoice, due: i64, now: i64) -> PaymentIntent {
     let mut intent = PaymentIntent::new(due, &invoice.currency, now);
     intent.customer = Some(invoice.customer.clone());
+    intent.invoice = Some(invoice.id.clone());
     intent.description = Some(
         match invoice.billing_reason.as_str() {
             "subscription_create" => "Subscription creation",

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::costs::UnitAmount;
 use crate::invoices::{Invoice, Line, Status, payment_of};
-use crate::prices::UnitAmount;
 use crate::state::State;
 use crate::{invoice_payments, lists};
 

@@ -60,6 +60,8 @@ pub async fn submit(
         Ok(Outcome::Completed) => leave(&app, &id),
         Err(error) => app.read(|state| match state.checkout_sessions.get(&id) {
             None => pages::not_found(),
+            // The button was pressed twice: the first time it worked.
+            Some(session) if session.status == Status::Complete => go_on(session),
             Some(session) => render(state, session, now, Some(&error), &typed),
         }),
     }
@@ -70,16 +72,20 @@ pub fn show_error(app: &App, id: &str, error: &ApiError) -> Response {
     let now = app.clock.now();
     app.read(|state| match state.checkout_sessions.get(id) {
         None => pages::not_found(),
+        Some(session) if session.status == Status::Complete => go_on(session),
         Some(session) => render(state, session, now, Some(error), &Typed::default()),
     })
 }
 
 /// On to the shop, or to our own thanks where it has no page.
 pub fn leave(app: &App, id: &str) -> Response {
-    let target = app.read(|state| state.checkout_sessions.get(id)?.success_target());
-    match target {
+    app.read(|state| state.checkout_sessions.get(id).map_or_else(pages::not_found, go_on))
+}
+
+fn go_on(session: &CheckoutSession) -> Response {
+    match session.success_target() {
         Some(target) => pages::go(&target),
-        None => pages::go(&format!("/c/pay/{id}")),
+        None => pages::go(&format!("/c/pay/{}", session.id)),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::errors::ApiError;
 use crate::state::State;
 use crate::subscriptions::{Status, Subscription};
 use crate::transactions::{Cause, Tx};
-use crate::{billing, clock, currencies, pages};
+use crate::{cancellations, clock, currencies, pages};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -36,11 +36,11 @@ pub async fn show(Shared(app): Shared<Arc<App>>, Path(token): Path<String>) -> R
 }
 
 pub async fn cancel(app: Shared<Arc<App>>, token: Path<String>, choice: Form<Choice>) -> Response {
-    change(app, token, choice, billing::schedule_cancellation).await
+    change(app, token, choice, cancellations::schedule).await
 }
 
 pub async fn resume(app: Shared<Arc<App>>, token: Path<String>, choice: Form<Choice>) -> Response {
-    change(app, token, choice, billing::resume).await
+    change(app, token, choice, cancellations::resume).await
 }
 
 /// Only the session's own customer's live subscriptions can be changed.

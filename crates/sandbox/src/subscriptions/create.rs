@@ -9,7 +9,7 @@ use crate::prices::Price;
 use crate::requests::Call;
 use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, view};
 use crate::transactions::Tx;
-use crate::{billing, customers, payment_methods};
+use crate::{billing, cancellations, customers, payment_methods};
 
 pub(super) const MAX_ITEMS: usize = 20;
 
@@ -84,7 +84,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = subscription.id.clone();
     billing::create(tx, subscription, behavior.unwrap_or("allow_incomplete"), off_session)?;
     if at_period_end {
-        billing::schedule_cancellation(tx, &id);
+        cancellations::schedule(tx, &id);
     }
     Ok(view(tx.state, find(tx.state, &id)?))
 }
@@ -164,7 +164,13 @@ pub(super) fn read_common(
         subscription.canceled_at = Some(tx.now);
         subscription.cancellation.reason = Some("cancellation_requested".to_owned());
     }
-    params.ignore(&["payment_settings", "automatic_tax", "invoice_settings"]);
+    if let Some(mut settings) = params.hash("payment_settings")? {
+        let saves = settings.word("save_default_payment_method", &["off", "on_subscription"])?;
+        subscription.saves_default_method = saves == Some("on_subscription");
+        settings.ignore(&["payment_method_options", "payment_method_types"]);
+        settings.finish()?;
+    }
+    params.ignore(&["automatic_tax", "invoice_settings"]);
     params.refuse(&[
         "add_invoice_items",
         "application_fee_percent",

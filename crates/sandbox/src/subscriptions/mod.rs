@@ -6,7 +6,6 @@ pub mod update;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::billing;
 use crate::clock::{DAY, END_OF_TIME};
 use crate::errors::ApiError;
 use crate::params::Metadata;
@@ -15,7 +14,7 @@ use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::subscriptions::update::read_cancellation;
 use crate::transactions::Tx;
-use crate::{ids, lists};
+use crate::{cancellations, ids, lists};
 
 /// An unpaid first invoice may be paid this long.
 const INCOMPLETE_SECONDS: i64 = 23 * 3_600;
@@ -34,6 +33,8 @@ pub struct Subscription {
     pub collection_method: String,
     pub days_until_due: Option<i64>,
     pub default_payment_method: Option<String>,
+    /// The method that pays an invoice becomes the default.
+    pub saves_default_method: bool,
     pub description: Option<String>,
     pub latest_invoice: Option<String>,
     pub trial_start: Option<i64>,
@@ -122,6 +123,7 @@ impl Subscription {
             collection_method: "charge_automatically".to_owned(),
             days_until_due: None,
             default_payment_method: None,
+            saves_default_method: false,
             description: None,
             latest_invoice: None,
             trial_start: None,
@@ -177,17 +179,10 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
     let items = items.map(|item| item_view(state, subscription, item)).collect();
     let items_url = format!("/v1/subscription_items?subscription={}", subscription.id);
     let pause = subscription.pause_collection.as_ref();
-    json!({
+    let mut shown = json!({
         "id": subscription.id,
         "object": "subscription",
-        "application": null,
-        "application_fee_percent": null,
-        "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
         "billing_cycle_anchor": subscription.billing_cycle_anchor,
-        "billing_cycle_anchor_config": null,
-        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
-        "billing_schedules": [],
-        "billing_thresholds": null,
         "cancel_at": subscription.cancel_at,
         "cancel_at_period_end": subscription.cancel_at_period_end,
         "canceled_at": subscription.canceled_at,
@@ -201,42 +196,22 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "created": subscription.created,
         "currency": subscription.currency,
         "customer": subscription.customer,
-        "customer_account": null,
         "days_until_due": subscription.days_until_due,
         "default_payment_method": subscription.default_payment_method,
-        "default_source": null,
-        "default_tax_rates": [],
         "description": subscription.description,
-        "discounts": [],
         "ended_at": subscription.ended_at,
-        "invoice_settings": {
-            "account_tax_ids": null,
-            "custom_fields": null,
-            "description": null,
-            "footer": null,
-            "issuer": {"type": "self"},
-        },
         "items": lists::whole(items, items_url),
         "latest_invoice": subscription.latest_invoice,
-        "livemode": false,
-        "managed_payments": null,
         "metadata": subscription.metadata,
-        "next_pending_invoice_item_invoice": null,
-        "on_behalf_of": null,
         "pause_collection": pause.map(|way| json!({"behavior": way, "resumes_at": null})),
         "payment_settings": {
             "payment_method_options": null,
             "payment_method_types": null,
-            "save_default_payment_method": "off",
+            "save_default_payment_method":
+                if subscription.saves_default_method { "on_subscription" } else { "off" },
         },
-        "pending_invoice_item_interval": null,
-        "pending_setup_intent": null,
-        "pending_update": null,
-        "schedule": null,
         "start_date": subscription.created,
         "status": subscription.status,
-        "test_clock": null,
-        "transfer_data": null,
         "trial_end": subscription.trial_end,
         "trial_settings": {
             "end_behavior": {
@@ -245,6 +220,44 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
             },
         },
         "trial_start": subscription.trial_start,
+    });
+    if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
+        shown.extend(constants);
+    }
+    shown
+}
+
+/// What this sandbox never changes.
+fn constants() -> Value {
+    json!({
+        "application": null,
+        "application_fee_percent": null,
+        "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
+        "billing_cycle_anchor_config": null,
+        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "billing_schedules": [],
+        "billing_thresholds": null,
+        "customer_account": null,
+        "default_source": null,
+        "default_tax_rates": [],
+        "discounts": [],
+        "invoice_settings": {
+            "account_tax_ids": null,
+            "custom_fields": null,
+            "description": null,
+            "footer": null,
+            "issuer": {"type": "self"},
+        },
+        "livemode": false,
+        "managed_payments": null,
+        "next_pending_invoice_item_invoice": null,
+        "on_behalf_of": null,
+        "pending_invoice_item_interval": null,
+        "pending_setup_intent": null,
+        "pending_update": null,
+        "schedule": null,
+        "test_clock": null,
+        "transfer_data": null,
     })
 }
 
@@ -312,7 +325,7 @@ pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.ignore(&["invoice_now", "prorate"]);
     call.params.finish()?;
     tx.state.subscriptions.put(subscription);
-    billing::cancel_now(tx, &id, "cancellation_requested");
+    cancellations::end_now(tx, &id, "cancellation_requested");
     Ok(view(tx.state, find(tx.state, &id)?))
 }
 

@@ -11,7 +11,7 @@ use crate::subscriptions::{
     Status, Subscription, SubscriptionItem, find, recurring_price, save, view,
 };
 use crate::transactions::Tx;
-use crate::{billing, plan_changes};
+use crate::{billing, cancellations, plan_changes};
 
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut subscription = find(tx.state, call.id())?.clone();
@@ -25,7 +25,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     let clears_cancel_at = params.is_text("cancel_at") && params.take_if_empty("cancel_at");
     if clears_cancel_at {
-        billing::forget_cancellation(&mut subscription);
+        cancellations::forget(&mut subscription);
     }
     read_common(tx, params, &mut subscription)?;
     read_cancellation(params, &mut subscription)?;
@@ -45,8 +45,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     params.ignore(&["payment_behavior", "off_session", "proration_date", "trial_from_plan"]);
     params.finish()?;
     match at_period_end {
-        Some(true) => billing::request_cancellation(&mut subscription, tx.now),
-        Some(false) => billing::forget_cancellation(&mut subscription),
+        Some(true) => cancellations::request(&mut subscription, tx.now),
+        Some(false) => cancellations::forget(&mut subscription),
         None => {}
     }
     let ends_trial_now = was_trialing && trial_end && subscription.period_end() <= tx.now;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use domain::ids::PriceId;
 use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ use super::CustomerParams;
 use crate::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
-use crate::requests::{Body, IdempotencyKey, Params};
+use crate::requests::{Body, IdempotencyKey, Params, check_prefix};
 
 /// A checkout to open.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -83,6 +84,7 @@ pub async fn create(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(body): Body<CheckoutNewBody>,
 ) -> Result<(StatusCode, Json<CheckoutSessionView>), Problem> {
+    check_prefix("price", &body.price, PriceId::PREFIX)?;
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let request = CheckoutRequest {
         buyer: Buyer::Subject(subject),

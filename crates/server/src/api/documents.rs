@@ -100,7 +100,7 @@ pub async fn create(
         embedding: body.embedding,
         source: body.source,
     };
-    let document = app.engine.documents_add(owner, new).await?;
+    let document = app.engine.documents_add(&owner, new).await?;
     Ok((StatusCode::CREATED, Json(document.into())))
 }
 
@@ -117,7 +117,7 @@ pub async fn list(
 ) -> Result<Json<ListView<DocumentView>>, Problem> {
     let owner = owner(&app, &caller, params.customer.as_deref()).await?;
     let page = engine::Page::new(params.limit, params.cursor)?;
-    let listed = app.engine.documents_list(owner, params.collection.as_deref(), page).await?;
+    let listed = app.engine.documents_list(&owner, params.collection.as_deref(), page).await?;
     Ok(Json(ListView::of(listed, DocumentView::from)))
 }
 
@@ -134,6 +134,6 @@ pub async fn delete(
     Params(params): Params<CustomerParams>,
 ) -> Result<Json<DeletedView>, Problem> {
     let owner = owner(&app, &caller, params.customer.as_deref()).await?;
-    app.engine.documents_delete(owner, &id).await?;
+    app.engine.documents_delete(&owner, &id).await?;
     Ok(Json(DeletedView { id, deleted: true }))
 }

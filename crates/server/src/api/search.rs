@@ -11,8 +11,6 @@ use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::requests::Body;
 
-const DEFAULT_LIMIT: u32 = 3;
-
 /// What to look for: a text or a vector.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +58,7 @@ pub async fn search(
         collection: body.collection,
         query: body.query,
         embedding: body.embedding,
-        limit: body.limit.unwrap_or(DEFAULT_LIMIT),
+        limit: body.limit,
     };
     let found = app.engine.search(&subject, request).await?;
     let data = found.into_iter().map(|found| FoundView {

@@ -53,7 +53,7 @@ impl From<store::subscriptions::Subscription> for SubscriptionView {
 /// The subscription that counts now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CurrentSubscriptionView {
-    /// Null for somebody who never subscribed or whose last one has ended.
+    /// Null for somebody who never subscribed; the last one, canceled, after it has ended.
     subscription: Option<SubscriptionView>,
 }
 

@@ -102,7 +102,9 @@ fn plan(current: Option<&SubscriptionDetail>, visitor: &Visitor) -> Markup {
     };
     let row = &detail.subscription;
     let name = detail.product.as_ref().map_or("Unknown plan", |product| product.name.as_str());
-    let ends = row.cancel_at.or(row.period_end.filter(|_| row.cancel_at_period_end));
+    let ends =
+        row.ended_at.or(row.cancel_at).or(row.period_end.filter(|_| row.cancel_at_period_end));
+    let ending = if row.status.is_live() { "Ends" } else { "Ended" };
     html! {
         h2 { "Plan" }
         dl .facts {
@@ -112,7 +114,7 @@ fn plan(current: Option<&SubscriptionDetail>, visitor: &Visitor) -> Markup {
                 div { dt { "Price" } dd { (price.amount) } }
             }
             @match (ends, row.period_end) {
-                (Some(end), _) => { div { dt { "Ends" } dd { (day(end)) } } }
+                (Some(end), _) => { div { dt { (ending) } dd { (day(end)) } } }
                 (None, Some(end)) => { div { dt { "Renews" } dd { (day(end)) } } }
                 (None, None) => {}
             }
@@ -120,12 +122,12 @@ fn plan(current: Option<&SubscriptionDetail>, visitor: &Visitor) -> Markup {
                 div { dt { "Trial until" } dd { (day(end)) } }
             }
         }
-        div .buttons {
-            @if ends.is_some() {
+        @if row.status.is_live() {
+            div .buttons { @if ends.is_some() {
                 (form("/portal/resume", "Keep my plan", false, visitor))
             } @else {
                 (form("/portal/cancel", "Cancel at the end of the period", true, visitor))
-            }
+            } }
         }
     }
 }

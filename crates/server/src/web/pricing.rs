@@ -123,7 +123,8 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
         Some(session) => {
             let subject = Subject::Known(session.customer.clone());
             let detail = app.engine.subscriptions_current(&subject).await?;
-            detail.and_then(|detail| detail.subscription.price_id)
+            let row = detail.map(|detail| detail.subscription);
+            row.filter(|row| row.status.is_live()).and_then(|row| row.price_id)
         }
         None => None,
     };

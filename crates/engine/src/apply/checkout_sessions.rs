@@ -1,0 +1,188 @@
+//! A checkout session was completed, paid later, or given up.
+
+use super::Stop;
+use super::owners::our_session;
+use crate::checkout_sessions::settled;
+use crate::clock::random;
+use crate::{Engine, PROVIDER};
+use domain::catalogue::Grants;
+use domain::entitlements::Entitlement;
+use domain::ids::{CustomerId, EntitlementId};
+use domain::money::{Currency, Money};
+use domain::time::{Interval, Timestamp, Unit};
+use providers::facts::{self, Event, SessionPayment};
+use store::Tx;
+use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
+use store::payments::{Payment, PaymentStatus};
+
+impl Engine {
+    pub(super) async fn session_told(
+        &self,
+        tx: &mut Tx,
+        told: &facts::CheckoutSession,
+        event: &Event,
+    ) -> Result<(), Stop> {
+        let Some(mut session) = our_session(tx, &told.id, told).await? else {
+            let linked = match &told.customer {
+                Some(id) => tx.customers_owner(PROVIDER, id).await?,
+                None => None,
+            };
+            return Err(match linked {
+                Some(_) => Stop::Ignored("the session is not ours"),
+                None => Stop::Parked("the session belongs to nobody we know".to_owned()),
+            });
+        };
+        if told.status == facts::SessionStatus::Expired {
+            session.status = settled(session.status, SessionStatus::Expired);
+            session.updated_at = self.clock().now();
+            return Ok(tx.checkout_sessions_settle(&session).await?);
+        }
+        if told.status != facts::SessionStatus::Complete {
+            return Err(Stop::Ignored("the session is still open"));
+        }
+        let customer = self.session_customer(tx, &mut session, told).await?;
+        tx.customers_lock(&customer).await?;
+        let paid = matches!(told.payment, SessionPayment::Paid | SessionPayment::NotRequired);
+        let status = match event.kind.rsplit('.').next().unwrap_or_default() {
+            "async_payment_failed" => SessionStatus::Failed,
+            _ if paid => SessionStatus::Complete,
+            _ => SessionStatus::Processing,
+        };
+        session.status = settled(session.status, status);
+        session.provider_payment_intent_id =
+            told.payment_intent.clone().or(session.provider_payment_intent_id);
+        session.provider_subscription_id =
+            told.subscription.clone().or(session.provider_subscription_id);
+        session.updated_at = self.clock().now();
+        tx.checkout_sessions_settle(&session).await?;
+        if session.provider_session_id.is_none() {
+            let now = self.clock().now();
+            let url = told.url.as_deref();
+            tx.checkout_sessions_opened(&session.id, &told.id, url, now).await?;
+        }
+        if session.mode == Mode::Payment {
+            self.purchase_told(tx, &session, &customer, told, event.created_at).await?;
+        }
+        Ok(())
+    }
+
+    /// The session's customer; for a guest, the one that the completed session makes.
+    pub(super) async fn session_customer(
+        &self,
+        tx: &mut Tx,
+        session: &mut CheckoutSession,
+        told: &facts::CheckoutSession,
+    ) -> Result<CustomerId, Stop> {
+        let linked = match &told.customer {
+            Some(id) => tx.customers_owner(PROVIDER, id).await?.map(|customer| customer.id),
+            None => None,
+        };
+        let customer = match (&session.customer_id, linked) {
+            (Some(id), _) => id.clone(),
+            (None, Some(id)) => id,
+            (None, None) => {
+                let (email, name) = (told.email.as_deref(), told.name.as_deref());
+                self.customer_for_guest(tx, email, name).await?.id
+            }
+        };
+        session.customer_id = Some(customer.clone());
+        if let Some(id) = &told.customer {
+            self.link(tx, id, &customer).await?;
+        }
+        Ok(customer)
+    }
+
+    /// A one-time purchase: the money first, then what it grants.
+    pub(super) async fn purchase_told(
+        &self,
+        tx: &mut Tx,
+        session: &CheckoutSession,
+        customer: &CustomerId,
+        told: &facts::CheckoutSession,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let fact = told.payment_intent.as_deref().unwrap_or(&told.id);
+        let currency = told.currency.as_deref().map(Currency::parse).transpose();
+        let currency = match currency {
+            Ok(currency) => currency.unwrap_or_else(|| session.amount.currency()),
+            Err(error) => return Err(Stop::Parked(error.to_string())),
+        };
+        let minor = told.amount_total.unwrap_or(session.amount.minor()).max(0);
+        let mut payment = match tx.payments_find(PROVIDER, fact).await? {
+            Some(held) => held,
+            None => {
+                let new = self.payment(customer, fact, Money::new(minor, currency));
+                tx.payments_insert(&new).await?;
+                new
+            }
+        };
+        payment.amount = Money::new(minor, payment.amount.currency());
+        payment.provider_payment_intent_id =
+            told.payment_intent.clone().or(payment.provider_payment_intent_id);
+        payment.provider_session_id = Some(told.id.clone());
+        payment.price_id = Some(session.price_id.clone());
+        let status = match session.status {
+            SessionStatus::Complete => PaymentStatus::Paid,
+            SessionStatus::Failed => PaymentStatus::Failed,
+            _ => PaymentStatus::Pending,
+        };
+        self.payment_settle(tx, &mut payment, status, at).await?;
+        if session.status != SessionStatus::Complete {
+            return Ok(());
+        }
+        let quantity = i64::from(session.quantity);
+        self.grant_pack(tx, &payment, &session.grants, quantity).await?;
+        self.unlock_once(tx, &payment, &session.grants).await?;
+        self.withdraw_refunded(tx, &payment).await?;
+        self.relock_refunded(tx, &payment).await
+    }
+
+    /// Features that a one-time price unlocks, for its days from payment on; a second purchase
+    /// before the first has ended goes on where that one ends.
+    pub(super) async fn unlock_once(
+        &self,
+        tx: &mut Tx,
+        payment: &Payment,
+        grants: &Grants,
+    ) -> Result<(), Stop> {
+        let source = format!("payment:{}", payment.id);
+        let now = self.clock().now();
+        let granted = tx.entitlements_of_source(&source).await?;
+        for grant in &grants.features {
+            if granted.iter().any(|held| held.feature == grant.feature) {
+                continue;
+            }
+            let paid_at = payment.paid_at.unwrap_or(now);
+            let ends_at = match grant.days {
+                None => None,
+                Some(days) => {
+                    let held = tx.entitlements_of_feature(&payment.customer_id, &grant.feature);
+                    let bought = held.await?.into_iter().filter(|held| {
+                        held.source.starts_with("payment:") && held.revoked_at.is_none()
+                    });
+                    let from = bought.filter_map(|held| held.ends_at).fold(paid_at, Ord::max);
+                    Some(Interval { unit: Unit::Day, count: days }.after(from, 1))
+                }
+            };
+            let new = Entitlement {
+                feature: grant.feature.clone(),
+                source: source.clone(),
+                starts_at: paid_at,
+                ends_at,
+                revoked_at: None,
+            };
+            let id = EntitlementId::new(self.clock().wall(), random());
+            tx.entitlements_add(&id, &payment.customer_id, &new, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Access does not outlive the money it was bought with.
+    pub(super) async fn relock_refunded(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Stop> {
+        if payment.status == PaymentStatus::Refunded {
+            let source = format!("payment:{}", payment.id);
+            tx.entitlements_revoke(&source, self.clock().now()).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! An invoice: its row, its payment, and the allowances that a paid period refills.
+
+use super::Stop;
+use super::owners::Owner;
+use crate::allowances::PaidPeriod;
+use crate::clock::random;
+use crate::{Engine, PROVIDER};
+use domain::ids::InvoiceId;
+use domain::money::{Currency, Money};
+use domain::time::{Period, Timestamp};
+use providers::facts::{self, InvoiceStatus};
+use store::Tx;
+use store::invoices::Invoice;
+use store::payments::{Payment, PaymentStatus};
+
+impl Engine {
+    pub(super) async fn invoice_told(
+        &self,
+        tx: &mut Tx,
+        told: &facts::Invoice,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let provider_customer = told.customer.as_deref();
+        let metadata = &told.subscription_metadata;
+        let subscription = told.subscription.as_deref();
+        let owner = self.owner(tx, subscription, provider_customer, metadata).await?;
+        tx.customers_lock(&owner.customer).await?;
+        let currency = Currency::parse(told.currency.as_deref().unwrap_or_default())
+            .map_err(|error| Stop::Parked(error.to_string()))?;
+        self.invoice_store(tx, &owner, told, currency, at).await?;
+        if told.status != InvoiceStatus::Paid {
+            return Ok(());
+        }
+        let paid_at = told.paid_at.unwrap_or(at);
+        let payment = match 0 < told.amount_paid {
+            true => Some(self.invoice_payment(tx, &owner, told, currency, paid_at).await?),
+            false => None,
+        };
+        let refills = matches!(
+            told.reason,
+            facts::BillingReason::SubscriptionCreate | facts::BillingReason::SubscriptionCycle
+        );
+        if refills {
+            self.invoice_refills(tx, &owner, told, payment.as_ref()).await?;
+        }
+        if let Some(payment) = &payment {
+            self.withdraw_refunded(tx, payment).await?;
+        }
+        if let Some(id) = subscription
+            && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
+            && row.status.is_terminal()
+        {
+            self.withdraw_allowances(tx, &row).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the newest description; a paid invoice is not unpaid by older news.
+    pub(super) async fn invoice_store(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        told: &facts::Invoice,
+        currency: Currency,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let held = tx.invoices_find(PROVIDER, &told.id).await?;
+        let now = self.clock().now();
+        let row = Invoice {
+            id: match &held {
+                Some(held) => held.id.clone(),
+                None => InvoiceId::new(self.clock().wall(), random()),
+            },
+            customer_id: owner.customer.clone(),
+            provider: PROVIDER.to_owned(),
+            provider_invoice_id: told.id.clone(),
+            provider_subscription_id: told.subscription.clone(),
+            status: told.status.as_str().to_owned(),
+            reason: told.reason.as_str().to_owned(),
+            number: told.number.clone(),
+            total: Money::new(told.total, currency),
+            amount_due: told.amount_due,
+            amount_paid: told.amount_paid,
+            attempt_count: told.attempt_count,
+            hosted_url: told.hosted_url.clone(),
+            pdf_url: told.pdf_url.clone(),
+            issued_at: told.created_at,
+            paid_at: told.paid_at,
+            as_of: at,
+            created_at: held.as_ref().map_or(now, |held| held.created_at),
+            updated_at: now,
+        };
+        let paid = InvoiceStatus::Paid.as_str();
+        match held {
+            None => tx.invoices_insert(&row).await?,
+            Some(held) if held.status == paid && row.status != paid => {}
+            Some(held) if at < held.as_of && row.status != paid => {}
+            Some(_) => tx.invoices_update(&row).await?,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn invoice_payment(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        told: &facts::Invoice,
+        currency: Currency,
+        paid_at: Timestamp,
+    ) -> Result<Payment, Stop> {
+        let amount = Money::new(told.amount_paid, currency);
+        let mut payment = match tx.payments_find(PROVIDER, &told.id).await? {
+            Some(held) => held,
+            None => {
+                let new = self.payment(&owner.customer, &told.id, amount);
+                tx.payments_insert(&new).await?;
+                new
+            }
+        };
+        payment.amount = amount;
+        payment.provider_invoice_id = Some(told.id.clone());
+        payment.provider_payment_intent_id =
+            told.payment_intent.clone().or(payment.provider_payment_intent_id);
+        self.payment_settle(tx, &mut payment, PaymentStatus::Paid, paid_at).await?;
+        Ok(payment)
+    }
+
+    /// Each line that pays for a period of an item refills that item's allowance. Prorations and
+    /// the free line of a trial do not.
+    pub(super) async fn invoice_refills(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        told: &facts::Invoice,
+        payment: Option<&Payment>,
+    ) -> Result<(), Stop> {
+        for line in &told.lines {
+            let subscription = line.subscription.as_deref().or(told.subscription.as_deref());
+            let (Some(subscription), Some(item), Some(price_id)) =
+                (subscription, line.subscription_item.as_deref(), line.price.as_deref())
+            else {
+                continue;
+            };
+            let (Some(start), Some(end)) = (line.period_start, line.period_end) else {
+                continue;
+            };
+            if line.proration || end <= start {
+                continue;
+            }
+            let Some(price) = tx.prices_find(PROVIDER, price_id).await? else {
+                return Err(Stop::Parked(format!("price {price_id} is not known")));
+            };
+            if line.amount == 0 && 0 < price.amount.minor() {
+                continue;
+            }
+            let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
+            let paid = PaidPeriod {
+                customer: &owner.customer,
+                subscription,
+                item,
+                price: &price.id,
+                grants: session.map_or(&price.grants, |session| &session.grants),
+                quantity: line.quantity.unwrap_or(1),
+                covered: Period { start, end },
+                payment,
+            };
+            self.grant_period(tx, paid).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! A subscription as the provider describes it, and what follows: trial, access, end.
+
+use super::owners::Owner;
+use super::{Stop, Told, Trust};
+use crate::allowances::trial_period;
+use crate::clock::random;
+use crate::failures::Failure;
+use crate::{Engine, PROVIDER};
+use domain::entitlements::Entitlement;
+use domain::ids::{CustomerId, EntitlementId, SubscriptionId, SubscriptionItemId};
+use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outranks};
+use domain::time::Timestamp;
+use providers::facts;
+use store::Tx;
+use store::prices::Price;
+use store::subscriptions::{Subscription, SubscriptionItem};
+
+impl Engine {
+    /// What the provider answered to a call of ours.
+    pub(crate) async fn subscription_told(
+        &self,
+        tx: &mut Tx,
+        customer: &CustomerId,
+        told: &facts::Subscription,
+        as_of: Timestamp,
+    ) -> Result<(), Failure> {
+        let session = tx.checkout_sessions_by_subscription(&told.id).await?;
+        let owner = Owner { customer: customer.clone(), session };
+        let told = Told { subscription: told.clone(), trust: Trust::Fetched };
+        match self.subscription_apply(tx, &owner, &told, as_of).await {
+            Ok(()) | Err(Stop::Ignored(_)) => Ok(()),
+            Err(Stop::Failed(failure)) => Err(failure),
+            Err(Stop::Parked(why)) => {
+                Err(Failure::refused(domain::codes::Code::ProviderRefused, why))
+            }
+        }
+    }
+
+    pub(super) async fn subscription_apply(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        told: &Told,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let subscription = &told.subscription;
+        let held = tx.subscriptions_find(PROVIDER, &subscription.id).await?;
+        let status = subscription.status.clone().unwrap_or(Status::Other("unknown".to_owned()));
+        if !is_news(held.as_ref(), &status, told.trust, at)? {
+            return Ok(());
+        }
+        let id = match &held {
+            Some(held) => held.id.clone(),
+            None => SubscriptionId::new(self.clock().wall(), random()),
+        };
+        let items = self.known_items(tx, subscription, &id).await?;
+        let main = items.iter().find_map(|(item, price)| Some((item, price.as_ref()?)));
+        let Some((item, price)) = main else {
+            return Err(Stop::Parked("none of the subscription's prices is known".to_owned()));
+        };
+        let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
+        let grants = session.map_or(&price.grants, |session| &session.grants);
+        let now = self.clock().now();
+        let past_due_since = match (&status, held.as_ref().and_then(|held| held.past_due_since)) {
+            (Status::PastDue, Some(since)) => Some(since),
+            (Status::PastDue, None) => Some(at),
+            _ => None,
+        };
+        let ended_at = match (subscription.ended_at, status.is_terminal()) {
+            (Some(ended), _) => Some(ended),
+            (None, true) => Some(subscription.canceled_at.unwrap_or(at)),
+            (None, false) => None,
+        };
+        let row = Subscription {
+            id,
+            customer_id: owner.customer.clone(),
+            provider: PROVIDER.to_owned(),
+            provider_subscription_id: subscription.id.clone(),
+            status,
+            price_id: Some(price.id.clone()),
+            product_id: Some(price.product_id.clone()),
+            quantity: item.quantity,
+            period_start: item.period_start,
+            period_end: item.period_end,
+            cancel_at: subscription.cancel_at.or(match subscription.cancel_at_period_end {
+                true => item.period_end,
+                false => None,
+            }),
+            cancel_at_period_end: subscription.cancel_at_period_end,
+            canceled_at: subscription.canceled_at,
+            ended_at,
+            trial_start: subscription.trial_start,
+            trial_end: subscription.trial_end,
+            past_due_since,
+            started_at: held
+                .as_ref()
+                .map_or(subscription.created_at.unwrap_or(at), |held| held.started_at),
+            grants: grants.clone(),
+            as_of: held.as_ref().map_or(at, |held| held.as_of.max(at)),
+            created_at: held.as_ref().map_or(now, |held| held.created_at),
+            updated_at: now,
+        };
+        match held {
+            Some(_) => tx.subscriptions_update(&row).await?,
+            None => tx.subscriptions_insert(&row).await?,
+        }
+        let rows: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
+        tx.subscriptions_set_items(&row.id, &rows).await?;
+        self.subscription_settle(tx, &row).await
+    }
+
+    /// The items with the prices we know, the first of which names the plan.
+    pub(super) async fn known_items(
+        &self,
+        tx: &mut Tx,
+        told: &facts::Subscription,
+        subscription: &SubscriptionId,
+    ) -> Result<Vec<(SubscriptionItem, Option<Price>)>, Stop> {
+        let mut items = Vec::new();
+        for item in &told.items {
+            let price = match &item.price {
+                Some(id) => tx.prices_find(PROVIDER, id).await?,
+                None => None,
+            };
+            let row = SubscriptionItem {
+                id: SubscriptionItemId::new(self.clock().wall(), random()),
+                subscription_id: subscription.clone(),
+                provider_item_id: item.id.clone(),
+                price_id: price.as_ref().map(|price| price.id.clone()),
+                provider_price_id: item.price.clone(),
+                quantity: item.quantity.unwrap_or(1),
+                period_start: item.period_start.or(told.period_start),
+                period_end: item.period_end.or(told.period_end),
+            };
+            items.push((row, price));
+        }
+        Ok(items)
+    }
+
+    /// What follows from a subscription's row: its trial, its access, its end.
+    pub(super) async fn subscription_settle(
+        &self,
+        tx: &mut Tx,
+        row: &Subscription,
+    ) -> Result<(), Stop> {
+        let started = !matches!(row.status, Status::Incomplete | Status::IncompleteExpired);
+        if let Some(trial) = trial_period(row.trial_start, row.trial_end)
+            && started
+        {
+            self.grant_trial(tx, row, trial).await?;
+        }
+        let facts = AccessFacts {
+            status: row.status.clone(),
+            started_at: row.started_at,
+            cancel_at: row.cancel_at,
+            ended_at: row.ended_at,
+            trial_end: row.trial_end,
+            past_due_since: row.past_due_since,
+        };
+        let window = access(&facts, self.settings().past_due_grace_seconds);
+        let now = self.clock().now();
+        let source = format!("subscription:{}", row.id);
+        let granted = tx.entitlements_of_source(&source).await?;
+        let mut wanted: Vec<&str> =
+            row.grants.features.iter().map(|grant| grant.feature.as_str()).collect();
+        wanted.extend(granted.iter().map(|held| held.feature.as_str()));
+        wanted.sort_unstable();
+        wanted.dedup();
+        for feature in wanted {
+            let still = row.grants.features.iter().any(|grant| grant.feature == feature);
+            let window = window.filter(|_| still);
+            let entitlement = Entitlement {
+                feature: feature.to_owned(),
+                source: source.clone(),
+                starts_at: window.map_or(row.started_at, |window| window.starts_at),
+                ends_at: window.and_then(|window| window.ends_at),
+                revoked_at: if window.is_none() { Some(row.as_of) } else { None },
+            };
+            let id = EntitlementId::new(self.clock().wall(), random());
+            tx.entitlements_put(&id, &row.customer_id, &entitlement, now).await?;
+        }
+        if row.status.is_terminal() {
+            self.withdraw_allowances(tx, row).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Judges a description against what we hold, under the lock (INV-ORDER, INV-TERMINAL).
+fn is_news(
+    held: Option<&Subscription>,
+    status: &Status,
+    trust: Trust,
+    at: Timestamp,
+) -> Result<bool, Stop> {
+    let known = held.map(|held| Known { status: held.status.clone(), as_of: held.as_of });
+    let terminal = known.as_ref().is_some_and(|known| known.status.is_terminal());
+    match (trust, news(known.as_ref(), at)) {
+        (Trust::Fetched, _) => Ok(!terminal),
+        (_, News::Stale) => Ok(false),
+        (_, News::Apply) => Ok(true),
+        (Trust::Orphaned, News::Doubt) => {
+            Ok(known.is_none_or(|known| outranks(status, &known.status)))
+        }
+        // Another event of the same second was applied meanwhile: ask the provider next time.
+        (Trust::Carried, News::Doubt) => Err(Stop::Failed(Failure::Provider {
+            code: domain::codes::Code::ProviderUnavailable,
+            detail: "another event of the same second was applied meanwhile".to_owned(),
+        })),
+    }
+}

@@ -1,0 +1,285 @@
+//! A world to test in: a sandbox, a catalogue, and databases that can be copied.
+
+use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
+use engine::{Clock, Engine, Failure, Settings, Subject};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use providers::stripe;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+use store::Store;
+use tempfile::TempDir;
+
+const SECRET: &str = "whsec_test";
+const KEY: &str = "sk_test_world";
+
+pub struct World {
+    pub name: &'static str,
+    pub engine: Engine,
+    sandbox: String,
+    offset: Arc<AtomicI64>,
+    database: Database,
+    http: reqwest::Client,
+    _directory: TempDir,
+}
+
+enum Database {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+pub fn own(name: &str) -> Subject {
+    Subject::Own(name.to_owned())
+}
+
+fn random_name(prefix: &str) -> String {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).unwrap();
+    format!("{prefix}_{}", hex::encode(random))
+}
+
+async fn sandbox(offset: Arc<AtomicI64>) -> anyhow::Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let config =
+        sandbox::Config { listener, data: None, offset, secret_key: None, after_advance: None };
+    let sandbox = sandbox::start(config).await?;
+    let url = sandbox.base_url.clone();
+    tokio::spawn(sandbox.serve(std::future::pending()));
+    Ok(url)
+}
+
+fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Result<Engine> {
+    let client = stripe::Client::new(stripe::Settings {
+        secret_key: SecretString::from(KEY),
+        api_base: provider.to_owned(),
+        timeout: Duration::from_secs(10),
+        max_retries: 2,
+    })?;
+    let settings = Settings {
+        frontend_url: "http://127.0.0.1:8000".parse()?,
+        webhook_secrets: vec![SecretString::from(SECRET)],
+        webhook_tolerance_seconds: 300,
+        livemode: false,
+        default_trial_days: 14,
+        past_due_grace_seconds: 0,
+        private_collection_feature: "knowledge_base".to_owned(),
+        checkouts_per_minute: 5,
+    };
+    Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings))
+}
+
+impl World {
+    /// One on each backend that is here, with the demonstration's catalogue.
+    pub async fn all() -> anyhow::Result<Vec<World>> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut worlds = vec![World::sqlite().await?];
+        match std::env::var("TOLLGATE_TEST_POSTGRES") {
+            Ok(server) => worlds.push(World::postgres(&server).await?),
+            Err(_) => eprintln!("skipped on PostgreSQL: run cargo xtask test"),
+        }
+        Ok(worlds)
+    }
+
+    pub async fn sqlite() -> anyhow::Result<World> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("base.db");
+        let url = format!("sqlite://{}", path.display());
+        World::open("sqlite", &url, Database::Sqlite(path), directory).await
+    }
+
+    async fn postgres(server: &str) -> anyhow::Result<World> {
+        let name = random_name("engine");
+        create_database(server, &name, None).await?;
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        World::open("postgres", &url, Database::Postgres(url.clone()), tempfile::tempdir()?).await
+    }
+
+    async fn open(
+        name: &'static str,
+        url: &str,
+        database: Database,
+        directory: TempDir,
+    ) -> anyhow::Result<World> {
+        let offset = Arc::new(AtomicI64::new(0));
+        let sandbox = sandbox(offset.clone()).await?;
+        let store = Store::open(url).await?;
+        store.migrate_up().await?;
+        let engine = engine(store, &sandbox, offset.clone())?;
+        engine.demo_seed().await?;
+        let http = reqwest::Client::new();
+        Ok(World { name, engine, sandbox, offset, database, http, _directory: directory })
+    }
+
+    /// Closes the database, so that it can be copied.
+    pub async fn freeze(&self) {
+        self.engine.store().close().await;
+    }
+
+    /// An engine of its own on a copy of the frozen database. `provider` other than the sandbox
+    /// stands for one that has forgotten everything.
+    pub async fn copy(&self, provider: Option<&str>) -> anyhow::Result<Engine> {
+        let provider = provider.unwrap_or(&self.sandbox);
+        let url = match &self.database {
+            Database::Sqlite(path) => {
+                let copy = path.with_file_name(random_name("copy"));
+                std::fs::copy(path, &copy)?;
+                format!("sqlite://{}", copy.display())
+            }
+            Database::Postgres(url) => {
+                let (base, template) = url.rsplit_once('/').unwrap();
+                let name = random_name("copy");
+                create_database(&format!("{base}/postgres"), &name, Some(template)).await?;
+                format!("{base}/{name}")
+            }
+        };
+        engine(Store::open(&url).await?, provider, self.offset.clone())
+    }
+
+    /// A provider that knows nothing of what this world has done.
+    pub async fn oblivious() -> anyhow::Result<String> {
+        sandbox(Arc::new(AtomicI64::new(0))).await
+    }
+
+    pub async fn price(&self, nickname: &str) -> String {
+        let sold = self.engine.catalogue().await.unwrap();
+        let mut prices = sold.into_iter().flat_map(|offering| offering.prices);
+        let price = prices.find(|price| price.nickname.as_deref() == Some(nickname)).unwrap();
+        price.id.to_string()
+    }
+
+    pub async fn request(&self, who: &str, nickname: &str) -> CheckoutRequest {
+        CheckoutRequest {
+            buyer: Buyer::Subject(own(who)),
+            price: self.price(nickname).await,
+            product: None,
+            wanted: Wanted::Any,
+            trial: TrialRule::ByPrice,
+            quantity: 1,
+            success_url: None,
+            cancel_url: None,
+            email: None,
+            idempotency_key: None,
+            pace: Pace::Limited,
+        }
+    }
+
+    /// Opens a payment page and pays there; no event has been delivered yet.
+    pub async fn pay(&self, request: CheckoutRequest) -> Result<String, Failure> {
+        let checkout = self.engine.checkout_create(request).await?;
+        let id = checkout.session.provider_session_id.unwrap();
+        let url = format!("{}/_sandbox/checkout/{id}/complete", self.sandbox);
+        let form = [("payment_method", "pm_card_visa"), ("email", "guest@example.com")];
+        let answer = self.http.post(url).form(&form).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        Ok(id)
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.sandbox);
+        self.http.get(url).bearer_auth(KEY).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
+        let url = format!("{}{path}", self.sandbox);
+        let request = self.http.post(url).bearer_auth(KEY).form(form);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Moves the business clock; what happens on the way is told by events.
+    pub async fn advance(&self, how: &str) {
+        let url = format!("{}/_sandbox/clock", self.sandbox);
+        let answer = self.http.post(url).json(&json!({ "advance": how })).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Every event the sandbox has made, oldest first.
+    pub async fn events(&self) -> Vec<Value> {
+        let mut events = Vec::new();
+        let mut path = "/v1/events?limit=100".to_owned();
+        loop {
+            let page = self.get(&path).await;
+            let data = page["data"].as_array().unwrap().clone();
+            let last = data.last().map(|event| event["id"].as_str().unwrap().to_owned());
+            events.extend(data);
+            match (page["has_more"].as_bool(), last) {
+                (Some(true), Some(last)) => {
+                    path = format!("/v1/events?limit=100&starting_after={last}");
+                }
+                _ => break,
+            }
+        }
+        events.reverse();
+        events
+    }
+
+    /// Tells the engine every event there is and applies them.
+    pub async fn tell_all(&self) {
+        for event in self.events().await {
+            deliver(&self.engine, &event).await;
+        }
+        drain(&self.engine).await;
+    }
+}
+
+async fn create_database(server: &str, name: &str, template: Option<&str>) -> anyhow::Result<()> {
+    let pool = sqlx::PgPool::connect(server).await?;
+    let template = template.map_or(String::new(), |name| format!(" TEMPLATE {name}"));
+    let sql = format!("CREATE DATABASE {name}{template}");
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// A delivery as the provider makes it, signed now.
+pub async fn deliver(engine: &Engine, event: &Value) {
+    let payload = event.to_string();
+    let now = engine.clock().wall().seconds();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{now}.{payload}").as_bytes());
+    let header = format!("t={now},v1={}", hex::encode(mac.finalize().into_bytes()));
+    engine.receive_webhook(payload.as_bytes(), Some(&header)).await.unwrap();
+}
+
+/// Applies everything that is due.
+pub async fn drain(engine: &Engine) {
+    while engine.apply_next().await.unwrap() {}
+    engine.run_timers().await.unwrap();
+}
+
+/// The state of one customer, as everybody outside can see it.
+pub async fn state(engine: &Engine, who: &str) -> Value {
+    let subject = own(who);
+    let page = || engine::Page::new(Some(100), None).unwrap();
+    let balance = engine.credits_balance(&subject, "credits").await.unwrap();
+    let subscriptions = engine.subscriptions_list(&subject, page()).await.unwrap().data;
+    let payments = engine.payments_list(&subject, page()).await.unwrap().data;
+    let invoices = engine.invoices_list(&subject, page()).await.unwrap().data;
+    let grants = engine.credits_grants(&subject, page()).await.unwrap().data;
+    let parked = engine.events_list(page(), Some("parked")).await.unwrap().data;
+    let mut features = serde_json::Map::new();
+    for feature in ["api_access", "knowledge_base"] {
+        let decision = engine.check(&subject, feature).await.unwrap();
+        features.insert(feature.to_owned(), json!(decision.reason.as_str()));
+    }
+    json!({
+        "balance": [balance.monthly, balance.purchased, balance.held],
+        "subscriptions": subscriptions.iter().map(|s| json!([
+            s.status.as_str(), s.period_end.map(|at| at.seconds()), s.cancel_at_period_end,
+        ])).collect::<Vec<_>>(),
+        "payments": payments.iter().map(|p| json!([
+            p.amount.minor(), p.status.as_str(), p.amount_refunded,
+        ])).collect::<Vec<_>>(),
+        "invoices": invoices.iter().map(|i| json!([i.status, i.total.minor()])).collect::<Vec<_>>(),
+        "grants": grants.iter().map(|g| json!([
+            g.class.as_str(), g.numbers.granted, g.numbers.available(),
+            g.expires_at.map(|at| at.seconds()),
+        ])).collect::<Vec<_>>(),
+        "features": features,
+        "parked": parked.iter().map(|e| json!([e.kind, e.reason])).collect::<Vec<_>>(),
+    })
+}

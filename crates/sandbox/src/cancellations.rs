@@ -1,0 +1,59 @@
+//! Ending subscriptions: now, at the end of the period, or not after all.
+
+use crate::subscriptions::{self, Status, Subscription};
+use crate::transactions::Tx;
+
+/// Ends a subscription now; its open invoices are not tried any more.
+pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
+    let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() else {
+        return;
+    };
+    if subscription.status.is_final() {
+        return;
+    }
+    subscription.status = Status::Canceled;
+    subscription.canceled_at = subscription.canceled_at.or(Some(tx.now));
+    subscription.ended_at = Some(tx.now);
+    subscription.cancellation.reason = Some(reason.to_owned());
+    let shown = subscriptions::view(tx.state, &subscription);
+    let latest = subscription.latest_invoice.clone();
+    tx.state.subscriptions.put(subscription);
+    tx.emit("customer.subscription.deleted", shown);
+    let open = latest.and_then(|latest| tx.state.invoices.get(&latest).cloned());
+    if let Some(mut invoice) = open
+        && invoice.next_payment_attempt.is_some()
+    {
+        invoice.next_payment_attempt = None;
+        invoice.auto_advance = false;
+        tx.state.invoices.put(invoice);
+    }
+}
+
+/// `cancel_at_period_end=true`: under flexible billing `cancel_at` is set with it.
+pub fn request(subscription: &mut Subscription, now: i64) {
+    subscription.cancel_at_period_end = true;
+    subscription.cancel_at = Some(subscription.period_end());
+    subscription.canceled_at = Some(now);
+    subscription.cancellation.reason = Some("cancellation_requested".to_owned());
+}
+
+pub fn forget(subscription: &mut Subscription) {
+    subscription.cancel_at_period_end = false;
+    subscription.cancel_at = None;
+    subscription.canceled_at = None;
+    subscription.cancellation.reason = None;
+}
+
+pub fn schedule(tx: &mut Tx<'_>, id: &str) {
+    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
+        request(&mut subscription, tx.now);
+        subscriptions::save(tx, subscription);
+    }
+}
+
+pub fn resume(tx: &mut Tx<'_>, id: &str) {
+    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
+        forget(&mut subscription);
+        subscriptions::save(tx, subscription);
+    }
+}

@@ -1,0 +1,10 @@
+//! The sandbox from outside: every test starts one on a free port and talks HTTP to it.
+
+mod api;
+mod checkout;
+mod clock;
+mod payments;
+mod portal;
+mod restarts;
+mod webhooks;
+mod world;

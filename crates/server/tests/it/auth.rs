@@ -1,0 +1,129 @@
+//! Callers: which tokens prove somebody, and what each caller may not do.
+
+use std::time::Duration;
+
+use domain::codes::Code;
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use server::auth::{KeySet, Keys, Verifier};
+use server::problem::Problem;
+
+use crate::servers::{JWT_SECRET, Server, token, verifier};
+
+fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    encode(&Header::new(algorithm), claims, &key).unwrap()
+}
+
+/// `alg: none` with the claims of an honest token.
+fn unsigned(claims: &Value) -> String {
+    use base64::Engine;
+    let part =
+        |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.", part(json!({"alg": "none", "typ": "JWT"})), part(claims.clone()))
+}
+
+fn claims(sub: &str, lifetime: i64) -> Value {
+    let now = i64::try_from(get_current_timestamp()).unwrap();
+    json!({ "sub": sub, "exp": now + lifetime })
+}
+
+async fn check(token: &str) -> Result<String, Code> {
+    verifier().subject(token).await.map_err(|problem: Problem| problem.code)
+}
+
+#[tokio::test]
+async fn tokens_are_accepted_by_proof_alone() {
+    let good = claims("anna", 60);
+    let hs256 = |claims: &Value| signed(Algorithm::HS256, JWT_SECRET, claims);
+    let cases = [
+        ("honest", hs256(&good), Ok("anna")),
+        ("within the leeway", hs256(&claims("anna", -30)), Ok("anna")),
+        ("expired", hs256(&claims("anna", -90)), Err(Code::TokenExpired)),
+        ("other secret", signed(Algorithm::HS256, "other", &good), Err(Code::Unauthorized)),
+        ("other algorithm", signed(Algorithm::HS512, JWT_SECRET, &good), Err(Code::Unauthorized)),
+        ("alg none", unsigned(&good), Err(Code::Unauthorized)),
+        ("no exp", hs256(&json!({ "sub": "anna" })), Err(Code::Unauthorized)),
+        ("no sub", hs256(&json!({ "exp": good["exp"] })), Err(Code::Unauthorized)),
+        ("empty sub", hs256(&claims("", 60)), Err(Code::Unauthorized)),
+        ("long sub", hs256(&claims(&"a".repeat(256), 60)), Err(Code::Unauthorized)),
+        ("number as sub", hs256(&json!({"sub": 7, "exp": good["exp"]})), Err(Code::Unauthorized)),
+        ("control in sub", hs256(&claims("a\nb", 60)), Err(Code::Unauthorized)),
+        ("garbage", "a.b.c".into(), Err(Code::Unauthorized)),
+        ("empty", String::new(), Err(Code::Unauthorized)),
+    ];
+    for (name, token, expected) in cases {
+        assert_eq!(check(&token).await, expected.map(str::to_owned), "{name}");
+    }
+    let mut early = claims("anna", 600);
+    early["nbf"] = json!(get_current_timestamp() + 300);
+    assert_eq!(check(&hs256(&early)).await, Err(Code::Unauthorized), "not yet valid");
+}
+
+#[tokio::test]
+async fn a_public_key_never_becomes_a_shared_secret() {
+    // The classic confusion: the published key's text used as an HS256 secret.
+    let set: JwkSet = serde_json::from_value(json!({ "keys": [{
+        "kty": "EC", "crv": "P-256", "kid": "one", "alg": "ES256",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    }]}))
+    .unwrap();
+    let keys = Keys::Set(KeySet::from_file(set));
+    let verifier = Verifier { keys, issuer: None, audience: None };
+    for secret in ["f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", JWT_SECRET] {
+        let forged = signed(Algorithm::HS256, secret, &claims("anna", 60));
+        assert!(verifier.subject(&forged).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn issuer_and_audience_are_required_where_configured() {
+    let strict = Verifier {
+        issuer: Some("https://id.test".into()),
+        audience: Some("tollgate".into()),
+        ..verifier()
+    };
+    let own = strict.issue("anna", Duration::from_secs(60)).unwrap();
+    assert!(strict.subject(own.expose_secret()).await.is_ok());
+    let plain = signed(Algorithm::HS256, JWT_SECRET, &claims("anna", 60));
+    assert!(strict.subject(&plain).await.is_err());
+}
+
+#[tokio::test]
+async fn row_19_and_21_who_may_call_what() {
+    let server = Server::start().await;
+    let anna = token("anna");
+    let customer = r#"{"external_id":"berta"}"#;
+    let created = server.call("POST", "/v1/customers", &server.key, customer).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let berta = created.json()["id"].as_str().unwrap().to_owned();
+    let balance = |who: &str| format!("/v1/credits/balance?customer={who}");
+    let cases = [
+        ("GET", "/v1/credits/balance".to_owned(), String::new(), 401, "unauthorized"),
+        ("GET", "/v1/credits/balance".to_owned(), "sk_test_invented".into(), 401, "unauthorized"),
+        ("GET", "/v1/credits/balance".to_owned(), anna.clone(), 200, ""),
+        ("GET", balance("anna"), anna.clone(), 200, ""),
+        ("GET", balance("berta"), anna.clone(), 404, "customer_not_found"),
+        ("GET", balance(&berta), anna.clone(), 404, "customer_not_found"),
+        ("GET", balance(&berta), server.key.clone(), 200, ""),
+        ("GET", balance("berta"), server.key.clone(), 200, ""),
+        ("GET", balance("nobody"), server.key.clone(), 404, "customer_not_found"),
+        ("GET", "/v1/credits/balance".to_owned(), server.key.clone(), 422, "invalid_request"),
+        ("GET", format!("/v1/customers/{berta}"), anna.clone(), 404, "customer_not_found"),
+        ("GET", format!("/v1/customers/{berta}"), token("berta"), 200, ""),
+        ("GET", "/v1/customers".to_owned(), anna.clone(), 403, "forbidden"),
+        ("GET", "/v1/events".to_owned(), anna.clone(), 403, "forbidden"),
+        ("POST", "/v1/clock/settle".to_owned(), anna, 403, "forbidden"),
+    ];
+    for (method, path, token, status, code) in cases {
+        let answer = server.call(method, &path, &token, "").await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text);
+        if !code.is_empty() {
+            assert_eq!(answer.code(), code, "{method} {path}");
+        }
+        assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{path}");
+    }
+}

@@ -1,0 +1,102 @@
+//! A server without a network: the whole router on an engine with a database of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use engine::{Clock, Engine};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use server::auth::{Keys, Verifier};
+use server::{App, Site};
+use store::Store;
+use tower::ServiceExt;
+
+pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
+
+pub struct Server {
+    pub router: Router,
+    pub engine: Engine,
+    /// A server key.
+    pub key: String,
+    _dir: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not json: {}", self.text))
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+pub fn verifier() -> Verifier {
+    let keys = Keys::Secret(JWT_SECRET.to_owned().into());
+    Verifier { keys, issuer: None, audience: None }
+}
+
+/// A valid token of an end user.
+pub fn token(sub: &str) -> String {
+    let token = verifier().issue(sub, Duration::from_secs(600)).expect("a secret makes tokens");
+    token.expose_secret().to_owned()
+}
+
+impl Server {
+    /// With payments switched off: nothing here asks a provider.
+    pub async fn start() -> Self {
+        Self::with_hosts(&[]).await
+    }
+
+    pub async fn with_hosts(hosts: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let url = format!("sqlite://{}", dir.path().join("test.db").display());
+        let store = Store::open(&url).await.expect("a new database opens");
+        store.migrate_up().await.expect("migrations run");
+        let frontend = url::Url::parse("http://shop.test").unwrap();
+        let settings = server::serve::settings(frontend.clone(), server::config::PLANS);
+        let engine = Engine::new(store, None, Clock::wall_only(), settings);
+        let (_, key) = engine.api_keys_create("tests").await.expect("a key can be made");
+        let site = Site {
+            public_url: frontend,
+            allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            verifier: verifier(),
+        };
+        let app = App { engine: engine.clone(), site: Arc::new(site) };
+        let key = key.expose_secret().to_owned();
+        Self { router: server::router(app), engine, key, _dir: dir }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("routers do not fail");
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("the body can be read");
+        let text = String::from_utf8(bytes.to_vec()).expect("answers are text");
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// One call as a program makes it. `body` is sent as JSON, whatever it is.
+    pub async fn call(&self, method: &str, path: &str, token: &str, body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+}
