@@ -33,6 +33,8 @@ pub enum AdvanceError {
     Undelivered { now: i64 },
     #[error("{url} did not answer 2xx within 30 seconds; the clock stays at {now}: {cause}")]
     AfterAdvance { url: String, now: i64, cause: String },
+    #[error("the sandbox is shutting down; the clock stays at {now}")]
+    Stopping { now: i64 },
     #[error("the change could not be stored")]
     Storage,
 }
@@ -43,6 +45,7 @@ impl AdvanceError {
             AdvanceError::Garbage(_) | AdvanceError::NoPeriodEnd | AdvanceError::TooFar => 400,
             AdvanceError::Busy => 409,
             AdvanceError::Undelivered { .. } | AdvanceError::AfterAdvance { .. } => 504,
+            AdvanceError::Stopping { .. } => 503,
             AdvanceError::Storage => 500,
         }
     }
@@ -55,6 +58,7 @@ impl AdvanceError {
             AdvanceError::Busy => "advance_in_progress",
             AdvanceError::Undelivered { .. } => "webhooks_undelivered",
             AdvanceError::AfterAdvance { .. } => "after_advance_failed",
+            AdvanceError::Stopping { .. } => "stopping",
             AdvanceError::Storage => "storage_failed",
         }
     }
@@ -143,6 +147,10 @@ async fn take_time(app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, Advance
 }
 
 async fn step(app: &App, instant: i64) -> Result<(), AdvanceError> {
+    let stopping = || AdvanceError::Stopping { now: app.clock.now() };
+    if app.is_stopping() {
+        return Err(stopping());
+    }
     if app.clock.now() < instant {
         let offset = app.clock.offset_for(instant);
         app.set_offset(offset).await.map_err(|_| AdvanceError::Storage)?;
@@ -150,6 +158,9 @@ async fn step(app: &App, instant: i64) -> Result<(), AdvanceError> {
     work_due(app, instant).await.map_err(|_| AdvanceError::Storage)?;
     let delivered = tokio::time::timeout(STEP_TIMEOUT, deliveries_done(app)).await;
     delivered.map_err(|_| AdvanceError::Undelivered { now: app.clock.now() })?;
+    if app.is_stopping() {
+        return Err(stopping());
+    }
     tell_server(app).await
 }
 
@@ -169,7 +180,7 @@ async fn deliveries_done(app: &App) {
                     && !given_up_on.contains(&delivery.id)
             })
         });
-        if !waiting {
+        if !waiting || app.is_stopping() {
             return;
         }
         // A notification can be missed between the look and the wait.

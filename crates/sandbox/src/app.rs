@@ -1,5 +1,6 @@
 //! The running sandbox: state behind one lock, changes on disk before they are answered.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -22,6 +23,8 @@ pub struct App {
     pub delivered: Notify,
     /// Held while time moves, so that the tick and an advance do not do the same work.
     pub time: tokio::sync::Mutex<()>,
+    /// Set once by shutdown: time that is being moved stops at the next step.
+    stopping: AtomicBool,
     pub after_advance: Option<AfterAdvance>,
     pub client: reqwest::Client,
 }
@@ -43,6 +46,7 @@ impl App {
             deliveries: Notify::new(),
             delivered: Notify::new(),
             time: tokio::sync::Mutex::new(()),
+            stopping: AtomicBool::new(false),
             after_advance,
             client,
         }
@@ -114,6 +118,14 @@ impl App {
         let (written, durable) = oneshot::channel();
         writer.send(Write { changes, written }).map_err(|_| ApiError::internal())?;
         Ok(Some(durable))
+    }
+
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     pub fn end_progress(&self, scope: &str) {

@@ -69,7 +69,7 @@ pub fn complete(
     let customer = resolve_customer(tx, &mut session, &buyer)?;
     let mut method = card.map(|card| payment_intents::method_for(tx, card));
     if let Some(method) = &mut method {
-        method.billing.email = session.customer_email.clone();
+        method.billing.email = session.buyer_email.clone();
         method.billing.name = buyer.name.clone();
         method.authenticated = presence == Presence::Authenticated;
         tx.state.payment_methods.put(method.clone());
@@ -118,20 +118,20 @@ fn resolve_customer(
         if customer.email.is_none() {
             customer.email = buyer.email.clone();
         }
-        session.customer_email = customer.email.clone();
-        session.customer_name = buyer.name.clone().or_else(|| customer.name.clone());
+        session.buyer_email = customer.email.clone();
+        session.buyer_name = buyer.name.clone().or_else(|| customer.name.clone());
         customers::save(tx, customer);
         return Ok(Some(id));
     }
     let email = session.customer_email.clone().or_else(|| buyer.email.clone());
-    session.customer_email = Some(email.ok_or_else(|| ApiError::missing_parameter("email"))?);
-    session.customer_name = buyer.name.clone();
+    session.buyer_email = Some(email.ok_or_else(|| ApiError::missing_parameter("email"))?);
+    session.buyer_name = buyer.name.clone();
     if !session.creates_customer {
         return Ok(None);
     }
     let mut customer = Customer::new(tx.now);
-    customer.email = session.customer_email.clone();
-    customer.name = session.customer_name.clone();
+    customer.email = session.buyer_email.clone();
+    customer.name = session.buyer_name.clone();
     let id = customer.id.clone();
     customers::save(tx, customer);
     session.customer = Some(id.clone());

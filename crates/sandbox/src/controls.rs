@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 use serde::Deserialize;
@@ -31,12 +31,19 @@ struct Advance {
     advance: String,
 }
 
-pub async fn move_clock(Shared(app): Shared<Arc<App>>, body: Bytes) -> Response {
+pub async fn move_clock(
+    Shared(app): Shared<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let problem = |status: u16, code: &str, message: String| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({"error": {"code": code, "message": message}});
         (status, Json(body)).into_response()
     };
+    if is_foreign(&app, &headers) {
+        return problem(403, "foreign_origin", "not from another site's page".to_owned());
+    }
     let advance: Advance = match serde_json::from_slice(&body) {
         Ok(advance) => advance,
         Err(error) => return problem(400, "advance_invalid", error.to_string()),
@@ -48,6 +55,12 @@ pub async fn move_clock(Shared(app): Shared<Arc<App>>, body: Bytes) -> Response 
         Ok(Err(error)) => problem(error.status(), error.code(), error.to_string()),
         Err(error) => problem(500, "advance_failed", error.to_string()),
     }
+}
+
+/// A page of another site must not move the clock through its visitor's browser.
+fn is_foreign(app: &App, headers: &HeaderMap) -> bool {
+    let own = app.read(|state| state.base_url.clone());
+    headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != own.as_bytes())
 }
 
 /// Finishes a checkout session as its page would.

@@ -156,6 +156,11 @@ impl Sandbox {
         let mut workers = JoinSet::new();
         workers.spawn(delivery::run(app.clone()));
         workers.spawn(advances::tick(app.clone()));
+        let stopping = app.clone();
+        let shutdown = async move {
+            shutdown.await;
+            stopping.stop();
+        };
         let served = axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await;
         // Workers hold the queue open; once they and the router are gone, the writer ends.
         workers.shutdown().await;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, ResponseBuilder,
 };
@@ -71,6 +72,23 @@ const DESCRIPTION: &str = "Plans, credits, signed webhooks and gated retrieval.\
     problem+json with a stable `code`. Every answer carries `Request-Id` and `Tollgate-Version`. \
     POSTs that take an `Idempotency-Key` can be repeated safely.";
 
+/// The groups of the reference, in reading order.
+const TAGS: [(&str, &str); 13] = [
+    ("customers", "Who buys"),
+    ("catalogue", "What is for sale, and what paying grants"),
+    ("checkout", "On the way to the provider's page"),
+    ("subscriptions", "Plans that renew"),
+    ("payments", "What was paid and billed"),
+    ("access", "May this customer use that feature now, and why"),
+    ("credits", "Balance, lots, ledger, holds"),
+    ("knowledge", "Documents, and search for the entitled"),
+    ("events", "What the provider told us, and the clock"),
+    ("operations", "Health, and this document"),
+    ("payments façade", "The routes and shapes of the first two seeds"),
+    ("webhooks", "Signed events: three addresses, one inbox"),
+    ("pages", "Server-rendered pages for customers"),
+];
+
 /// The document before any route.
 pub fn base() -> OpenApi {
     let info = InfoBuilder::new()
@@ -88,7 +106,10 @@ pub fn base() -> OpenApi {
         .schema("Problem", ProblemView::schema())
         .schema("Detail", DetailView::schema())
         .build();
-    OpenApiBuilder::new().info(info).components(Some(components)).build()
+    let tags = TAGS.map(|(name, description)| {
+        TagBuilder::new().name(name).description(Some(description)).build()
+    });
+    OpenApiBuilder::new().info(info).tags(Some(tags)).components(Some(components)).build()
 }
 
 /// Adds what holds for every operation: who may call it, and what errors look like.

@@ -19,6 +19,7 @@ use store::prices::Price;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
+use crate::api::checkout_sessions::pace;
 use crate::api::prices::interval_parts;
 use crate::api::{CustomerParams, time_text};
 use crate::auth::Caller;
@@ -222,6 +223,7 @@ async fn checkout(
     let subject = caller.subject(app, body.customer.as_deref()).await?;
     let request = CheckoutRequest {
         product: Some(body.product_id),
+        pace: pace(caller),
         ..one_of(subject, body.price_id, idempotency_key, kind)
     };
     Ok(Json(app.engine.checkout_create(request).await?.into()))
@@ -296,6 +298,7 @@ pub async fn checkout_amount(
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let request = |price: String| CheckoutRequest {
         email: Some(body.email),
+        pace: pace(&caller),
         ..one_of(subject, price, key, (Wanted::OneTime, TrialRule::ByPrice))
     };
     Ok(Json(app.engine.checkout_for_amount(body.amount_cents, request).await?.into()))

@@ -24,8 +24,11 @@ pub struct CheckoutSession {
     pub currency: String,
     pub line_items: Vec<LineItem>,
     pub customer: Option<String>,
+    /// What the shop prefilled.
     pub customer_email: Option<String>,
-    pub customer_name: Option<String>,
+    /// What the buyer gave.
+    pub buyer_email: Option<String>,
+    pub buyer_name: Option<String>,
     pub creates_customer: bool,
     pub client_reference_id: Option<String>,
     pub success_url: Option<String>,
@@ -152,7 +155,7 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         "customer": session.customer,
         "customer_creation": customer_creation(session),
         "customer_details": customer_details(state, session),
-        "customer_email": session.customer_email.as_ref().filter(|_| open),
+        "customer_email": session.customer_email,
         "expires_at": session.expires_at,
         "invoice": session.invoice,
         "invoice_creation": invoice_creation(session),
@@ -247,7 +250,7 @@ fn invoice_creation(session: &CheckoutSession) -> Value {
 fn customer_details(state: &State, session: &CheckoutSession) -> Value {
     let customer = session.customer.as_ref().and_then(|id| state.customers.get(id));
     let known = customer.and_then(|customer| customer.email.clone());
-    let email = session.customer_email.clone().or(known);
+    let email = session.buyer_email.clone().or(session.customer_email.clone()).or(known);
     if session.status != Status::Complete && email.is_none() {
         return Value::Null;
     }
@@ -256,7 +259,7 @@ fn customer_details(state: &State, session: &CheckoutSession) -> Value {
         "business_name": null,
         "email": email,
         "individual_name": null,
-        "name": session.customer_name,
+        "name": session.buyer_name,
         "phone": null,
         "tax_exempt": "none",
         "tax_ids": null,
@@ -370,7 +373,7 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 && (customer.is_none() || session.customer == customer)
                 && (intent.is_none() || session.payment_intent == intent)
                 && (subscription.is_none() || session.subscription == subscription)
-                && (email.is_none() || session.customer_email == email)
+                && (email.is_none() || session.buyer_email == email)
                 && status.as_ref().is_none_or(|status| json!(session.status) == **status)
         },
         |session| view(state, session),

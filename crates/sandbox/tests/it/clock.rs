@@ -216,6 +216,10 @@ async fn garbage_moves_nothing() {
         let url = format!("{}/_sandbox/clock", world.base);
         assert_eq!(world.send(world.client.post(url).body(body)).await.0, 400, "{body}");
     }
+    let url = format!("{}/_sandbox/clock", world.base);
+    let foreign = world.client.post(url).header("origin", "http://elsewhere.test");
+    let (status, _) = world.send(foreign.json(&json!({"advance": "1d"}))).await;
+    assert_eq!(status, 403);
     let clock = world.look("/_sandbox/clock").await;
     assert_eq!(clock["offset_seconds"], 0);
     assert_eq!(world.offset.load(std::sync::atomic::Ordering::SeqCst), 0);

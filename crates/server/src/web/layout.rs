@@ -90,7 +90,7 @@ fn secure(headers: &mut axum::http::HeaderMap) {
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
 }
 
-/// The style sheet.
+/// The style sheet
 #[utoipa::path(
     get, path = "/assets/tollgate.css", tag = "pages", security(()),
     responses((status = 200, description = "The pages' style sheet", content_type = "text/css")),
@@ -139,7 +139,7 @@ pub fn day(at: domain::time::Timestamp) -> String {
     at.date().strftime("%-d %B %Y").to_string()
 }
 
-/// The landing page.
+/// The landing page
 #[utoipa::path(
     get, path = "/", tag = "pages", security(()),
     responses((status = 200, description = "Where to go from here", content_type = "text/html")),
