@@ -6,6 +6,7 @@ use domain::catalogue::{Grants, check_feature_key};
 use domain::entitlements::{Decision, decide};
 use domain::ids::CustomerId;
 use store::Tx;
+use store::features::Feature;
 
 impl Engine {
     /// Answers also when the answer is no.
@@ -17,6 +18,12 @@ impl Engine {
             None => Vec::new(),
         };
         Ok(decide(&grants, self.clock().now()))
+    }
+
+    /// Every feature there is, with the name people read.
+    pub async fn features_list(&self) -> Result<Vec<Feature>, Failure> {
+        let mut tx = self.store().read("features.list").await?;
+        Ok(tx.features_list().await?)
     }
 
     /// The gate, inside the transaction that does what it guards.

@@ -9,11 +9,13 @@ use crate::AfterAdvance;
 use crate::clock::Clock;
 use crate::database::Write;
 use crate::errors::ApiError;
+use crate::faults::Faults;
 use crate::state::{RowChange, State};
 use crate::transactions::{Cause, Tx};
 
 pub struct App {
     state: Mutex<State>,
+    faults: Mutex<Faults>,
     pub clock: Clock,
     /// Where changes are written; none keeps everything in memory.
     writer: Option<mpsc::UnboundedSender<Write>>,
@@ -42,6 +44,7 @@ impl App {
         App {
             clock: state.clock.clone(),
             state: Mutex::new(state),
+            faults: Mutex::default(),
             writer,
             deliveries: Notify::new(),
             delivered: Notify::new(),
@@ -57,6 +60,10 @@ impl App {
         // After a panic in a handler its half of the work is still there: it goes.
         state.undo();
         state
+    }
+
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

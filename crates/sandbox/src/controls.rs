@@ -10,12 +10,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::html;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::cards::{self, Presence};
 use crate::completions::{self, Buyer, Outcome};
 use crate::errors::ApiError;
+use crate::faults::Setting;
 use crate::params::Params;
 use crate::transactions::Cause;
 use crate::{advances, checkout_sessions, forms, ids, pages};
@@ -44,7 +46,7 @@ pub async fn move_clock(
     if is_foreign(&app, &headers) {
         return problem(403, "foreign_origin", "not from another site's page".to_owned());
     }
-    let advance: Advance = match serde_json::from_slice(&body) {
+    let advance: Advance = match read_object(&body) {
         Ok(advance) => advance,
         Err(error) => return problem(400, "advance_invalid", error.to_string()),
     };
@@ -55,6 +57,34 @@ pub async fn move_clock(
         Ok(Err(error)) => problem(error.status(), error.code(), error.to_string()),
         Err(error) => problem(500, "advance_failed", error.to_string()),
     }
+}
+
+pub async fn set_faults(
+    Shared(app): Shared<Arc<App>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let refuse = |message: String| {
+        let body = json!({"error": {"code": "faults_invalid", "message": message}});
+        (StatusCode::BAD_REQUEST, Json(body)).into_response()
+    };
+    if is_foreign(&app, &headers) {
+        return refuse("not from another site's page".to_owned());
+    }
+    let setting: Setting = match read_object(&body) {
+        Ok(setting) => setting,
+        Err(error) => return refuse(error.to_string()),
+    };
+    match app.faults().set(setting.clone()) {
+        Ok(()) => Json(setting).into_response(),
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+/// JSON objects only: serde would take a list as a struct, too.
+fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    let fields: Map<String, Value> = serde_json::from_slice(body)?;
+    serde_json::from_value(Value::Object(fields))
 }
 
 /// A page of another site must not move the clock through its visitor's browser.

@@ -68,7 +68,8 @@ pub async fn run(app: Arc<App>) {
     let mut sending = JoinSet::new();
     let mut busy: HashSet<String> = HashSet::new();
     loop {
-        let (parcels, next_ms) = app.read(|state| due(state, &busy));
+        let (parcels, next_ms) =
+            app.read(|state| due(state, &busy, |endpoint| app.faults().reorders(endpoint)));
         for parcel in parcels {
             busy.insert(parcel.endpoint.clone());
             let app = app.clone();
@@ -98,12 +99,19 @@ pub async fn run(app: Arc<App>) {
 }
 
 /// The oldest due delivery of each idle endpoint, and when the next one is due.
-fn due(state: &State, busy: &HashSet<String>) -> (Vec<Parcel>, Option<i64>) {
+fn due(
+    state: &State,
+    busy: &HashSet<String>,
+    mut reorders: impl FnMut(&str) -> bool,
+) -> (Vec<Parcel>, Option<i64>) {
     let now_ms = clock::wall_ms();
     let mut chosen: HashMap<&str, Parcel> = HashMap::new();
+    let mut newest_first: HashSet<&str> = HashSet::new();
     let mut next_ms: Option<i64> = None;
     for delivery in state.deliveries.oldest_first() {
-        if busy.contains(&delivery.endpoint) || chosen.contains_key(delivery.endpoint.as_str()) {
+        let endpoint = delivery.endpoint.as_str();
+        let has_one = chosen.contains_key(endpoint);
+        if busy.contains(endpoint) || (has_one && !newest_first.contains(endpoint)) {
             continue;
         }
         let Some(endpoint) = state.webhook_endpoints.get(&delivery.endpoint) else {
@@ -127,25 +135,24 @@ fn due(state: &State, busy: &HashSet<String>) -> (Vec<Parcel>, Option<i64>) {
             secret: endpoint.secret.clone(),
             body: events::view(state, event).to_string(),
         };
+        if !has_one && reorders(&endpoint.id) {
+            newest_first.insert(&endpoint.id);
+        }
         chosen.insert(&delivery.endpoint, parcel);
     }
     (chosen.into_values().collect(), next_ms)
 }
 
 async fn deliver(app: &App, parcel: Parcel) {
-    let sent = app
-        .client
-        .post(&parcel.url)
-        .timeout(TIMEOUT)
-        .header("content-type", "application/json; charset=utf-8")
-        .header("user-agent", "Stripe/1.0 (Tollgate sandbox)")
-        .header("stripe-signature", signature(&parcel.secret, clock::wall(), &parcel.body))
-        .body(parcel.body)
-        .send()
-        .await;
-    let arrived = match &sent {
-        Ok(response) => response.status().is_success(),
-        Err(_) => false,
+    let fate = app.faults().fate(&parcel.endpoint);
+    tokio::time::sleep(fate.delay).await;
+    let arrived = if fate.lost {
+        true
+    } else if fate.doubled {
+        let (first, second) = tokio::join!(send(app, &parcel), send(app, &parcel));
+        first || second
+    } else {
+        send(app, &parcel).await
     };
     let result = app.run(Cause::default(), |tx| {
         if let Some(mut delivery) = tx.state.deliveries.get(&parcel.delivery).cloned() {
@@ -160,14 +167,28 @@ async fn deliver(app: &App, parcel: Parcel) {
     if let Err(error) = result.await {
         tracing::error!(error = error.message(), "a delivery's end could not be stored");
     }
-    if !arrived {
-        let outcome = match &sent {
-            Ok(response) => response.status().to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::info!(delivery = parcel.delivery, url = parcel.url, outcome, "webhook failed");
-    }
     app.delivered.notify_waiters();
+}
+
+/// One request; whether it was accepted.
+async fn send(app: &App, parcel: &Parcel) -> bool {
+    let sent = app
+        .client
+        .post(&parcel.url)
+        .timeout(TIMEOUT)
+        .header("content-type", "application/json; charset=utf-8")
+        .header("user-agent", "Stripe/1.0 (Tollgate sandbox)")
+        .header("stripe-signature", signature(&parcel.secret, clock::wall(), &parcel.body))
+        .body(parcel.body.clone())
+        .send()
+        .await;
+    let outcome = match &sent {
+        Ok(response) if response.status().is_success() => return true,
+        Ok(response) => response.status().to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::info!(delivery = parcel.delivery, url = parcel.url, outcome, "webhook failed");
+    false
 }
 
 /// Plans the next attempt: after 1, 2, 4, 8 seconds and so on. False when it is time to give up.

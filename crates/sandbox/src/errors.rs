@@ -81,6 +81,17 @@ impl ApiError {
         ApiError::new(400, "idempotency_error", message)
     }
 
+    /// A refusal that was asked for at `/_sandbox/faults`.
+    pub fn injected(status: Option<u16>) -> ApiError {
+        match status {
+            Some(429) => {
+                let message = "Request rate limit exceeded.";
+                ApiError::new(429, "invalid_request_error", message).code("rate_limit")
+            }
+            _ => ApiError::new(500, "api_error", "An unknown error occurred."),
+        }
+    }
+
     pub fn internal() -> ApiError {
         ApiError::new(500, "api_error", "The sandbox could not store the change.")
     }

@@ -24,6 +24,7 @@ mod delivery;
 mod errors;
 mod events;
 mod expand;
+mod faults;
 mod forms;
 mod idempotency;
 mod ids;
@@ -174,6 +175,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/_sandbox", get(controls::status))
         .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
+        .route("/_sandbox/faults", post(controls::set_faults))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
         .route(

@@ -60,7 +60,10 @@ pub async fn handle(
     let request_id = format!("req_{request_id}");
     let path = uri.path().to_owned();
     let key = header_text(&headers, "idempotency-key");
+    let faults = app.faults().api();
+    faults.slow().await;
     let result = match body {
+        Ok(_) if faults.status.is_some() => Err(ApiError::injected(faults.status)),
         Ok(body) => {
             let query = uri.query().unwrap_or_default();
             let raw = Raw { method: &method, path: &path, query, headers: &headers, body: &body };
@@ -68,6 +71,7 @@ pub async fn handle(
         }
         Err(_) => Err(ApiError::too_large()),
     };
+    faults.withhold().await;
     let answer = result.unwrap_or_else(|error| refusal(&error, &request_id));
     tracing::debug!(%method, path, status = answer.status, request_id, "sandbox request");
     respond(answer, &request_id, key.as_deref(), &headers)

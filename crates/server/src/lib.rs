@@ -13,6 +13,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dev;
+pub mod health;
 pub mod limits;
 pub mod openapi;
 pub mod payments;

@@ -1,18 +1,17 @@
-//! `/payments` and `/health`, as the first two seeds describe them.
+//! `/payments`, as the first two seeds describe it.
 //!
 //! A thin face: it has no rule of its own, and its errors are `{"detail": …}`. Unknown members of a
 //! body are ignored here, as those systems did.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use domain::catalogue::Billing;
 use domain::codes::Code;
 use domain::ids::{PriceId, ProductId};
 use engine::Subject;
 use engine::checkout_sessions::{Buyer, Checkout, CheckoutRequest, Pace, TrialRule, Wanted};
-use engine::health::ProviderHealth;
 use engine::products::Offering;
 use serde::{Deserialize, Serialize};
 use store::prices::Price;
@@ -460,45 +459,4 @@ pub async fn billing_portal_post(
     Params(params): Params<CustomerParams>,
 ) -> Result<Response, Problem> {
     billing_portal(&app, &caller, params).await
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct HealthView {
-    /// `healthy`, `degraded` (the provider is away) or `unhealthy` (the database is).
-    status: &'static str,
-    timestamp: String,
-    version: &'static str,
-    database: &'static str,
-    provider: &'static str,
-}
-
-/// Whether this process can do its work
-#[utoipa::path(
-    get, path = "/health", tag = "operations", security(()),
-    responses(
-        (status = 200, description = "Healthy, or degraded", body = HealthView),
-        (status = 503, description = "The database is away", body = HealthView),
-    ),
-)]
-pub async fn health(State(app): State<App>) -> Response {
-    let health = app.engine.health().await;
-    let provider = match health.provider {
-        ProviderHealth::Up => "up",
-        ProviderHealth::Down => "down",
-        ProviderHealth::Disabled => "disabled",
-        ProviderHealth::Unknown => "unknown",
-    };
-    let (code, status) = match (health.database, health.provider) {
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
-        (true, ProviderHealth::Down) => (StatusCode::OK, "degraded"),
-        (true, _) => (StatusCode::OK, "healthy"),
-    };
-    let view = HealthView {
-        status,
-        timestamp: app.engine.clock().wall().to_string(),
-        version: env!("CARGO_PKG_VERSION"),
-        database: if health.database { "up" } else { "down" },
-        provider,
-    };
-    (code, [(header::CACHE_CONTROL, "no-store")], Json(view)).into_response()
 }

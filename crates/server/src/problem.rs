@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::codes::Code;
@@ -46,6 +46,13 @@ impl Problem {
 
     pub fn status(&self) -> StatusCode {
         status(self.code)
+    }
+
+    /// When to come back, where that is known.
+    pub fn tell_pause(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
     }
 
     fn members(&self) -> Map<String, Value> {
@@ -252,9 +259,7 @@ fn show(problem: &Problem, face: Face, request_id: &str, bare: Response) -> Resp
         };
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    if let Some(seconds) = problem.retry_after_seconds {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    problem.tell_pause(headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

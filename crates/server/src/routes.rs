@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::limits::{API_BODY_BYTES, REQUEST_TIMEOUT};
 use crate::problem::{Problem, after_panic, render};
 use crate::web::{layout, pay, portal, pricing, sessions};
-use crate::{App, api, openapi, payments, webhooks};
+use crate::{App, api, health, openapi, payments, webhooks};
 
 fn listed() -> OpenApiRouter<App> {
     let customers = OpenApiRouter::new()
@@ -61,7 +61,7 @@ fn listed() -> OpenApiRouter<App> {
         .routes(routes!(api::events::replay))
         .routes(routes!(api::events::ignore))
         .routes(routes!(api::clock::settle))
-        .routes(routes!(payments::health));
+        .routes(routes!(health::show));
     let facade = OpenApiRouter::new()
         .routes(routes!(payments::products))
         .routes(routes!(payments::plans))

@@ -121,6 +121,7 @@ impl Engine {
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
         payment.provider_session_id = Some(told.id.clone());
         payment.price_id = Some(session.price_id.clone());
+        payment.description = self.price_name(tx, &session.price_id).await?;
         let status = match session.status {
             SessionStatus::Complete => PaymentStatus::Paid,
             SessionStatus::Failed => PaymentStatus::Failed,

@@ -119,6 +119,13 @@ impl Engine {
         };
         payment.amount = amount;
         payment.provider_invoice_id = Some(told.id.clone());
+        let line = told.lines.iter().find(|line| 0 < line.amount).or(told.lines.first());
+        if let Some(id) = line.and_then(|line| line.price.as_deref())
+            && let Some(price) = tx.prices_find(PROVIDER, id).await?
+        {
+            payment.description = self.price_name(tx, &price.id).await?;
+            payment.price_id = Some(price.id);
+        }
         payment.provider_payment_intent_id =
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
         self.payment_settle(tx, &mut payment, PaymentStatus::Paid, paid_at).await?;

@@ -4,7 +4,7 @@ use super::Stop;
 use super::owners::session_of;
 use crate::clock::random;
 use crate::{Engine, PROVIDER};
-use domain::ids::{CustomerId, PaymentId};
+use domain::ids::{CustomerId, PaymentId, PriceId};
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
 use providers::facts;
@@ -31,6 +31,18 @@ impl Engine {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// What was bought, in the merchant's words.
+    pub(super) async fn price_name(
+        &self,
+        tx: &mut Tx,
+        price: &PriceId,
+    ) -> Result<Option<String>, Stop> {
+        let Some(price) = tx.prices_get(price).await? else {
+            return Ok(None);
+        };
+        Ok(tx.products_get(&price.product_id).await?.map(|product| product.name))
     }
 
     /// Writes what is known of a payment: paid is not taken back by older news, a refund is final.

@@ -169,3 +169,114 @@ async fn row_60_and_57_foreign_and_poisoned_events_change_nothing() -> anyhow::R
     assert_eq!(state(&world.engine, "buyer").await["balance"], json!([0, 100, 0]));
     Ok(())
 }
+
+#[tokio::test]
+async fn row_62_the_completed_session_alone_brings_everything() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let request = world.request("buyer", "Pro monthly").await;
+    world.pay(request).await?;
+    let completed = of_kind(&world.events().await, "checkout.session.completed").unwrap();
+    deliver(&world.engine, &completed).await;
+    drain(&world.engine).await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["balance"], json!([100, 0, 0]), "{end}");
+    assert_eq!(end["payments"], json!([[2999, "paid", 0]]));
+    assert_eq!(end["subscriptions"][0][0], "active");
+    assert_eq!(end["features"]["knowledge_base"], "entitled");
+    Ok(())
+}
+
+/// The completed session of a pack, told as `kind` with another payment status.
+fn told_as(completed: &Value, id: &str, kind: &str, payment: &str) -> Value {
+    let mut event = completed.clone();
+    event["id"] = json!(id);
+    event["type"] = json!(kind);
+    event["data"]["object"]["payment_status"] = json!(payment);
+    event
+}
+
+#[tokio::test]
+async fn row_64_nothing_before_money_whichever_order_tells_of_it() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let request = world.request("buyer", "100 Credits").await;
+    world.pay(request).await?;
+    let completed = of_kind(&world.events().await, "checkout.session.completed").unwrap();
+    world.freeze().await;
+    let unpaid = told_as(&completed, "evt_unpaid", "checkout.session.completed", "unpaid");
+    let kind = "checkout.session.async_payment_succeeded";
+    let succeeded = told_as(&completed, "evt_succeeded", kind, "paid");
+    let kind = "checkout.session.async_payment_failed";
+    let failed = told_as(&completed, "evt_failed", kind, "unpaid");
+    let cases = [
+        (vec![&unpaid], json!([0, 0, 0]), json!([[1999, "pending", 0]])),
+        (vec![&unpaid, &succeeded], json!([0, 100, 0]), json!([[1999, "paid", 0]])),
+        (vec![&succeeded, &unpaid], json!([0, 100, 0]), json!([[1999, "paid", 0]])),
+        (vec![&unpaid, &failed], json!([0, 0, 0]), json!([[1999, "failed", 0]])),
+        (vec![&failed, &unpaid], json!([0, 0, 0]), json!([[1999, "failed", 0]])),
+    ];
+    for (order, balance, payments) in cases {
+        let engine = world.copy(None).await?;
+        for event in &order {
+            deliver(&engine, event).await;
+            drain(&engine).await;
+        }
+        let end = state(&engine, "buyer").await;
+        let kinds: Vec<_> = order.iter().map(|event| event["id"].clone()).collect();
+        assert_eq!(end["balance"], balance, "{kinds:?} {end}");
+        assert_eq!(end["payments"], payments, "{kinds:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_67_and_68_only_the_invoice_of_a_period_refills_it_and_once() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let request = world.request("buyer", "Pro monthly").await;
+    world.pay(request).await?;
+    world.tell_all().await;
+    let paid = of_kind(&world.events().await, "invoice.paid").unwrap();
+    for reason in ["subscription_update", "manual", "subscription_threshold", "zap"] {
+        let mut other = paid.clone();
+        other["id"] = json!(format!("evt_{reason}"));
+        other["data"]["object"]["id"] = json!(format!("in_{reason}"));
+        other["data"]["object"]["billing_reason"] = json!(reason);
+        let lines = other["data"]["object"]["lines"]["data"].as_array_mut().unwrap();
+        for line in lines {
+            let end = line["period"]["end"].as_i64().unwrap();
+            line["period"] = json!({ "start": end, "end": end + 2_600_000 });
+        }
+        deliver(&world.engine, &other).await;
+    }
+    for (index, kind) in ["invoice.paid", "invoice.payment_succeeded"].iter().enumerate() {
+        let mut again = paid.clone();
+        again["id"] = json!(format!("evt_again_{index}"));
+        again["type"] = json!(kind);
+        deliver(&world.engine, &again).await;
+    }
+    drain(&world.engine).await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["grants"].as_array().map(Vec::len), Some(1), "{end}");
+    assert_eq!(end["balance"], json!([100, 0, 0]));
+    assert_eq!(end["payments"].as_array().map(Vec::len), Some(5), "money is recorded all the same");
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_76_an_unknown_price_is_parked_until_it_is_known() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let request = world.request("buyer", "Pro monthly").await;
+    world.pay(request).await?;
+    world.tell_all().await;
+    let mut unknown = of_kind(&world.events().await, "customer.subscription.created").unwrap();
+    unknown["id"] = json!("evt_unknown");
+    unknown["data"]["object"]["id"] = json!("sub_unknown");
+    unknown["data"]["object"]["metadata"] = json!({});
+    let item = &mut unknown["data"]["object"]["items"]["data"][0];
+    item["price"]["id"] = json!("price_unknown");
+    deliver(&world.engine, &unknown).await;
+    drain(&world.engine).await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["parked"].as_array().map(Vec::len), Some(1), "{end}");
+    assert_eq!(end["balance"], json!([100, 0, 0]));
+    Ok(())
+}

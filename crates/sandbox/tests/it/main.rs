@@ -3,6 +3,7 @@
 mod api;
 mod checkout;
 mod clock;
+mod faults;
 mod payments;
 mod portal;
 mod restarts;

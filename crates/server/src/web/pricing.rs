@@ -105,8 +105,10 @@ pub async fn buy(
         },
         Err(failure) => Problem::from(failure),
     };
-    let status = problem.status();
-    Ok(page(&app, &visitor, alert(&problem.detail)).await?.with_status(status).into_response())
+    let page = page(&app, &visitor, alert(&problem.detail)).await?;
+    let mut response = page.with_status(problem.status()).into_response();
+    problem.tell_pause(response.headers_mut());
+    Ok(response)
 }
 
 /// The peer's own address: a header that anybody can send must not choose whose limit is used.

@@ -79,6 +79,42 @@ async fn a_public_key_never_becomes_a_shared_secret() {
     }
 }
 
+/// A pair made for these tests, and useless elsewhere.
+const PRIVATE: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg24EFIZXmB6SF1RdDjxLnbFiOnMX\
+    W4Iw7fvP/LSfQ9JqhRANCAASjQNCk6jvZ+XqE0/Bp23n6ZjpZwPomCUytHKxLrQJ+1X5Gda7ERq69moaeC1IBjHeQ9tpx\
+    S/wBu2kfMdWGDdyk";
+const PUBLIC_X: &str = "o0DQpOo72fl6hNPwadt5-mY6WcD6JglMrRysS60CftU";
+const PUBLIC_Y: &str = "fkZ1rsRGrr2ahp4LUgGMd5D22nFL_AG7aR8x1YYN3KQ";
+
+#[tokio::test]
+async fn published_keys_prove_tokens_by_their_own_algorithm() {
+    use base64::Engine;
+    let der = base64::engine::general_purpose::STANDARD.decode(PRIVATE).unwrap();
+    let set: JwkSet = serde_json::from_value(json!({ "keys": [
+        { "kty": "EC", "crv": "P-256", "kid": "one", "x": PUBLIC_X, "y": PUBLIC_Y },
+        { "kty": "oct", "kid": "shared", "k": "c2VjcmV0" },
+    ]}))
+    .unwrap();
+    let keys = Keys::Set(KeySet::from_file(set));
+    let verifier = Verifier { keys, issuer: None, audience: None };
+    let sign = |kid: Option<&str>, claims: &Value| {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = kid.map(str::to_owned);
+        encode(&header, claims, &EncodingKey::from_ec_der(&der)).unwrap()
+    };
+    let good = claims("anna", 60);
+    assert_eq!(verifier.subject(&sign(Some("one"), &good)).await.unwrap(), "anna");
+    assert!(verifier.subject(&sign(Some("two"), &good)).await.is_err());
+    assert!(verifier.subject(&sign(None, &good)).await.is_err(), "two keys, none named");
+    let expired = verifier.subject(&sign(Some("one"), &claims("anna", -90))).await.unwrap_err();
+    assert_eq!(expired.code, Code::TokenExpired);
+    // A symmetric key among the published ones is never used as a secret.
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some("shared".into());
+    let forged = encode(&header, &good, &EncodingKey::from_secret(b"secret")).unwrap();
+    assert!(verifier.subject(&forged).await.is_err());
+}
+
 #[tokio::test]
 async fn issuer_and_audience_are_required_where_configured() {
     let strict = Verifier {

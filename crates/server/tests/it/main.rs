@@ -1,6 +1,12 @@
-//! The server's outside: settings, callers, error shapes and the list of routes.
+//! The server's outside: settings, commands, callers, error shapes and the list of routes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do, by panicking"
+)]
 
 mod auth;
+mod commands;
 mod config;
 mod openapi;
 mod pages;

@@ -174,6 +174,26 @@ async fn row_9_payments_are_switched_off_alone() {
 }
 
 #[tokio::test]
+async fn row_129_without_a_database_everything_says_so_and_nothing_more() {
+    let server = Server::start().await;
+    server.engine.store().close().await;
+    let health = server.call("GET", "/health", "", "").await;
+    assert_eq!(
+        (health.status.as_u16(), health.json()["status"].as_str()),
+        (503, Some("unhealthy"))
+    );
+    let answer = server.call("GET", "/v1/credits/balance", &token("anna"), "").await;
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "database_unavailable"));
+    assert_eq!(answer.json()["retryable"], true);
+    for answer in [health, answer] {
+        let text = answer.text.to_lowercase();
+        for inside in ["sqlite", "pool", "sql", "closed"] {
+            assert!(!text.contains(inside), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn unproven_events_are_refused_in_the_seeds_words() {
     let server = Server::start().await;
     let paths = ["/payments/webhook", "/api/v1/webhooks/stripe", "/api/webhooks/stripe/"];

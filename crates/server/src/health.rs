@@ -1,0 +1,52 @@
+//! Health, for monitors: our own work counts, the provider's trouble is only told.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::health::ProviderHealth;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::App;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthView {
+    /// `healthy`, `degraded` (the provider is away) or `unhealthy` (the database is).
+    status: &'static str,
+    timestamp: String,
+    version: &'static str,
+    database: &'static str,
+    provider: &'static str,
+}
+
+/// Whether this process can do its work
+#[utoipa::path(
+    get, path = "/health", tag = "operations", operation_id = "health", security(()),
+    responses(
+        (status = 200, description = "Healthy, or degraded", body = HealthView),
+        (status = 503, description = "The database is away", body = HealthView),
+    ),
+)]
+pub async fn show(State(app): State<App>) -> Response {
+    let health = app.engine.health().await;
+    let provider = match health.provider {
+        ProviderHealth::Up => "up",
+        ProviderHealth::Down => "down",
+        ProviderHealth::Disabled => "disabled",
+        ProviderHealth::Unknown => "unknown",
+    };
+    let (code, status) = match (health.database, health.provider) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (true, ProviderHealth::Down) => (StatusCode::OK, "degraded"),
+        (true, _) => (StatusCode::OK, "healthy"),
+    };
+    let view = HealthView {
+        status,
+        timestamp: app.engine.clock().wall().to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        database: if health.database { "up" } else { "down" },
+        provider,
+    };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(view)).into_response()
+}
