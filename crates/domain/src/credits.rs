@@ -317,7 +317,9 @@ mod tests {
         }
 
         #[test]
-        fn a_capture_and_its_release_are_the_hold(amounts in prop::collection::vec(1_i64..50, 1..6), part in 0_i64..300) {
+        fn a_capture_and_its_release_are_the_hold(
+            amounts in prop::collection::vec(1_i64..50, 1..6), part in 0_i64..300,
+        ) {
             let draws: Vec<Draw> = amounts.iter().enumerate().map(|(n, amount)| Draw {
                 lot: GrantId::parse(&format!("grant_{n}")).unwrap(), amount: *amount,
             }).collect();

@@ -1,12 +1,14 @@
 //! Checkout sessions: from a price to the provider's payment page.
 //!
-//! The intent is written before the provider is asked, and the provider's idempotency key comes from
-//! it: whatever dies in between, repeating the request finds the same session.
+//! The intent is written before the provider is asked, and the provider's idempotency key comes
+//! from it: whatever dies in between, repeating the request finds the same session.
 
 use crate::clock::{random, random_secret};
 use crate::customers::check_email;
 use crate::failures::Failure;
+use crate::lists::NEWEST;
 use crate::portal_sessions::{WebSession, digest};
+use crate::subscriptions::SUBSCRIPTIONS_MAX;
 use crate::{Engine, PROVIDER, Subject, prices, products};
 use domain::catalogue::Billing;
 use domain::codes::Code;
@@ -279,40 +281,17 @@ impl Engine {
         if request.pace == Pace::Limited {
             self.check_pace(&mut tx, &rate_key).await?;
         }
-        let browser = customer.is_none().then(|| {
-            SecretString::from(
-                random_secret().iter().map(|b| format!("{b:02x}")).collect::<String>(),
-            )
-        });
-        let now = self.clock().now();
+        let browser = customer.is_none().then(|| SecretString::from(hex::encode(random_secret())));
+        let trial_days = self.trial_days(&mut tx, request, customer.as_ref(), &price).await?;
         let intent = CheckoutSession {
-            id: CheckoutSessionId::new(self.clock().wall(), random()),
-            trial_days: self.trial_days(&mut tx, request, customer.as_ref(), &price).await?,
-            mode: match price.billing {
-                Billing::OneTime => Mode::Payment,
-                Billing::Recurring(_) => Mode::Subscription,
-            },
+            trial_days,
             customer_id: customer.as_ref().map(|customer| customer.id.clone()),
-            status: SessionStatus::Creating,
-            price_id: price.id.clone(),
-            quantity: request.quantity,
-            amount: total(&price, request.quantity)?,
-            grants: price.grants.clone(),
-            email: request.email.clone(),
             success_url,
             cancel_url,
-            provider: PROVIDER.to_owned(),
-            provider_session_id: None,
-            provider_payment_intent_id: None,
-            provider_subscription_id: None,
-            url: None,
             rate_key,
             browser_hash: browser.as_ref().map(|secret| digest(secret.expose_secret())),
-            idempotency_key: request.idempotency_key.clone(),
             request_hash: Some(hash),
-            created_at: now,
-            requested_at: self.clock().wall(),
-            updated_at: now,
+            ..self.intent(request, &price)?
         };
         if let Some(customer) = &customer
             && intent.mode == Mode::Subscription
@@ -324,6 +303,41 @@ impl Engine {
         }
         tx.commit().await?;
         Ok((intent, customer, price, browser))
+    }
+
+    /// The intent as far as the price decides it.
+    fn intent(&self, request: &CheckoutRequest, price: &Price) -> Result<CheckoutSession, Failure> {
+        let now = self.clock().now();
+        let mode = match price.billing {
+            Billing::OneTime => Mode::Payment,
+            Billing::Recurring(_) => Mode::Subscription,
+        };
+        Ok(CheckoutSession {
+            id: CheckoutSessionId::new(self.clock().wall(), random()),
+            customer_id: None,
+            mode,
+            status: SessionStatus::Creating,
+            price_id: price.id.clone(),
+            quantity: request.quantity,
+            amount: total(price, request.quantity)?,
+            trial_days: 0,
+            grants: price.grants.clone(),
+            email: request.email.clone(),
+            success_url: String::new(),
+            cancel_url: String::new(),
+            provider: PROVIDER.to_owned(),
+            provider_session_id: None,
+            provider_payment_intent_id: None,
+            provider_subscription_id: None,
+            url: None,
+            rate_key: String::new(),
+            browser_hash: None,
+            idempotency_key: request.idempotency_key.clone(),
+            request_hash: None,
+            created_at: now,
+            requested_at: self.clock().wall(),
+            updated_at: now,
+        })
     }
 
     async fn check_pace(&self, tx: &mut Tx, rate_key: &str) -> Result<(), Failure> {
@@ -477,7 +491,7 @@ async fn sellable(tx: &mut Tx, request: &CheckoutRequest) -> Result<Price, Failu
 
 /// One person has one paid subscription; a free one may be left for a paid one.
 async fn check_not_subscribed(tx: &mut Tx, customer: &CustomerId) -> Result<(), Failure> {
-    for held in tx.subscriptions_list(customer, "~", 100).await? {
+    for held in tx.subscriptions_list(customer, NEWEST, SUBSCRIPTIONS_MAX).await? {
         let price = match &held.price_id {
             Some(id) => tx.prices_get(id).await?,
             None => None,

@@ -1,4 +1,4 @@
-//! Credits: balances, manual grants, consumption and holds.
+//! Credits: balances, manual grants and consumption.
 //!
 //! Each use case locks the customer's account of one unit, writes off what has expired, decides in
 //! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
@@ -9,20 +9,15 @@ use crate::lists::{Listed, Page};
 use crate::{Engine, Subject, customers};
 use domain::catalogue::Grants;
 use domain::codes::Code;
-use domain::credits::{
-    Class, Credits, DEFAULT_UNIT, Draw, Shortage, check_unit, plan_burn, plan_capture,
-};
+use domain::credits::{Class, Credits, Draw, Shortage, check_unit, plan_burn};
 use domain::ids::{CustomerId, EntryId, GrantId, HoldId};
 use domain::invariants::{LotNumbers, lot_is_exact};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::credits::{Account, Entry, EntryKind, Grant, Posting};
-use store::holds::{Hold, HoldStatus};
 use store::idempotency::{Remembered, Request, request_hash};
 use store::{StoreError, Tx};
 
-const HOLD_SECONDS_DEFAULT: i64 = 15 * 60;
-const HOLD_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 const TEXT_LENGTH_MAX: usize = 255;
 
 /// What a customer can spend now, in one unit.
@@ -104,15 +99,6 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
-#[derive(Debug, Clone)]
-pub struct HoldRequest {
-    pub amount: i64,
-    pub unit: String,
-    pub expires_in: Option<i64>,
-    pub reference: Option<String>,
-    pub idempotency_key: Option<String>,
-}
-
 /// The answer of a consumption as it is remembered.
 #[derive(Serialize, Deserialize)]
 struct ReceiptText {
@@ -156,7 +142,7 @@ fn inconsistent(error: impl std::fmt::Display) -> StoreError {
     StoreError::Inconsistent { column: "answer", value: error.to_string() }
 }
 
-fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
     match text {
         Some(text) if text.is_empty() || TEXT_LENGTH_MAX < text.len() => {
             Err(Failure::invalid(param, format!("{param} must be 1 to {TEXT_LENGTH_MAX} bytes")))
@@ -166,7 +152,10 @@ fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
 }
 
 /// An earlier answer to the same request; a key of another request is refused.
-async fn remembered(tx: &mut Tx, request: Option<&Request<'_>>) -> Result<Option<String>, Failure> {
+pub(crate) async fn remembered(
+    tx: &mut Tx,
+    request: Option<&Request<'_>>,
+) -> Result<Option<String>, Failure> {
     let Some(request) = request else {
         return Ok(None);
     };
@@ -180,7 +169,7 @@ async fn remembered(tx: &mut Tx, request: Option<&Request<'_>>) -> Result<Option
     }
 }
 
-fn request<'a>(
+pub(crate) fn request<'a>(
     customer: &'a CustomerId,
     operation: &'static str,
     key: Option<&'a String>,
@@ -338,167 +327,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Sets credits aside until the work is done.
-    pub async fn credits_hold(
-        &self,
-        subject: &Subject,
-        asked: HoldRequest,
-    ) -> Result<Hold, Failure> {
-        let amount = Credits::new(asked.amount)?;
-        check_unit(&asked.unit)?;
-        check_text("reference", asked.reference.as_deref())?;
-        check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
-        let expires_in = asked.expires_in.unwrap_or(HOLD_SECONDS_DEFAULT);
-        if !(1..=HOLD_SECONDS_MAX).contains(&expires_in) {
-            let detail = format!("expires_in must be from 1 to {HOLD_SECONDS_MAX} seconds");
-            return Err(Failure::invalid("expires_in", detail));
-        }
-        let mut tx = self.store().begin("credits.hold").await?;
-        let Some(customer) = self.customer(&mut tx, subject).await? else {
-            let shortage = Shortage { required: amount.get(), available: 0 };
-            return Err(self.shortage(&mut tx, &asked.unit, shortage).await?);
-        };
-        let (amount_text, expiry_text) = (amount.get().to_string(), expires_in.to_string());
-        let reference = asked.reference.as_deref();
-        let parts = [&amount_text, &asked.unit, &expiry_text, reference.unwrap_or_default()];
-        let key = asked.idempotency_key.as_ref();
-        let request = request(&customer.id, "credits.hold", key, &parts);
-        let mut account = tx.credits_open(&customer.id, &asked.unit).await?;
-        if let Some(id) = remembered(&mut tx, request.as_ref()).await? {
-            return hold(&mut tx, &customer.id, &id).await;
-        }
-        let draws = self.plan(&mut tx, &mut account, amount).await?;
-        let now = self.clock().now();
-        let new = Hold {
-            id: HoldId::new(self.clock().wall(), random()),
-            customer_id: customer.id.clone(),
-            unit: asked.unit.clone(),
-            amount: amount.get(),
-            captured: 0,
-            status: HoldStatus::Open,
-            reference: asked.reference.clone(),
-            expires_at: now.plus_seconds(expires_in),
-            created_at: now,
-            closed_at: None,
-        };
-        tx.holds_insert(&new, &draws).await?;
-        for draw in &draws {
-            self.post(&mut tx, &mut account, EntryKind::Hold, draw, Some(&new.id), reference)
-                .await?;
-        }
-        tx.credits_close(account).await?;
-        if let Some(request) = &request {
-            tx.idempotency_remember(request, new.id.as_str(), self.clock().wall()).await?;
-        }
-        tx.commit().await?;
-        Ok(new)
-    }
-
-    pub async fn credits_hold_get(&self, subject: &Subject, id: &str) -> Result<Hold, Failure> {
-        let mut tx = self.store().read("credits.hold_get").await?;
-        let customer = self.customer(&mut tx, subject).await?.ok_or_else(hold_not_found)?;
-        hold(&mut tx, &customer.id, id).await
-    }
-
-    /// Takes what the work cost of a hold, all of it unless said otherwise; the rest goes back.
-    /// The same capture again gets the same answer.
-    pub async fn credits_capture(
-        &self,
-        subject: &Subject,
-        id: &str,
-        amount: Option<i64>,
-    ) -> Result<Hold, Failure> {
-        let now = self.clock().now();
-        let mut tx = self.store().begin("credits.capture").await?;
-        let (held, mut account) = self.hold_open(&mut tx, subject, id).await?;
-        let amount = amount.unwrap_or(held.amount);
-        if amount < 1 {
-            return Err(domain::credits::CreditError::Amount(amount).into());
-        }
-        match held.status {
-            HoldStatus::Open if now < held.expires_at => {}
-            HoldStatus::Captured if held.captured == amount => return Ok(held),
-            HoldStatus::Open | HoldStatus::Expired => {
-                let detail = "the hold has expired; its credits went back";
-                return Err(Failure::refused(Code::HoldExpired, detail));
-            }
-            HoldStatus::Captured | HoldStatus::Released => return Err(hold_closed(&held)),
-        }
-        let draws = tx.holds_draws(&held.id).await?;
-        let Some((captured, released)) = plan_capture(&draws, amount) else {
-            let detail = format!("{amount} exceeds the {} that are held", held.amount);
-            return Err(Failure::refused(Code::CaptureExceedsHold, detail));
-        };
-        for draw in &captured {
-            self.post(&mut tx, &mut account, EntryKind::Capture, draw, Some(&held.id), None)
-                .await?;
-        }
-        self.give_back(&mut tx, &mut account, &held, &released).await?;
-        tx.holds_close(&held.id, HoldStatus::Captured, amount, now).await?;
-        tx.credits_close(account).await?;
-        tx.commit().await?;
-        let closed_at = Some(now);
-        Ok(Hold { status: HoldStatus::Captured, captured: amount, closed_at, ..held })
-    }
-
-    /// Gives all of a hold back. Again, or after it expired, changes nothing.
-    pub async fn credits_release(&self, subject: &Subject, id: &str) -> Result<Hold, Failure> {
-        let mut tx = self.store().begin("credits.release").await?;
-        let (held, account) = self.hold_open(&mut tx, subject, id).await?;
-        match held.status {
-            HoldStatus::Open => {}
-            HoldStatus::Released | HoldStatus::Expired => return Ok(held),
-            HoldStatus::Captured => return Err(hold_closed(&held)),
-        }
-        let closed = self.hold_end(&mut tx, account, held, HoldStatus::Released).await?;
-        tx.commit().await?;
-        Ok(closed)
-    }
-
-    /// The hold under its account's lock.
-    async fn hold_open(
-        &self,
-        tx: &mut Tx,
-        subject: &Subject,
-        id: &str,
-    ) -> Result<(Hold, Account), Failure> {
-        let customer = self.customer(tx, subject).await?.ok_or_else(hold_not_found)?;
-        let seen = hold(tx, &customer.id, id).await?;
-        let account = tx.credits_open(&customer.id, &seen.unit).await?;
-        Ok((hold(tx, &customer.id, id).await?, account))
-    }
-
-    /// Closes an open hold without taking anything.
-    pub(crate) async fn hold_end(
-        &self,
-        tx: &mut Tx,
-        mut account: Account,
-        held: Hold,
-        status: HoldStatus,
-    ) -> Result<Hold, Failure> {
-        let now = self.clock().now();
-        let draws = tx.holds_draws(&held.id).await?;
-        self.give_back(tx, &mut account, &held, &draws).await?;
-        tx.holds_close(&held.id, status, 0, now).await?;
-        tx.credits_close(account).await?;
-        Ok(Hold { status, closed_at: Some(now), ..held })
-    }
-
-    /// What goes back to a lot whose time is over expires at once.
-    async fn give_back(
-        &self,
-        tx: &mut Tx,
-        account: &mut Account,
-        held: &Hold,
-        draws: &[Draw],
-    ) -> Result<(), Failure> {
-        for draw in draws {
-            self.post(tx, account, EntryKind::Release, draw, Some(&held.id), None).await?;
-        }
-        self.write_off_expired(tx, account).await
-    }
-
-    async fn plan(
+    pub(crate) async fn plan(
         &self,
         tx: &mut Tx,
         account: &mut Account,
@@ -511,7 +340,7 @@ impl Engine {
         }
     }
 
-    async fn shortage(
+    pub(crate) async fn shortage(
         &self,
         tx: &mut Tx,
         unit: &str,
@@ -581,22 +410,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// The unit meant where none is named.
-pub fn default_unit() -> String {
-    DEFAULT_UNIT.to_owned()
-}
-
-fn hold_not_found() -> Failure {
-    Failure::refused(Code::HoldNotFound, "no such hold")
-}
-
-fn hold_closed(held: &Hold) -> Failure {
-    Failure::refused(Code::HoldClosed, format!("the hold is {} already", held.status.as_str()))
-}
-
-async fn hold(tx: &mut Tx, customer: &CustomerId, id: &str) -> Result<Hold, Failure> {
-    let id = HoldId::parse(id).map_err(|_| hold_not_found())?;
-    tx.holds_get(customer, &id).await?.ok_or_else(hold_not_found)
 }

@@ -17,6 +17,7 @@ pub mod entitlements;
 pub mod events;
 mod failures;
 pub mod health;
+pub mod holds;
 pub mod invoices;
 mod jobs;
 pub mod lists;

@@ -6,7 +6,7 @@ use domain::codes::Code;
 const LIMIT_DEFAULT: u32 = 20;
 const LIMIT_MAX: u32 = 100;
 /// Sorts after every id.
-const NEWEST: &str = "~";
+pub(crate) const NEWEST: &str = "~";
 const CURSOR_LENGTH_MAX: usize = 64;
 
 /// Which part of a list is wanted.

@@ -123,7 +123,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// The collection, if the customer may search it now; nothing where they have none of their own.
+    /// The collection, if the customer may search it now; nothing where they have none yet.
     async fn searchable(
         &self,
         tx: &mut Tx,

@@ -1,7 +1,7 @@
 //! Subscriptions as customers see them, and their own wishes about them.
 
 use crate::failures::Failure;
-use crate::lists::{Listed, Page};
+use crate::lists::{Listed, NEWEST, Page};
 use crate::{Engine, PROVIDER, Subject, customers};
 use domain::codes::Code;
 use domain::time::Timestamp;
@@ -11,6 +11,9 @@ use store::customers::Customer;
 use store::prices::Price;
 use store::products::Product;
 use store::subscriptions::Subscription;
+
+/// Nobody has more at once, dead ones included, than are looked at.
+pub(crate) const SUBSCRIPTIONS_MAX: u32 = 100;
 
 /// A subscription with what it is a subscription to.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ fn not_found() -> Failure {
 /// The one that matters: alive, dearest, newest.
 async fn current(tx: &mut Tx, customer: &Customer) -> Result<Option<SubscriptionDetail>, Failure> {
     let mut best: Option<SubscriptionDetail> = None;
-    for subscription in tx.subscriptions_list(&customer.id, "~", 100).await? {
+    for subscription in tx.subscriptions_list(&customer.id, NEWEST, SUBSCRIPTIONS_MAX).await? {
         let price = match &subscription.price_id {
             Some(id) => tx.prices_get(id).await?,
             None => None,
@@ -105,7 +108,7 @@ impl Engine {
         let held = match id {
             None => current(&mut tx, &customer).await?.map(|detail| detail.subscription),
             Some(id) => {
-                let own = tx.subscriptions_list(&customer.id, "~", 100).await?;
+                let own = tx.subscriptions_list(&customer.id, NEWEST, SUBSCRIPTIONS_MAX).await?;
                 own.into_iter().find(|s| s.id.as_str() == id || s.provider_subscription_id == id)
             }
         };

@@ -62,13 +62,11 @@ impl InvoiceItem {
 pub fn view(item: &InvoiceItem) -> Value {
     let line = &item.line;
     let parent = line.subscription.as_ref().map(|subscription| {
-        json!({
-            "subscription_details": {
-                "subscription": subscription,
-                "subscription_item": line.subscription_item,
-            },
-            "type": "subscription_details",
-        })
+        let mut details = json!({ "subscription": subscription });
+        if let Some(item) = &line.subscription_item {
+            details["subscription_item"] = json!(item);
+        }
+        json!({"subscription_details": details, "type": "subscription_details"})
     });
     let pricing = line.price.as_ref().map(|price| {
         json!({
@@ -174,7 +172,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
         period.finish()?;
     }
-    line.subscription = params.text("subscription")?;
+    if let Some(id) = params.text("subscription")? {
+        let found = tx.state.subscriptions.get(&id).filter(|row| row.customer == customer);
+        found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?;
+        line.subscription = Some(id);
+    }
     let invoice = params.text("invoice")?;
     params.refuse(&["discounts", "tax_rates", "price_data", "unit_amount_decimal"])?;
     params.ignore(&["discountable", "tax_behavior", "tax_code"]);

@@ -112,7 +112,7 @@ pub struct Sandbox {
     writing: Option<(sqlx::SqliteConnection, mpsc::UnboundedReceiver<database::Write>)>,
 }
 
-/// Loads the state; nothing is served yet.
+/// Loads the state; nothing is served yet. The process has installed a rustls provider before.
 pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     let address = config.listener.local_addr().map_err(StartError::Listener)?;
     if !address.ip().is_loopback() {

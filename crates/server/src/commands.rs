@@ -42,7 +42,7 @@ fn say(line: &str) -> anyhow::Result<()> {
 }
 
 fn settings(file: Option<&Path>) -> anyhow::Result<Config> {
-    config::load(file, config::environment).context("the settings are refused")
+    Ok(config::load(file, config::environment)?)
 }
 
 async fn open_store(place: &Place) -> anyhow::Result<Store> {

@@ -72,18 +72,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
 
     let offset = Arc::new(AtomicI64::new(0));
-    let sandbox = sandbox::start(sandbox::Config {
-        listener: sandbox_listener,
-        data: Some(dir.clone()),
-        offset: offset.clone(),
-        secret_key: Some(secrets.provider_key.clone()),
-        after_advance: Some(sandbox::AfterAdvance {
-            url: format!("{api_url}/v1/clock/settle"),
-            bearer: secrets.admin_key.clone(),
-        }),
-    })
-    .await
-    .context("the sandbox cannot start")?;
+    let sandbox = sandbox(sandbox_listener, &dir, offset.clone(), &secrets, &api_url).await?;
     let sandbox_url = sandbox.base_url.clone();
     let simulated = tokio::spawn(sandbox.serve(serve::turned(stopped.clone())));
 
@@ -129,6 +118,27 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     );
     let _ = fs::remove_file(dir.join(RUNNING_FILE));
     Ok(())
+}
+
+/// The simulated provider, which asks us after each step of the clock whether all is applied.
+async fn sandbox(
+    listener: TcpListener,
+    dir: &Path,
+    offset: Arc<AtomicI64>,
+    secrets: &Secrets,
+    api_url: &str,
+) -> anyhow::Result<sandbox::Sandbox> {
+    let config = sandbox::Config {
+        listener,
+        data: Some(dir.to_owned()),
+        offset,
+        secret_key: Some(secrets.provider_key.clone()),
+        after_advance: Some(sandbox::AfterAdvance {
+            url: format!("{api_url}/v1/clock/settle"),
+            bearer: secrets.admin_key.clone(),
+        }),
+    };
+    sandbox::start(config).await.context("the sandbox cannot start")
 }
 
 /// Quiet unless asked, so that the welcome stays in sight.

@@ -45,6 +45,27 @@ where
     }
 }
 
+/// What a page's form sends.
+pub struct Form<T>(pub T);
+
+impl<T, S> FromRequest<S> for Form<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(body, API_BODY_BYTES).await?;
+        let request = Request::from_parts(parts, bytes.into());
+        match axum::Form::<T>::from_request(request, state).await {
+            Ok(form) => Ok(Self(form.0)),
+            Err(_) => Err(Problem::new(Code::InvalidRequest, "the form cannot be read")),
+        }
+    }
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();

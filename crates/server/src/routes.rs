@@ -20,19 +20,21 @@ use crate::problem::{Problem, after_panic, render};
 use crate::web::{layout, pay, portal, pricing, sessions};
 use crate::{App, api, health, openapi, payments, webhooks};
 
-fn listed() -> OpenApiRouter<App> {
-    let customers = OpenApiRouter::new()
+fn customers() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(api::customers::create, api::customers::list))
         .routes(routes!(api::customers::own_state))
         .routes(routes!(api::customers::get))
         .routes(routes!(api::customers::state))
-        .routes(routes!(api::portal_sessions::create));
-    let catalogue = OpenApiRouter::new()
+        .routes(routes!(api::portal_sessions::create))
+}
+
+fn selling() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(api::products::create, api::products::list))
         .routes(routes!(api::products::get, api::products::update))
         .routes(routes!(api::prices::create, api::prices::list))
-        .routes(routes!(api::prices::get, api::prices::update));
-    let buying = OpenApiRouter::new()
+        .routes(routes!(api::prices::get, api::prices::update))
         .routes(routes!(api::checkout_sessions::create))
         .routes(routes!(api::checkout_sessions::get))
         .routes(routes!(api::subscriptions::list))
@@ -40,8 +42,11 @@ fn listed() -> OpenApiRouter<App> {
         .routes(routes!(api::subscriptions::cancel))
         .routes(routes!(api::subscriptions::resume))
         .routes(routes!(api::payments::list))
-        .routes(routes!(api::invoices::list));
-    let using = OpenApiRouter::new()
+        .routes(routes!(api::invoices::list))
+}
+
+fn using() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(api::check::check))
         .routes(routes!(api::credits::balance))
         .routes(routes!(api::credits::grant, api::credits::grants))
@@ -54,15 +59,22 @@ fn listed() -> OpenApiRouter<App> {
         .routes(routes!(api::collections::create, api::collections::list))
         .routes(routes!(api::documents::create, api::documents::list))
         .routes(routes!(api::documents::delete))
-        .routes(routes!(api::search::search));
-    let operations = OpenApiRouter::new()
+        .routes(routes!(api::search::search))
+}
+
+fn operating() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(api::events::list))
         .routes(routes!(api::events::get))
         .routes(routes!(api::events::replay))
         .routes(routes!(api::events::ignore))
         .routes(routes!(api::clock::settle))
-        .routes(routes!(health::show));
-    let facade = OpenApiRouter::new()
+        .routes(routes!(health::show))
+        .routes(routes!(openapi::document))
+}
+
+fn facade() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(payments::products))
         .routes(routes!(payments::plans))
         .routes(routes!(payments::create_checkout_session))
@@ -73,8 +85,11 @@ fn listed() -> OpenApiRouter<App> {
         .routes(routes!(payments::billing_portal_get, payments::billing_portal_post))
         .routes(routes!(webhooks::payments))
         .routes(routes!(webhooks::api_v1))
-        .routes(routes!(webhooks::api));
-    let pages = OpenApiRouter::new()
+        .routes(routes!(webhooks::api))
+}
+
+fn pages() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(layout::landing))
         .routes(routes!(pricing::show))
         .routes(routes!(pricing::buy))
@@ -87,15 +102,16 @@ fn listed() -> OpenApiRouter<App> {
         .routes(routes!(sessions::enter))
         .routes(routes!(sessions::sign_out))
         .routes(routes!(layout::style))
-        .routes(routes!(openapi::document));
+}
+
+fn listed() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
-        .merge(customers)
-        .merge(catalogue)
-        .merge(buying)
-        .merge(using)
-        .merge(operations)
-        .merge(facade)
-        .merge(pages)
+        .merge(customers())
+        .merge(selling())
+        .merge(using())
+        .merge(operating())
+        .merge(facade())
+        .merge(pages())
 }
 
 /// The document of all routes.

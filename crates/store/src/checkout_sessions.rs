@@ -89,7 +89,7 @@ pub struct CheckoutSession {
     pub url: Option<String>,
     /// Whose attempts are counted: a customer, or a guest's address.
     pub rate_key: String,
-    /// Digest of the secret in a guest's browser, who may sign in there once the session is complete.
+    /// Digest of the secret in the browser of a guest, who may sign in there once all is paid.
     pub browser_hash: Option<String>,
     pub idempotency_key: Option<String>,
     pub request_hash: Option<String>,
@@ -109,6 +109,8 @@ statements! {
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO NOTHING";
     GET = "checkout_sessions.get": "SELECT * FROM checkout_sessions WHERE id = ?";
+    LOCK = "checkout_sessions.lock":
+        "SELECT * FROM checkout_sessions WHERE id = ? FOR NO KEY UPDATE";
     FIND = "checkout_sessions.find":
         "SELECT * FROM checkout_sessions WHERE provider = ? AND provider_session_id = ?";
     BY_KEY = "checkout_sessions.by_key":
@@ -210,6 +212,14 @@ impl Tx {
         id: &CheckoutSessionId,
     ) -> Result<Option<CheckoutSession>, StoreError> {
         self.first(&GET, args![id]).await?.as_ref().map(session).transpose()
+    }
+
+    /// The session as it is now, and nobody else's until the transaction ends.
+    pub async fn checkout_sessions_lock(
+        &mut self,
+        id: &CheckoutSessionId,
+    ) -> Result<Option<CheckoutSession>, StoreError> {
+        self.first(&LOCK, args![id]).await?.as_ref().map(session).transpose()
     }
 
     /// By the provider's id.

@@ -1,7 +1,7 @@
 //! The inbox: provider events, stored before they are acknowledged, applied once.
 //!
-//! A row is leased with a fencing token while it is being applied, because a fetch from the provider
-//! may lie between claim and commit. All times here are on the wall clock, but `occurred_at`.
+//! A row is leased with a fencing token while it is being applied, because a fetch from the
+//! provider may lie between claim and commit. All times are on the wall clock, but `occurred_at`.
 
 use crate::database::Tx;
 use crate::errors::StoreError;

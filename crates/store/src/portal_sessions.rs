@@ -42,7 +42,8 @@ statements! {
         "SELECT * FROM portal_sessions
          WHERE hash = ? AND kind = ? AND closed_at IS NULL AND expires_at > ?";
     CLOSE = "portal_sessions.close":
-        "UPDATE portal_sessions SET closed_at = ? WHERE hash = ? AND kind = ? AND closed_at IS NULL";
+        "UPDATE portal_sessions SET closed_at = ?
+         WHERE hash = ? AND kind = ? AND closed_at IS NULL";
     PRUNE = "portal_sessions.prune": "DELETE FROM portal_sessions WHERE expires_at <= ?";
 }
 

@@ -140,7 +140,24 @@ macro_rules! id_args {
 }
 
 id_args! {
-    CustomerId, ProductId, PriceId, CheckoutSessionId, SubscriptionId, SubscriptionItemId, InvoiceId,
-    PaymentId, GrantId, AllowanceScheduleId, HoldId, EntryId, EntitlementId, InboxEventId, CollectionId, DocumentId,
-    ChunkId, ApiKeyId, PortalSessionId, DebtId,
+    AllowanceScheduleId,
+    ApiKeyId,
+    CheckoutSessionId,
+    ChunkId,
+    CollectionId,
+    CustomerId,
+    DebtId,
+    DocumentId,
+    EntitlementId,
+    EntryId,
+    GrantId,
+    HoldId,
+    InboxEventId,
+    InvoiceId,
+    PaymentId,
+    PortalSessionId,
+    PriceId,
+    ProductId,
+    SubscriptionId,
+    SubscriptionItemId,
 }

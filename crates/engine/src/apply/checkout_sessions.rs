@@ -153,7 +153,7 @@ impl Engine {
             if granted.iter().any(|held| held.feature == grant.feature) {
                 continue;
             }
-            let paid_at = payment.paid_at.unwrap_or(now);
+            let paid_at = payment.paid_at.unwrap_or(now).min(now);
             let ends_at = match grant.days {
                 None => None,
                 Some(days) => {

@@ -97,12 +97,12 @@ pub(super) async fn our_session(
     told: &facts::CheckoutSession,
 ) -> Result<Option<CheckoutSession>, Stop> {
     if let Some(found) = tx.checkout_sessions_find(PROVIDER, provider_session_id).await? {
-        return Ok(Some(found));
+        return Ok(tx.checkout_sessions_lock(&found.id).await?);
     }
     let reference =
         told.client_reference.as_deref().and_then(|id| CheckoutSessionId::parse(id).ok());
     let found = match reference {
-        Some(id) => tx.checkout_sessions_get(&id).await?,
+        Some(id) => tx.checkout_sessions_lock(&id).await?,
         None => session_of(tx, &told.metadata).await?,
     };
     // A session that has its counterpart is not also another one's.
@@ -118,7 +118,7 @@ pub(super) async fn session_of(
     let Some(id) = id else {
         return Ok(None);
     };
-    let session = tx.checkout_sessions_get(&id).await?;
+    let session = tx.checkout_sessions_lock(&id).await?;
     let customer = metadata.get(CUSTOMER_KEY);
     Ok(session.filter(|session| match (&session.customer_id, customer) {
         (Some(ours), Some(told)) => ours.as_str() == told,

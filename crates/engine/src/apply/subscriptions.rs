@@ -61,16 +61,9 @@ impl Engine {
         let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
         let grants = session.map_or(&price.grants, |session| &session.grants);
         let now = self.clock().now();
-        let past_due_since = match (&status, held.as_ref().and_then(|held| held.past_due_since)) {
-            (Status::PastDue, Some(since)) => Some(since),
-            (Status::PastDue, None) => Some(at),
-            _ => None,
-        };
-        let ended_at = match (subscription.ended_at, status.is_terminal()) {
-            (Some(ended), _) => Some(ended),
-            (None, true) => Some(subscription.canceled_at.unwrap_or(at)),
-            (None, false) => None,
-        };
+        let held_since = held.as_ref().and_then(|held| held.past_due_since);
+        let past_due_since = (status == Status::PastDue).then(|| held_since.unwrap_or(at));
+        let ended_at = ended_at(subscription, &status, at);
         let row = Subscription {
             id,
             customer_id: owner.customer.clone(),
@@ -92,9 +85,10 @@ impl Engine {
             trial_start: subscription.trial_start,
             trial_end: subscription.trial_end,
             past_due_since,
+            // The provider's clock may run ahead of ours.
             started_at: held
                 .as_ref()
-                .map_or(subscription.created_at.unwrap_or(at), |held| held.started_at),
+                .map_or(subscription.created_at.unwrap_or(at).min(now), |held| held.started_at),
             grants: grants.clone(),
             as_of: held.as_ref().map_or(at, |held| held.as_of.max(at)),
             created_at: held.as_ref().map_or(now, |held| held.created_at),
@@ -208,4 +202,10 @@ fn is_news(
             detail: "another event of the same second was applied meanwhile".to_owned(),
         })),
     }
+}
+
+/// When it ended: a terminal state without a date of its own ended when we heard of it.
+fn ended_at(told: &facts::Subscription, status: &Status, at: Timestamp) -> Option<Timestamp> {
+    let latest = told.canceled_at.unwrap_or(at);
+    told.ended_at.or(status.is_terminal().then_some(latest))
 }

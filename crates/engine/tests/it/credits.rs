@@ -4,7 +4,8 @@ use crate::worlds::{World, own};
 use domain::codes::Code;
 use domain::credits::Class;
 use domain::invariants::{LedgerStep, ledger_replays, lot_is_exact};
-use engine::credits::{ConsumeRequest, GrantRequest, HoldRequest};
+use engine::credits::{ConsumeRequest, GrantRequest};
+use engine::holds::HoldRequest;
 use engine::{Engine, Failure, Page, Subject};
 use store::holds::HoldStatus;
 

@@ -1,4 +1,5 @@
 //! The use cases against the sandbox over HTTP, on SQLite and on a private PostgreSQL.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
 mod credits;
 mod orders;

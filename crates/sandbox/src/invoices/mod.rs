@@ -12,7 +12,7 @@ use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
 use crate::invoices::render::{lines_view, view};
-use crate::params::Metadata;
+use crate::params::{Metadata, Params};
 use crate::payment_intents::{self, PaymentIntent};
 use crate::requests::Call;
 use crate::state::{Row, State};
@@ -235,6 +235,22 @@ pub fn payment_of<'a>(state: &'a State, id: &str) -> Option<&'a InvoicePayment> 
     state.invoice_payments.newest_first().find(|payment| payment.invoice == id)
 }
 
+fn read_default_method(
+    state: &State,
+    params: &mut Params,
+    invoice: &mut Invoice,
+) -> Result<(), ApiError> {
+    let Some(id) = params.text("default_payment_method")? else {
+        return Ok(());
+    };
+    let owner = state.payment_methods.get(&id).and_then(|method| method.customer.as_ref());
+    if owner != Some(&invoice.customer) {
+        return Err(ApiError::no_such("PaymentMethod", &id, "default_payment_method"));
+    }
+    invoice.default_payment_method = Some(id);
+    Ok(())
+}
+
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
     let customer = params.required("customer")?;
@@ -252,7 +268,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if let Some(days) = params.within("days_until_due", 0, 730)? {
         invoice.due_date = Some(tx.now + days * crate::clock::DAY);
     }
-    invoice.default_payment_method = params.text("default_payment_method")?;
+    read_default_method(tx.state, params, &mut invoice)?;
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
     params.refuse(&["subscription", "discounts", "default_tax_rates", "from_invoice"])?;
@@ -278,9 +294,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if let Some(auto_advance) = call.params.boolean("auto_advance")? {
         invoice.auto_advance = auto_advance;
     }
-    if let Some(method) = call.params.text("default_payment_method")? {
-        invoice.default_payment_method = Some(method);
-    }
+    read_default_method(tx.state, &mut call.params, &mut invoice)?;
     call.params.ignore(&["footer", "custom_fields", "payment_settings", "rendering"]);
     call.params.finish()?;
     let after = view(tx.state, &invoice);

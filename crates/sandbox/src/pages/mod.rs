@@ -26,11 +26,12 @@ main { max-width: 34rem; margin: 1.5rem auto; padding: 1.5rem; background: var(-
 h1 { font-size: 1.5rem; margin: 0 0 1rem; } h2 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; }
 table { width: 100%; border-collapse: collapse; }
 th, td { text-align: left; padding: .4rem .25rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; } td { overflow-wrap: anywhere; } caption { text-align: left; }
 td.amount, th.amount { text-align: right; white-space: nowrap; }
 label { display: block; margin: .9rem 0 .25rem; font-weight: 600; }
 input { width: 100%; padding: .6rem .7rem; font: inherit; color: inherit;
   background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
+::placeholder { color: var(--muted); opacity: 1; }
 input[readonly] { background: var(--soft); }
 button { font: inherit; font-weight: 600; padding: .7rem 1.1rem; border-radius: .5rem;
   border: 1px solid var(--accent); cursor: pointer; background: var(--paper);

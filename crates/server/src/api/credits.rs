@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use domain::codes::Code;
 use domain::credits::{Class, DEFAULT_UNIT};
 use domain::time::Timestamp;
-use engine::credits::{Balance, ConsumeRequest, GrantRequest, HoldRequest};
+use engine::credits::{Balance, ConsumeRequest, GrantRequest};
+use engine::holds::HoldRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -18,6 +18,7 @@ use super::sessions::{TokenForm, Visitor};
 use crate::App;
 use crate::limits::SHOWN_PAYMENTS;
 use crate::problem::Problem;
+use crate::requests::Form;
 
 /// The signed-in customer's page
 #[utoipa::path(
@@ -225,7 +226,7 @@ pub async fn billing(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    axum::Form(form): axum::Form<TokenForm>,
+    Form(form): Form<TokenForm>,
 ) -> Result<Response, Problem> {
     let session = visitor.signed_in(&headers, &form)?;
     let subject = Subject::Known(session.customer.clone());
@@ -246,7 +247,7 @@ pub async fn cancel(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    axum::Form(form): axum::Form<TokenForm>,
+    Form(form): Form<TokenForm>,
 ) -> Result<Response, Problem> {
     let session = visitor.signed_in(&headers, &form)?;
     let subject = Subject::Known(session.customer.clone());
@@ -266,7 +267,7 @@ pub async fn resume(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    axum::Form(form): axum::Form<TokenForm>,
+    Form(form): Form<TokenForm>,
 ) -> Result<Response, Problem> {
     let session = visitor.signed_in(&headers, &form)?;
     let subject = Subject::Known(session.customer.clone());

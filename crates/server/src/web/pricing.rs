@@ -22,7 +22,7 @@ use super::layout::{Page, Privacy, alert};
 use super::sessions::{Cookie, Visitor};
 use crate::App;
 use crate::problem::Problem;
-use crate::requests::Params;
+use crate::requests::{Form, Params};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -72,7 +72,7 @@ pub async fn buy(
     visitor: Visitor,
     headers: HeaderMap,
     extensions: Extensions,
-    axum::Form(form): axum::Form<BuyForm>,
+    Form(form): Form<BuyForm>,
 ) -> Result<Response, Problem> {
     visitor.check_form(&headers, &form.csrf)?;
     let buyer = match &visitor.0 {

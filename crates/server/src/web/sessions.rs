@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::layout::{Page, Privacy, alert};
 use crate::problem::Problem;
-use crate::requests::Params;
+use crate::requests::{Form, Params};
 use crate::{App, Site};
 
 /// What a browser keeps for us; scripts cannot read either.
@@ -184,7 +184,7 @@ pub async fn sign_out(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    axum::Form(form): axum::Form<TokenForm>,
+    Form(form): Form<TokenForm>,
 ) -> Result<Response, Problem> {
     let session = visitor.signed_in(&headers, &form)?;
     app.engine.web_session_end(&session.token).await?;

@@ -119,7 +119,8 @@ fn row_4_the_environment_overrides_the_file_and_keeps_digits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tollgate.toml");
     let text = "database_url = \"postgres://file/app\"\nlog_level = \"warn\"\n\
-                [stripe]\nsecret_key = \"sk_test_file\"\nwebhook_secrets = [\"whsec_a\", \"whsec_b\"]\n";
+                [stripe]\nsecret_key = \"sk_test_file\"\n\
+                webhook_secrets = [\"whsec_a\", \"whsec_b\"]\n";
     std::fs::write(&path, text).unwrap();
     let environment = [("STRIPE_API_KEY", "0012345"), ("PAYMENT_STRIPE__API_KEY", "ignored")];
     let config = load_file(Some(&path), &environment).unwrap();

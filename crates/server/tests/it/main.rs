@@ -10,5 +10,6 @@ mod commands;
 mod config;
 mod openapi;
 mod pages;
+mod payments;
 mod problems;
 mod servers;

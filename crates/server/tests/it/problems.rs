@@ -1,9 +1,14 @@
 //! Errors: one shape per face, one status per code, and the table in `docs/ERRORS.md`.
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::middleware::from_fn;
+use axum::routing::get;
 use domain::codes::Code;
 use server::problem::{is_retryable, status};
+use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::servers::{Server, token};
 
@@ -171,6 +176,23 @@ async fn row_9_payments_are_switched_off_alone() {
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "payments_disabled"));
     assert_eq!(server.call("GET", "/health", "", "").await.json()["status"], "healthy");
     assert_eq!(server.call("GET", "/pricing", "", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_without_its_cause() {
+    async fn broken() -> &'static str {
+        panic!("the inside of a failure")
+    }
+    let router: Router = Router::new()
+        .route("/v1/broken", get(broken))
+        .layer(CatchPanicLayer::custom(server::problem::after_panic))
+        .layer(from_fn(server::problem::render));
+    let request = Request::get("/v1/broken").body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 500);
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("\"internal\"") && !text.contains("inside"), "{text}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use server::{App, Site};
 use store::Store;
 use tower::ServiceExt;
 
+pub const PROVIDER_KEY: &str = "sk_test_of_the_tests";
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 
 pub struct Server {
@@ -61,14 +62,37 @@ impl Server {
         Self::with_hosts(&[]).await
     }
 
+    /// With the demo's catalogue at a simulated provider of its own, whose address is returned.
+    pub async fn with_provider() -> (Self, String) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = sandbox::Config {
+            listener: tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            data: None,
+            offset: Arc::default(),
+            secret_key: Some(PROVIDER_KEY.into()),
+            after_advance: None,
+        };
+        let sandbox = sandbox::start(config).await.expect("the sandbox starts");
+        let base = sandbox.base_url.clone();
+        tokio::spawn(sandbox.serve(std::future::pending()));
+        let client = server::serve::client(PROVIDER_KEY.to_owned().into(), &base).unwrap();
+        let server = Self::open(&[], Some(client)).await;
+        server.engine.demo_seed().await.expect("the demo can be seeded");
+        (server, base)
+    }
+
     pub async fn with_hosts(hosts: &[&str]) -> Self {
+        Self::open(hosts, None).await
+    }
+
+    async fn open(hosts: &[&str], client: Option<providers::stripe::Client>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let url = format!("sqlite://{}", dir.path().join("test.db").display());
         let store = Store::open(&url).await.expect("a new database opens");
         store.migrate_up().await.expect("migrations run");
         let frontend = url::Url::parse("http://shop.test").unwrap();
         let settings = server::serve::settings(frontend.clone(), server::config::PLANS);
-        let engine = Engine::new(store, None, Clock::wall_only(), settings);
+        let engine = Engine::new(store, client, Clock::wall_only(), settings);
         let (_, key) = engine.api_keys_create("tests").await.expect("a key can be made");
         let site = Site {
             public_url: frontend,

@@ -1,4 +1,5 @@
 //! One suite, run on SQLite and on a private PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod backends;
 mod credits;
