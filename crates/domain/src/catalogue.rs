@@ -47,11 +47,14 @@ pub struct FeatureGrant {
     pub days: Option<u32>,
 }
 
+/// Twelve digits: more than any provider takes at once.
+const UNIT_AMOUNT_MAX: i64 = 999_999_999_999;
+
 /// Why a price was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
-    #[error("a price cannot be negative: {0}")]
-    NegativeAmount(i64),
+    #[error("unit_amount must be from 0 to {UNIT_AMOUNT_MAX}, not {0}")]
+    UnitAmount(i64),
     #[error("interval_count must be from 1 to 36, not {0}")]
     IntervalCount(u32),
     #[error("feature key {0:?} must be 1 to 64 of a-z, 0-9, '_', '-' and '.'")]
@@ -86,8 +89,8 @@ pub fn check_price(
     grants: &Grants,
     trial_days: u32,
 ) -> Result<(), CatalogueError> {
-    if unit_amount < 0 {
-        return Err(CatalogueError::NegativeAmount(unit_amount));
+    if !(0..=UNIT_AMOUNT_MAX).contains(&unit_amount) {
+        return Err(CatalogueError::UnitAmount(unit_amount));
     }
     if let Billing::Recurring(interval) = billing
         && !(1..=36).contains(&interval.count)
@@ -108,6 +111,11 @@ pub fn check_price(
     }
     for grant in &grants.credits {
         crate::credits::check_unit(&grant.unit)?;
+        // None at all is a choice; anything else is an amount like every other.
+        match grant.trial_amount {
+            None | Some(0) => {}
+            Some(amount) => drop(Credits::new(amount)?),
+        }
         if !(1..=36).contains(&grant.every.count) {
             return Err(CatalogueError::IntervalCount(grant.every.count));
         }
@@ -126,6 +134,14 @@ mod tests {
         assert!(check_price(-1, Billing::OneTime, &none, 0).is_err());
         let never = Billing::Recurring(Interval { count: 0, ..Interval::MONTH });
         assert!(check_price(1, never, &none, 0).is_err());
+        let credit = CreditGrant {
+            unit: "credits".into(),
+            amount: Credits::new(1).unwrap(),
+            every: Interval::MONTH,
+            trial_amount: Some(-5),
+        };
+        let grants = Grants { credits: vec![credit], ..Grants::default() };
+        assert!(check_price(1, Billing::OneTime, &grants, 0).is_err());
         let feature = FeatureGrant { feature: "kb".into(), days: Some(0) };
         let grants = Grants { features: vec![feature], ..none };
         assert!(check_price(1, Billing::OneTime, &grants, 0).is_err());

@@ -55,13 +55,15 @@ impl Engine {
         Ok(())
     }
 
-    /// What a trial starts with: once per subscription, until the trial ends.
+    /// What a trial starts with, until it ends: once per person and product, however many
+    /// subscriptions somebody manages to begin.
     pub(crate) async fn grant_trial(
         &self,
         tx: &mut Tx,
         subscription: &Subscription,
         trial: Period,
     ) -> Result<(), Failure> {
+        let product = subscription.product_id.as_ref().map_or("none", |id| id.as_str());
         for (position, grant) in subscription.grants.credits.iter().enumerate() {
             let amount = grant.trial_amount.unwrap_or(grant.amount.get());
             let Ok(amount) = Credits::new(amount) else {
@@ -69,7 +71,7 @@ impl Engine {
             };
             let provider_id = &subscription.provider_subscription_id;
             let lot = Grant {
-                fact: format!("trial:{PROVIDER}:{provider_id}:{position}"),
+                fact: format!("trial:{}:{product}:{position}", subscription.customer_id),
                 class: Class::Trial,
                 provider_subscription_id: Some(provider_id.clone()),
                 reason: "trial".to_owned(),

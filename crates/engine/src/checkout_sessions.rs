@@ -40,9 +40,10 @@ const SESSION_PLACEHOLDER: &str = "{CHECKOUT_SESSION_ID}";
 pub enum Buyer {
     Subject(Subject),
     /// Nobody we know: the customer comes from the completed session. Attempts are counted by
-    /// address.
+    /// address; a secret that the browser kept from an earlier one is used again.
     Guest {
         address: String,
+        browser: Option<String>,
     },
 }
 
@@ -258,7 +259,7 @@ impl Engine {
         let mut tx = self.store().begin("checkout.intend").await?;
         let price = sellable(&mut tx, request).await?;
         let (customer, rate_key) = match &request.buyer {
-            Buyer::Guest { address } => (None, format!("guest:{address}")),
+            Buyer::Guest { address, .. } => (None, format!("guest:{address}")),
             Buyer::Subject(subject) => {
                 let email = request.email.as_deref();
                 let customer = self.customer_ensured(&mut tx, subject, email).await?;
@@ -281,7 +282,7 @@ impl Engine {
         if request.pace == Pace::Limited {
             self.check_pace(&mut tx, &rate_key).await?;
         }
-        let browser = customer.is_none().then(|| SecretString::from(hex::encode(random_secret())));
+        let browser = browser_secret(&request.buyer);
         let trial_days = self.trial_days(&mut tx, request, customer.as_ref(), &price).await?;
         let intent = CheckoutSession {
             trial_days,
@@ -296,7 +297,7 @@ impl Engine {
         if let Some(customer) = &customer
             && intent.mode == Mode::Subscription
         {
-            check_not_subscribed(&mut tx, &customer.id).await?;
+            check_not_subscribed(&mut tx, &customer.id, &price).await?;
         }
         if !tx.checkout_sessions_insert(&intent).await? {
             return Err(conflict());
@@ -406,7 +407,12 @@ impl Engine {
                 let url = opened.url.as_deref();
                 tx.checkout_sessions_opened(&intent.id, &opened.id, url, now).await?;
                 let session = tx.checkout_sessions_get(&intent.id).await?;
+                let open = match &intent.customer_id {
+                    Some(id) => tx.checkout_sessions_open_subscriptions(id).await?,
+                    None => Vec::new(),
+                };
                 tx.commit().await?;
+                self.expire_all_but_newest(open).await?;
                 session.ok_or_else(|| Failure::refused(Code::NotFound, "no such checkout session"))
             }
             // The outcome is unknown: the intent stays, and repeating the request asks again.
@@ -417,6 +423,32 @@ impl Engine {
                 Err(error.into())
             }
         }
+    }
+
+    /// Of several pages that could each become a subscription only the newest stays payable, so
+    /// that two tabs do not become two subscriptions, or two trials.
+    async fn expire_all_but_newest(&self, mut open: Vec<CheckoutSession>) -> Result<(), Failure> {
+        open.pop();
+        for session in open {
+            let Some(id) = &session.provider_session_id else {
+                continue;
+            };
+            let key = format!("tollgate-expire-{}", session.id);
+            match self.provider()?.checkout_session_expire(id, &key).await {
+                Ok(_) | Err(ProviderError::NotFound { .. }) => {
+                    let mut tx = self.store().begin("checkout.expire").await?;
+                    if let Some(mut fresh) = tx.checkout_sessions_lock(&session.id).await? {
+                        fresh.status = settled(fresh.status, SessionStatus::Expired);
+                        fresh.updated_at = self.clock().now();
+                        tx.checkout_sessions_settle(&fresh).await?;
+                    }
+                    tx.commit().await?;
+                }
+                // It was paid meanwhile, or cannot be reached: its own event will tell.
+                Err(error) => tracing::warn!(%error, session = %session.id, "not expired"),
+            }
+        }
+        Ok(())
     }
 
     async fn checkout_ask(
@@ -454,6 +486,18 @@ impl Engine {
     }
 }
 
+/// One browser keeps one secret, so that whatever is bought in it comes to one customer.
+fn browser_secret(buyer: &Buyer) -> Option<SecretString> {
+    let Buyer::Guest { browser, .. } = buyer else {
+        return None;
+    };
+    let ours = |text: &&String| {
+        text.len() == 2 * random_secret().len() && text.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let kept = browser.as_ref().filter(ours).cloned();
+    Some(SecretString::from(kept.unwrap_or_else(|| hex::encode(random_secret()))))
+}
+
 fn conflict() -> Failure {
     let detail = "this idempotency key was used for another request";
     Failure::refused(Code::IdempotencyConflict, detail)
@@ -489,15 +533,20 @@ async fn sellable(tx: &mut Tx, request: &CheckoutRequest) -> Result<Price, Failu
     }
 }
 
-/// One person has one paid subscription; a free one may be left for a paid one.
-async fn check_not_subscribed(tx: &mut Tx, customer: &CustomerId) -> Result<(), Failure> {
+/// One person has one subscription; only a free one may be left for a paid one.
+async fn check_not_subscribed(
+    tx: &mut Tx,
+    customer: &CustomerId,
+    wanted: &Price,
+) -> Result<(), Failure> {
     for held in tx.subscriptions_list(customer, NEWEST, SUBSCRIPTIONS_MAX).await? {
         let price = match &held.price_id {
             Some(id) => tx.prices_get(id).await?,
             None => None,
         };
         let free = price.is_some_and(|price| price.amount.minor() == 0);
-        if held.status.is_live() && !free {
+        let upgrade = free && 0 < wanted.amount.minor();
+        if held.status.is_live() && !upgrade {
             let detail = "there is a subscription already; change or cancel it instead";
             return Err(Failure::refused(Code::AlreadySubscribed, detail));
         }

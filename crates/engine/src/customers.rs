@@ -161,7 +161,11 @@ impl Engine {
         };
         match subject {
             Subject::Named(name) => Ok(Some(by_name(tx, name).await?.ok_or_else(not_found)?)),
-            Subject::Own(name) => Ok(by_name(tx, name).await?),
+            // A token may carry our id only of a customer whom the application has not named, so
+            // that nobody reaches somebody else by choosing a name that looks like an id.
+            Subject::Own(name) => Ok(by_name(tx, name).await?.filter(|customer| {
+                customer.external_id.as_deref().is_none_or(|external| external == name)
+            })),
             Subject::Known(id) => Ok(Some(tx.customers_get(id).await?.ok_or_else(not_found)?)),
         }
     }

@@ -63,7 +63,7 @@ impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         match error {
             CatalogueError::Credits(error) => error.into(),
-            CatalogueError::NegativeAmount(_) => Failure::Refused {
+            CatalogueError::UnitAmount(_) => Failure::Refused {
                 code: Code::InvalidAmount,
                 detail: error.to_string(),
                 param: Some("unit_amount"),
@@ -109,6 +109,18 @@ impl From<ProviderError> for Failure {
             }
         };
         Failure::Provider { code, detail: detail.to_owned() }
+    }
+}
+
+/// What the provider says of something that a merchant wants it to know: a value it does not take
+/// is the caller's mistake, not an outage.
+pub(crate) fn mirror_refused(error: ProviderError) -> Failure {
+    match &error {
+        ProviderError::Refused { param: Some(param), .. } => {
+            let detail = format!("the payment provider does not accept this {param}");
+            Failure::refused(Code::InvalidRequest, detail)
+        }
+        _ => error.into(),
     }
 }
 

@@ -9,7 +9,7 @@ use domain::credits::{CreditError, Credits, Draw, Shortage, check_unit, plan_cap
 use domain::ids::{CustomerId, HoldId};
 use store::Tx;
 use store::credits::{Account, EntryKind};
-use store::holds::{Hold, HoldStatus};
+use store::holds::{Hold, HoldStatus, PlacedBy};
 
 const HOLD_SECONDS_DEFAULT: i64 = 15 * 60;
 const HOLD_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
@@ -62,6 +62,7 @@ impl Engine {
             amount: amount.get(),
             captured: 0,
             status: HoldStatus::Open,
+            placed_by: placed_by(subject),
             reference: asked.reference.clone(),
             expires_at: now.plus_seconds(expires_in),
             created_at: now,
@@ -150,6 +151,10 @@ impl Engine {
     ) -> Result<(Hold, Account), Failure> {
         let customer = self.customer(tx, subject).await?.ok_or_else(hold_not_found)?;
         let seen = hold(tx, &customer.id, id).await?;
+        if seen.placed_by == PlacedBy::Merchant && placed_by(subject) == PlacedBy::Customer {
+            let detail = "the hold was placed by the merchant, who alone settles it";
+            return Err(Failure::refused(Code::Forbidden, detail));
+        }
         let account = tx.credits_open(&customer.id, &seen.unit).await?;
         Ok((hold(tx, &customer.id, id).await?, account))
     }
@@ -182,6 +187,13 @@ impl Engine {
             self.post(tx, account, EntryKind::Release, draw, Some(&held.id), None).await?;
         }
         self.write_off_expired(tx, account).await
+    }
+}
+
+fn placed_by(subject: &Subject) -> PlacedBy {
+    match subject {
+        Subject::Named(_) => PlacedBy::Merchant,
+        Subject::Own(_) | Subject::Known(_) => PlacedBy::Customer,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Prices: an amount that never changes, and what paying it grants.
 
 use crate::clock::random;
-use crate::failures::{Failure, Offer};
+use crate::failures::{Failure, Offer, mirror_refused};
 use crate::lists::{Listed, Page};
 use crate::products::{self, Shown};
 use crate::{Engine, PROVIDER};
@@ -14,6 +14,8 @@ use providers::stripe::products::PriceNew;
 use store::Tx;
 use store::prices::Price;
 use store::products::Product;
+
+const NICKNAME_LENGTH_MAX: usize = 250;
 
 #[derive(Debug, Clone)]
 pub struct NewPrice {
@@ -57,6 +59,10 @@ impl Engine {
         let currency = Currency::parse(&new.currency)?;
         let billing = billing(new.interval.as_ref())?;
         check_price(new.unit_amount, billing, &new.grants, new.trial_days)?;
+        if new.nickname.as_ref().is_some_and(|text| NICKNAME_LENGTH_MAX < text.len()) {
+            let detail = format!("nickname must be at most {NICKNAME_LENGTH_MAX} bytes");
+            return Err(Failure::invalid("nickname", detail));
+        }
         let now = self.clock().now();
         let mut tx = self.store().begin("prices.create").await?;
         let product = products::find(&mut tx, &new.product).await?;
@@ -120,7 +126,7 @@ impl Engine {
             Err(error) => {
                 tx.prices_forget(&price.id).await?;
                 tx.commit().await?;
-                Err(error.into())
+                Err(mirror_refused(error))
             }
         }
     }

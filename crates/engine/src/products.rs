@@ -2,7 +2,7 @@
 
 use crate::clock::random;
 use crate::customers::check_metadata;
-use crate::failures::Failure;
+use crate::failures::{Failure, mirror_refused};
 use crate::lists::{Listed, Page};
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
@@ -14,6 +14,7 @@ use store::prices::Price;
 use store::products::Product;
 
 const NAME_LENGTH_MAX: usize = 250;
+const DESCRIPTION_LENGTH_MAX: usize = 5_000;
 
 #[derive(Debug, Clone, Default)]
 pub struct NewProduct {
@@ -58,6 +59,10 @@ impl Engine {
             let detail = format!("name must be 1 to {NAME_LENGTH_MAX} bytes");
             return Err(Failure::invalid("name", detail));
         }
+        if new.description.as_ref().is_some_and(|text| DESCRIPTION_LENGTH_MAX < text.len()) {
+            let detail = format!("description must be at most {DESCRIPTION_LENGTH_MAX} bytes");
+            return Err(Failure::invalid("description", detail));
+        }
         check_metadata(&new.metadata)?;
         let now = self.clock().now();
         let mut product = Product {
@@ -96,7 +101,7 @@ impl Engine {
             Err(error) => {
                 tx.products_forget(&product.id).await?;
                 tx.commit().await?;
-                Err(error.into())
+                Err(mirror_refused(error))
             }
         }
     }

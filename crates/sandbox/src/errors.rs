@@ -63,8 +63,8 @@ impl ApiError {
     pub fn unknown_route(method: &str, path: &str) -> ApiError {
         let message = format!(
             "Unrecognized request URL ({method}: {path}). If you are trying to list objects, \
-             remove the trailing slash. If you are trying to retrieve an object, make sure you passed a \
-             valid (non-empty) identifier in your code."
+             remove the trailing slash. If you are trying to retrieve an object, make sure you \
+             passed a valid (non-empty) identifier in your code."
         );
         ApiError::new(404, "invalid_request_error", message)
     }

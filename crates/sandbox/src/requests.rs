@@ -127,37 +127,43 @@ async fn execute(
     cause: Cause,
 ) -> Result<Answer, ApiError> {
     let request_id = cause.request_id.clone().unwrap_or_default();
-    let scope = guard.as_ref().map(|guard| guard.scope.clone());
-    let mut claimed = false;
-    let result = app
-        .run(cause, |tx| {
-            if let Some(guard) = &guard {
-                if let Some(kept) = guard.replay(tx.state)? {
-                    let replay_of = Some(kept.request_id);
-                    return Ok(Answer { status: kept.status, body: kept.body, replay_of });
-                }
-                tx.state.in_progress.insert(guard.scope.clone());
-                claimed = true;
+    let mut progress = Progress { app, scope: None };
+    app.run(cause, |tx| {
+        if let Some(guard) = &guard {
+            if let Some(kept) = guard.replay(tx.state)? {
+                let replay_of = Some(kept.request_id);
+                return Ok(Answer { status: kept.status, body: kept.body, replay_of });
             }
-            let outcome = handler(tx, call).and_then(|value| expand::apply(tx.state, value, paths));
-            let answer = match outcome {
-                Ok(value) => Answer { status: 200, body: value.to_string(), replay_of: None },
-                // A decline is an answer like any other: it is kept and given again.
-                Err(error) if error.keeps_effects() => refusal(&error, &request_id),
-                Err(error) => return Err(error),
-            };
-            if let Some(guard) = &guard {
-                guard.keep(tx.state, &request_id, answer.status, &answer.body);
-            }
-            Ok(answer)
-        })
-        .await;
-    if let Some(scope) = scope
-        && claimed
-    {
-        app.end_progress(&scope);
+            tx.state.in_progress.insert(guard.scope.clone());
+            progress.scope = Some(guard.scope.clone());
+        }
+        let outcome = handler(tx, call).and_then(|value| expand::apply(tx.state, value, paths));
+        let answer = match outcome {
+            Ok(value) => Answer { status: 200, body: value.to_string(), replay_of: None },
+            // A decline is an answer like any other: it is kept and given again.
+            Err(error) if error.keeps_effects() => refusal(&error, &request_id),
+            Err(error) => return Err(error),
+        };
+        if let Some(guard) = &guard {
+            guard.keep(tx.state, &request_id, answer.status, &answer.body);
+        }
+        Ok(answer)
+    })
+    .await
+}
+
+/// A key that is being used; given back also when the caller hangs up before the answer.
+struct Progress<'a> {
+    app: &'a App,
+    scope: Option<String>,
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        if let Some(scope) = &self.scope {
+            self.app.end_progress(scope);
+        }
     }
-    result
 }
 
 fn decode_body(raw: &Raw<'_>) -> Result<Map<String, Value>, ApiError> {

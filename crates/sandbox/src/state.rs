@@ -121,15 +121,12 @@ impl<T: Row> Table<T> {
 
     fn undo(&mut self) {
         for (id, (sequence, before)) in std::mem::take(&mut self.before) {
-            match before {
-                Some(row) => {
-                    self.sequences.insert(id, sequence);
-                    self.rows.insert(sequence, row);
-                }
-                None => {
-                    self.sequences.remove(&id);
-                    self.rows.remove(&sequence);
-                }
+            if let Some(current) = self.sequences.remove(&id) {
+                self.rows.remove(&current);
+            }
+            if let Some(row) = before {
+                self.sequences.insert(id, sequence);
+                self.rows.insert(sequence, row);
             }
         }
     }
@@ -140,6 +137,7 @@ impl<T: Row> Table<T> {
 
     fn take_changes(&mut self, changes: &mut Vec<RowChange>) -> Result<(), serde_json::Error> {
         for (id, (sequence, before)) in std::mem::take(&mut self.before) {
+            let sequence = self.sequences.get(&id).copied().unwrap_or(sequence);
             let body = match self.rows.get(&sequence) {
                 Some(row) => Some(serde_json::to_string(row)?),
                 // Made and removed within one request: the disk never hears of it.

@@ -149,7 +149,11 @@ fn log() {
 }
 
 fn directory(path: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+    use std::os::unix::fs::DirBuilderExt;
+    // The databases hold customers, and the sandbox's own the webhook secret.
+    let mut private = fs::DirBuilder::new();
+    private.recursive(true).mode(0o700);
+    private.create(path).with_context(|| format!("cannot create {}", path.display()))?;
     fs::canonicalize(path).with_context(|| format!("cannot open {}", path.display()))
 }
 

@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::api::checkout_sessions::pace;
 use crate::api::prices::interval_parts;
-use crate::api::{CustomerParams, time_text};
+use crate::api::{CustomerBody, CustomerParams, time_text};
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::requests::{Body, IdempotencyKey, Params, check_prefix};
@@ -425,9 +425,9 @@ pub struct BillingPortalView {
 async fn billing_portal(
     app: &App,
     caller: &Caller,
-    params: CustomerParams,
+    customer: Option<String>,
 ) -> Result<Response, Problem> {
-    let subject = caller.subject(app, params.customer.as_deref()).await?;
+    let subject = caller.subject(app, customer.as_deref()).await?;
     let url = app.engine.billing_portal_url(&subject, None).await?;
     let view = BillingPortalView { portal_url: url.clone(), url };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
@@ -444,19 +444,19 @@ pub async fn billing_portal_get(
     caller: Caller,
     Params(params): Params<CustomerParams>,
 ) -> Result<Response, Problem> {
-    billing_portal(&app, &caller, params).await
+    billing_portal(&app, &caller, params.customer).await
 }
 
 /// The same by POST, which no browser sends by itself
 #[utoipa::path(
     post, path = "/payments/create-billing-portal-session", tag = "payments façade",
-    operation_id = "billing_portal_post", params(CustomerParams),
+    operation_id = "billing_portal_post", request_body = CustomerBody,
     responses((status = 200, description = "Where to go", body = BillingPortalView)),
 )]
 pub async fn billing_portal_post(
     State(app): State<App>,
     caller: Caller,
-    Params(params): Params<CustomerParams>,
+    Body(body): Body<CustomerBody>,
 ) -> Result<Response, Problem> {
-    billing_portal(&app, &caller, params).await
+    billing_portal(&app, &caller, body.customer).await
 }

@@ -98,6 +98,7 @@ CREATE TABLE checkout_sessions (
 );
 CREATE INDEX checkout_sessions_customer ON checkout_sessions (customer_id);
 CREATE INDEX checkout_sessions_rate ON checkout_sessions (rate_key, requested_at);
+CREATE INDEX checkout_sessions_browser ON checkout_sessions (browser_hash);
 CREATE INDEX checkout_sessions_payment ON checkout_sessions (provider_payment_intent_id);
 CREATE INDEX checkout_sessions_subscription ON checkout_sessions (provider_subscription_id);
 
@@ -254,6 +255,7 @@ CREATE TABLE credit_holds (
     amount BIGINT NOT NULL CHECK (amount > 0),
     captured BIGINT NOT NULL CHECK (captured >= 0),
     status TEXT NOT NULL CHECK (status IN ('open', 'captured', 'released', 'expired')),
+    placed_by TEXT NOT NULL CHECK (placed_by IN ('merchant', 'customer')),
     reference TEXT,
     expires_at BIGINT NOT NULL,
     created_at BIGINT NOT NULL,

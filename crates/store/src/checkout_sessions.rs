@@ -119,6 +119,9 @@ statements! {
         "SELECT * FROM checkout_sessions WHERE provider_payment_intent_id = ?";
     BY_SUBSCRIPTION = "checkout_sessions.by_subscription":
         "SELECT * FROM checkout_sessions WHERE provider_subscription_id = ?";
+    OF_BROWSER = "checkout_sessions.of_browser":
+        "SELECT customer_id FROM checkout_sessions
+         WHERE browser_hash = ? AND customer_id IS NOT NULL ORDER BY id LIMIT 1";
     OPEN_SUBSCRIPTIONS = "checkout_sessions.open_subscriptions":
         "SELECT * FROM checkout_sessions
          WHERE customer_id = ? AND mode = 'subscription' AND status = 'open' ORDER BY id";
@@ -254,6 +257,15 @@ impl Tx {
     ) -> Result<Option<CheckoutSession>, StoreError> {
         let row = self.first(&BY_SUBSCRIPTION, args![provider_subscription_id]).await?;
         row.as_ref().map(session).transpose()
+    }
+
+    /// Whom a browser's earlier guest sessions belong to.
+    pub async fn checkout_sessions_customer_of_browser(
+        &mut self,
+        browser_hash: &str,
+    ) -> Result<Option<CustomerId>, StoreError> {
+        let row = self.first(&OF_BROWSER, args![browser_hash]).await?;
+        Ok(row.map(|row| opt_id!(row, "customer_id", CustomerId)).transpose()?.flatten())
     }
 
     /// Sessions that could still become a subscription of this customer.

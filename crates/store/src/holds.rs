@@ -34,6 +34,26 @@ impl HoldStatus {
     }
 }
 
+/// Who set the credits aside: what the merchant's own server holds, its customer cannot undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacedBy {
+    Merchant,
+    Customer,
+}
+
+impl PlacedBy {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PlacedBy::Merchant => "merchant",
+            PlacedBy::Customer => "customer",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [PlacedBy::Merchant, PlacedBy::Customer].into_iter().find(|who| who.as_str() == word)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Hold {
     pub id: HoldId,
@@ -42,6 +62,7 @@ pub struct Hold {
     pub amount: i64,
     pub captured: i64,
     pub status: HoldStatus,
+    pub placed_by: PlacedBy,
     pub reference: Option<String>,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
@@ -50,9 +71,9 @@ pub struct Hold {
 
 statements! {
     INSERT = "credit_holds.insert":
-        "INSERT INTO credit_holds (id, customer_id, unit, amount, captured, status, reference,
-             expires_at, created_at, closed_at)
-         VALUES (?, ?, ?, ?, 0, 'open', ?, ?, ?, NULL)";
+        "INSERT INTO credit_holds (id, customer_id, unit, amount, captured, status, placed_by,
+             reference, expires_at, created_at, closed_at)
+         VALUES (?, ?, ?, ?, 0, 'open', ?, ?, ?, ?, NULL)";
     DRAW_INSERT = "credit_hold_draws.insert":
         "INSERT INTO credit_hold_draws (hold_id, position, grant_id, amount) VALUES (?, ?, ?, ?)";
     DRAWS = "credit_hold_draws.list":
@@ -74,6 +95,7 @@ fn hold(row: &Row) -> Result<Hold, StoreError> {
         amount: row.int("amount")?,
         captured: row.int("captured")?,
         status: row.parsed("status", HoldStatus::parse)?,
+        placed_by: row.parsed("placed_by", PlacedBy::parse)?,
         reference: row.opt_text("reference")?,
         expires_at: row.time("expires_at")?,
         created_at: row.time("created_at")?,
@@ -89,6 +111,7 @@ impl Tx {
             &new.customer_id,
             &new.unit,
             new.amount,
+            new.placed_by.as_str(),
             &new.reference,
             new.expires_at,
             new.created_at

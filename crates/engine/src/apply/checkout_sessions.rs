@@ -80,16 +80,31 @@ impl Engine {
         let customer = match (&session.customer_id, linked) {
             (Some(id), _) => id.clone(),
             (None, Some(id)) => id,
-            (None, None) => {
-                let (email, name) = (told.email.as_deref(), told.name.as_deref());
-                self.customer_for_guest(tx, email, name).await?.id
-            }
+            (None, None) => match self.customer_of_browser(tx, session).await? {
+                Some(id) => id,
+                None => {
+                    let (email, name) = (told.email.as_deref(), told.name.as_deref());
+                    self.customer_for_guest(tx, email, name).await?.id
+                }
+            },
         };
         session.customer_id = Some(customer.clone());
         if let Some(id) = &told.customer {
             self.link(tx, id, &customer).await?;
         }
         Ok(customer)
+    }
+
+    /// What a guest bought earlier in the same browser made them a customer already.
+    pub(super) async fn customer_of_browser(
+        &self,
+        tx: &mut Tx,
+        session: &CheckoutSession,
+    ) -> Result<Option<CustomerId>, Stop> {
+        match &session.browser_hash {
+            Some(hash) => Ok(tx.checkout_sessions_customer_of_browser(hash).await?),
+            None => Ok(None),
+        }
     }
 
     /// A one-time purchase: the money first, then what it grants.

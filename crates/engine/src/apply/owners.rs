@@ -53,10 +53,13 @@ impl Engine {
             (Some(customer), _, _) | (None, Some(customer), _) => customer,
             (None, None, Some(session)) => {
                 // A guest's subscription arrived before the session that completes it.
-                let customer = self.customer_for_guest(tx, session.email.as_deref(), None).await?;
-                session.customer_id = Some(customer.id.clone());
+                let customer = match self.customer_of_browser(tx, session).await? {
+                    Some(id) => id,
+                    None => self.customer_for_guest(tx, session.email.as_deref(), None).await?.id,
+                };
+                session.customer_id = Some(customer.clone());
                 tx.checkout_sessions_settle(session).await?;
-                customer.id
+                customer
             }
             (None, None, None) => {
                 return Err(Stop::Parked("the customer is nobody we know".to_owned()));

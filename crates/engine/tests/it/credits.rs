@@ -155,6 +155,11 @@ async fn row_91_holds_are_captured_released_or_expire() -> anyhow::Result<()> {
         engine.run_timers().await?;
         assert_eq!(total().await?, 8, "{}", world.name);
         assert_eq!(audit(engine, &subject).await?, 8);
+        let merchant = Subject::Named("spender".into());
+        let merchants = engine.credits_hold(&merchant, hold(1)).await?;
+        let undone = engine.credits_release(&subject, merchants.id.as_str()).await;
+        assert!(matches!(undone, Err(Failure::Refused { code: Code::Forbidden, .. })));
+        engine.credits_release(&merchant, merchants.id.as_str()).await?;
         let foreign = engine.credits_capture(&own("stranger"), lost.id.as_str(), None).await;
         assert!(matches!(foreign, Err(Failure::Refused { code: Code::HoldNotFound, .. })));
     }

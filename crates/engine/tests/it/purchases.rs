@@ -194,11 +194,15 @@ async fn a_guest_becomes_a_customer_by_paying() -> anyhow::Result<()> {
     for reversed in [false, true] {
         let world = World::sqlite().await?;
         let mut plan = world.request("nobody", "Pro monthly").await;
-        plan.buyer = Buyer::Guest { address: "127.0.0.1".into() };
+        plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: None };
         let checkout = world.engine.checkout_create(plan).await?;
         let session = checkout.session.provider_session_id.unwrap();
         let browser = checkout.browser.unwrap();
         let browser = secrecy::ExposeSecret::expose_secret(&browser).to_owned();
+        let mut pack = world.request("nobody", "100 Credits").await;
+        let kept = Some(browser.clone());
+        pack.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: kept };
+        world.pay(pack).await?;
         assert!(world.engine.checkout_claim(&session, &browser).await?.is_none(), "not paid yet");
         let path = format!("/_sandbox/checkout/{session}/complete");
         world.post(&path, &[("email", "guest@example.com")]).await;
@@ -216,7 +220,7 @@ async fn a_guest_becomes_a_customer_by_paying() -> anyhow::Result<()> {
         let all = world.engine.customers_list(page).await?.data;
         assert_eq!(all.len(), 2, "the demonstration's and the guest");
         let end = state(&world.engine, web.customer.as_str()).await;
-        assert_eq!(end["balance"], json!([100, 0, 0]), "{end}");
+        assert_eq!(end["balance"], json!([100, 100, 0]), "one browser, one customer: {end}");
         assert_eq!(end["parked"], json!([]));
     }
     Ok(())
@@ -288,5 +292,23 @@ async fn row_38_twenty_first_checkouts_make_one_customer() -> anyhow::Result<()>
         let customers = world.get("/v1/customers?limit=100").await;
         assert_eq!(customers["data"].as_array().map(Vec::len), Some(1), "{}", world.name);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_39_two_tabs_do_not_become_two_subscriptions() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let mut plan = world.request("buyer", "Pro monthly").await;
+    plan.trial = TrialRule::Automatic;
+    let first = world.engine.checkout_create(plan.clone()).await?.session;
+    world.pay(plan).await?;
+    let first = first.provider_session_id.unwrap();
+    let told = world.get(&format!("/v1/checkout/sessions/{first}")).await;
+    assert_eq!(told["status"], "expired");
+    world.post(&format!("/_sandbox/checkout/{first}/complete"), &[]).await;
+    world.tell_all().await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["subscriptions"].as_array().map(Vec::len), Some(1), "{end}");
+    assert_eq!(end["balance"], json!([100, 0, 0]));
     Ok(())
 }

@@ -267,3 +267,49 @@ async fn one_advance_at_a_time() {
     let offset = world.look("/_sandbox/clock").await["offset_seconds"].as_i64();
     assert!(offset.is_some_and(|offset| (3_599..=3_600).contains(&offset)), "{offset:?}");
 }
+
+#[tokio::test]
+async fn wall_time_alone_does_the_same_work() {
+    let world = World::start().await;
+    let price = world.price("1999", None).await;
+    let session = world.session(&price, "payment", &[]).await;
+    moved(&world, "23h").await;
+    moved(&world, "59m").await;
+    moved(&world, "58s").await;
+    let path = format!("/v1/checkout/sessions/{}", id(&session));
+    for _ in 0..100 {
+        if world.look(&path).await["status"] == "expired" {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.look(&path).await["status"], "expired");
+}
+
+#[tokio::test]
+async fn a_plan_change_is_prorated() {
+    let world = World::start().await;
+    let price = world.price("1000", Some("month")).await;
+    let dearer = world.price("3000", Some("month")).await;
+    let yearly = world.price("12000", Some("year")).await;
+    let customer = world.payer("pm_card_visa").await;
+    let row = subscribe(&world, &customer, &price, &[]).await;
+    let item = id(&subscription(&world, &row).await["items"]["data"][0]);
+    let path = format!("/v1/subscriptions/{row}");
+    let form = [("items[0][id]", item.as_str()), ("items[0][price]", dearer.as_str())];
+    world.make(&path, &form).await;
+    let waiting = world.look("/v1/invoiceitems?pending=true").await;
+    let amounts = waiting["data"].as_array().expect("a list").iter().map(|row| &row["amount"]);
+    assert_eq!(amounts.collect::<Vec<_>>(), [&json!(3000), &json!(-1000)]);
+    moved(&world, "period-end").await;
+    let renewed = subscription(&world, &row).await;
+    assert_eq!(renewed["latest_invoice"]["total"], 5000, "the new price and what waited");
+    let form = [("items[0][id]", item.as_str()), ("items[0][price]", yearly.as_str())];
+    world.make(&path, &form).await;
+    let changed = subscription(&world, &row).await;
+    assert_eq!(changed["latest_invoice"]["total"], 9000, "the rest of the month is given back");
+    assert_eq!(changed["latest_invoice"]["billing_reason"], "subscription_update");
+    let period = &changed["items"]["data"][0];
+    let length = period["current_period_end"].as_i64().zip(period["current_period_start"].as_i64());
+    assert!(length.is_some_and(|(end, start)| 365 * DAY <= end - start));
+}

@@ -11,7 +11,7 @@ use engine::holds::HoldRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{CustomerPageParams, ListView, time_text};
+use super::{CustomerBody, CustomerPageParams, ListView, time_text};
 use crate::App;
 use crate::auth::{Admin, Caller};
 use crate::problem::Problem;
@@ -221,14 +221,6 @@ pub struct CaptureBody {
     customer: Option<String>,
     /// All of it unless given; the rest goes back.
     amount: Option<i64>,
-}
-
-/// Whose hold to give back.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseBody {
-    /// The customer's id or external id; left out with an end-user token.
-    customer: Option<String>,
 }
 
 /// Whose balance, of which unit.
@@ -452,7 +444,7 @@ pub async fn capture(
 /// Give a hold back unspent
 #[utoipa::path(
     post, path = "/v1/credits/holds/{id}/release", tag = "credits",
-    operation_id = "credits_release", request_body = ReleaseBody,
+    operation_id = "credits_release", request_body = CustomerBody,
     params(("id" = String, Path)),
     responses((status = 200, description = "Released", body = HoldView)),
 )]
@@ -460,7 +452,7 @@ pub async fn release(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(body): Body<ReleaseBody>,
+    Body(body): Body<CustomerBody>,
 ) -> Result<Json<HoldView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     Ok(Json(app.engine.credits_release(&subject, &id).await?.into()))

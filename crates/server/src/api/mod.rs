@@ -42,6 +42,14 @@ pub struct CustomerParams {
     pub customer: Option<String>,
 }
 
+/// Whose it is about, where a POST says nothing else; no body at all is enough with a token.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerBody {
+    /// The customer's id or external id; left out with an end-user token.
+    pub customer: Option<String>,
+}
+
 /// Whose data, and which page of it.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

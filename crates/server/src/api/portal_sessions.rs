@@ -5,21 +5,14 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::CustomerBody;
 use crate::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::requests::Body;
-
-/// Whom to sign in.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PortalSessionNewBody {
-    /// The customer's id or external id; left out with an end-user token.
-    customer: Option<String>,
-}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PortalSessionView {
@@ -31,13 +24,13 @@ pub struct PortalSessionView {
 /// Make a sign-in link
 #[utoipa::path(
     post, path = "/v1/portal-sessions", tag = "customers", operation_id = "portal_sessions_create",
-    request_body = PortalSessionNewBody,
+    request_body = CustomerBody,
     responses((status = 201, description = "The link", body = PortalSessionView)),
 )]
 pub async fn create(
     State(app): State<App>,
     caller: Caller,
-    Body(body): Body<PortalSessionNewBody>,
+    Body(body): Body<CustomerBody>,
 ) -> Result<Response, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let link = app.engine.portal_sessions_create(&subject).await?;

@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{CustomerPageParams, CustomerParams, ListView, time_text};
+use super::{CustomerBody, CustomerPageParams, CustomerParams, ListView, time_text};
 use crate::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
-use crate::requests::Params;
+use crate::requests::{Body, Params};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SubscriptionView {
@@ -93,31 +93,33 @@ pub async fn current(
 /// Cancel at the end of the paid period
 #[utoipa::path(
     post, path = "/v1/subscriptions/{id}/cancel", tag = "subscriptions",
-    operation_id = "subscriptions_cancel", params(("id" = String, Path), CustomerParams),
+    operation_id = "subscriptions_cancel", params(("id" = String, Path)),
+    request_body = CustomerBody,
     responses((status = 200, description = "The subscription", body = SubscriptionView)),
 )]
 pub async fn cancel(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Params(params): Params<CustomerParams>,
+    Body(body): Body<CustomerBody>,
 ) -> Result<Json<SubscriptionView>, Problem> {
-    let subject = caller.subject(&app, params.customer.as_deref()).await?;
+    let subject = caller.subject(&app, body.customer.as_deref()).await?;
     Ok(Json(app.engine.subscriptions_cancel(&subject, Some(&id)).await?.into()))
 }
 
 /// Take a requested cancellation back
 #[utoipa::path(
     post, path = "/v1/subscriptions/{id}/resume", tag = "subscriptions",
-    operation_id = "subscriptions_resume", params(("id" = String, Path), CustomerParams),
+    operation_id = "subscriptions_resume", params(("id" = String, Path)),
+    request_body = CustomerBody,
     responses((status = 200, description = "The subscription", body = SubscriptionView)),
 )]
 pub async fn resume(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Params(params): Params<CustomerParams>,
+    Body(body): Body<CustomerBody>,
 ) -> Result<Json<SubscriptionView>, Problem> {
-    let subject = caller.subject(&app, params.customer.as_deref()).await?;
+    let subject = caller.subject(&app, body.customer.as_deref()).await?;
     Ok(Json(app.engine.subscriptions_resume(&subject, Some(&id)).await?.into()))
 }

@@ -67,7 +67,6 @@ pub async fn success(
         let claimed = app.engine.checkout_claim(&params.session_id, browser).await?;
         if let Some(session) = claimed {
             app.site.keep(&mut response, Cookie::Session, session.token.expose_secret());
-            app.site.drop_cookie(&mut response, Cookie::Checkout);
         }
     }
     Ok(response)

@@ -77,7 +77,10 @@ pub async fn buy(
     visitor.check_form(&headers, &form.csrf)?;
     let buyer = match &visitor.0 {
         Some(session) => Buyer::Subject(Subject::Known(session.customer.clone())),
-        None => Buyer::Guest { address: peer_address(&extensions) },
+        None => Buyer::Guest {
+            address: peer_address(&extensions),
+            browser: Cookie::Checkout.of(&headers).map(str::to_owned),
+        },
     };
     let request = CheckoutRequest {
         buyer,

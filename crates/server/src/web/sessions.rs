@@ -190,5 +190,6 @@ pub async fn sign_out(
     app.engine.web_session_end(&session.token).await?;
     let mut response = Redirect::to("/").into_response();
     app.site.drop_cookie(&mut response, Cookie::Session);
+    app.site.drop_cookie(&mut response, Cookie::Checkout);
     Ok(response)
 }
