@@ -23,6 +23,9 @@ pub enum CreditError {
 }
 
 impl Credits {
+    /// The largest amount there is.
+    pub const MAX: Credits = Credits(MOST);
+
     /// Refuses zero, negative and absurd amounts.
     ///
     /// ```
@@ -37,6 +40,21 @@ impl Credits {
             Ok(Self(amount))
         } else {
             Err(CreditError::Amount(amount))
+        }
+    }
+
+    /// So many times the amount, where that is still an amount.
+    ///
+    /// ```
+    /// use domain::credits::Credits;
+    /// let pack = Credits::new(100).unwrap();
+    /// assert_eq!(pack.times(3), Credits::new(300));
+    /// assert!(Credits::MAX.times(2).is_err());
+    /// ```
+    pub const fn times(self, quantity: i64) -> Result<Self, CreditError> {
+        match self.0.checked_mul(quantity) {
+            Some(product) => Self::new(product),
+            None => Err(CreditError::Amount(i64::MAX)),
         }
     }
 

@@ -169,11 +169,14 @@ impl Interval {
     pub fn begun_within(self, covered: Period, now: Timestamp) -> Vec<Period> {
         let mut periods = Vec::new();
         for step in 0..MAX_GRANT_PERIODS {
-            let start = self.after(covered.start, step);
+            let start = match periods.last() {
+                None => covered.start,
+                Some(Period { end, .. }) => *end,
+            };
             if start >= covered.end || now < start {
                 break;
             }
-            let end = self.after(covered.start, step + 1).min(covered.end);
+            let end = self.end_within(covered, step);
             if end <= start {
                 break;
             }
@@ -182,6 +185,21 @@ impl Interval {
         periods
     }
 }
+
+impl Interval {
+    /// Where an interval of `covered` ends. A period anchored on the thirty-first that was clipped
+    /// to a shorter month is some days longer than its own first day suggests: those days belong
+    /// to it and are no period of their own.
+    fn end_within(self, covered: Period, step: u32) -> Timestamp {
+        let end = self.after(covered.start, step + 1);
+        let clipped = matches!(self.unit, Unit::Month | Unit::Year);
+        let tail_end = end.plus_seconds(if clipped { CLIPPED_DAYS_MAX * 86_400 } else { 0 });
+        if covered.end <= tail_end { covered.end } else { end }
+    }
+}
+
+/// The thirty-first of January becomes the twenty-eighth of February.
+const CLIPPED_DAYS_MAX: i64 = 3;
 
 /// A ten-year prepayment refilled daily is the most one payment can ask for.
 const MAX_GRANT_PERIODS: u32 = 3_700;
@@ -216,5 +234,23 @@ mod tests {
         let periods = Interval::MONTH.begun_within(covered, day("2026-01-01"));
         let ends: Vec<_> = periods.iter().map(|period| period.end).collect();
         assert_eq!(ends, [day("2025-02-28"), day("2025-03-15")]);
+    }
+
+    #[test]
+    fn a_clipped_month_is_one_grant_period() {
+        let months = [
+            ("2025-01-31", "2025-02-28"),
+            ("2025-02-28", "2025-03-31"),
+            ("2025-03-31", "2025-04-30"),
+            ("2025-04-30", "2025-05-31"),
+            ("2024-02-29", "2024-03-30"),
+        ];
+        for (start, end) in months {
+            let covered = Period { start: day(start), end: day(end) };
+            let periods = Interval::MONTH.begun_within(covered, day("2026-01-01"));
+            assert_eq!(periods, [covered], "{start}");
+        }
+        let covered = Period { start: day("2027-02-28"), end: day("2028-02-29") };
+        assert_eq!(Interval::MONTH.begun_within(covered, day("2029-01-01")).len(), 12);
     }
 }

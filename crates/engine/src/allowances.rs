@@ -28,10 +28,10 @@ pub(crate) struct PaidPeriod<'a> {
     pub payment: Option<&'a Payment>,
 }
 
-/// A price's credits for `quantity` of it; what does not fit is cut at the largest lot there is.
+/// A price's credits for `quantity` of it. Checkout refuses what does not fit; a subscription that
+/// was made elsewhere is cut at the largest lot there is.
 fn times(amount: Credits, quantity: i64) -> Credits {
-    let product = amount.get().checked_mul(quantity.max(1)).and_then(|n| Credits::new(n).ok());
-    product.unwrap_or(amount)
+    amount.times(quantity.max(1)).unwrap_or(Credits::MAX)
 }
 
 impl Engine {
@@ -187,9 +187,32 @@ impl Engine {
             let free = missing.clamp(0, lot.numbers.available());
             self.withdraw(tx, &lot, free, "refund").await?;
             let owed = (missing - free).clamp(0, lot.numbers.spent + lot.numbers.held);
-            if 0 < owed {
-                let id = DebtId::new(self.clock().wall(), random());
-                tx.credits_record_debt(&id, &lot, owed, self.clock().now()).await?;
+            let id = DebtId::new(self.clock().wall(), random());
+            tx.credits_record_debt(&id, &lot, owed, self.clock().now()).await?;
+        }
+        Ok(())
+    }
+
+    /// What a hold gave back may belong to a payment or a subscription that has gone meanwhile.
+    pub(crate) async fn withdraw_given_back(
+        &self,
+        tx: &mut Tx,
+        draws: &[Draw],
+    ) -> Result<(), Failure> {
+        for draw in draws {
+            let Some(lot) = tx.credits_get(&draw.lot).await? else {
+                continue;
+            };
+            if let Some(id) = &lot.payment_id
+                && let Some(payment) = tx.payments_get(id).await?
+            {
+                self.withdraw_refunded(tx, &payment).await?;
+            }
+            if let Some(id) = &lot.provider_subscription_id
+                && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
+                && row.status.is_terminal()
+            {
+                self.withdraw_allowances(tx, &row).await?;
             }
         }
         Ok(())

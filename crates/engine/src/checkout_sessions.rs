@@ -258,15 +258,12 @@ impl Engine {
     ) -> Result<(CheckoutSession, Option<Customer>, Price, Option<SecretString>), Failure> {
         let mut tx = self.store().begin("checkout.intend").await?;
         let price = sellable(&mut tx, request).await?;
-        let (customer, rate_key) = match &request.buyer {
-            Buyer::Guest { address, .. } => (None, format!("guest:{address}")),
-            Buyer::Subject(subject) => {
-                let email = request.email.as_deref();
-                let customer = self.customer_ensured(&mut tx, subject, email).await?;
-                tx.customers_lock(&customer.id).await?;
-                let rate_key = customer.id.to_string();
-                (Some(customer), rate_key)
-            }
+        let browser = browser_secret(&request.buyer);
+        let customer = self.buying_customer(&mut tx, request, browser.as_ref()).await?;
+        let rate_key = match (&request.buyer, &customer) {
+            (Buyer::Guest { address, .. }, _) => format!("guest:{address}"),
+            (Buyer::Subject(_), Some(customer)) => customer.id.to_string(),
+            (Buyer::Subject(_), None) => return Err(crate::customers::not_found()),
         };
         let quantity = request.quantity.to_string();
         let asked = [price.id.as_str(), &quantity, &success_url, &cancel_url];
@@ -282,7 +279,6 @@ impl Engine {
         if request.pace == Pace::Limited {
             self.check_pace(&mut tx, &rate_key).await?;
         }
-        let browser = browser_secret(&request.buyer);
         let trial_days = self.trial_days(&mut tx, request, customer.as_ref(), &price).await?;
         let intent = CheckoutSession {
             trial_days,
@@ -304,6 +300,32 @@ impl Engine {
         }
         tx.commit().await?;
         Ok((intent, customer, price, browser))
+    }
+
+    /// Who buys, locked: for a guest, whom this browser's earlier purchases belong to.
+    async fn buying_customer(
+        &self,
+        tx: &mut Tx,
+        request: &CheckoutRequest,
+        browser: Option<&SecretString>,
+    ) -> Result<Option<Customer>, Failure> {
+        let customer = match (&request.buyer, browser) {
+            (Buyer::Subject(subject), _) => {
+                Some(self.customer_ensured(tx, subject, request.email.as_deref()).await?)
+            }
+            (Buyer::Guest { .. }, Some(secret)) => {
+                let hash = digest(secret.expose_secret());
+                match tx.checkout_sessions_customer_of_browser(&hash).await? {
+                    Some(id) => tx.customers_get(&id).await?,
+                    None => None,
+                }
+            }
+            (Buyer::Guest { .. }, None) => None,
+        };
+        if let Some(customer) = &customer {
+            tx.customers_lock(&customer.id).await?;
+        }
+        Ok(customer)
     }
 
     /// The intent as far as the price decides it.
@@ -529,7 +551,12 @@ async fn sellable(tx: &mut Tx, request: &CheckoutRequest) -> Result<Price, Failu
         (Wanted::OneTime, Billing::Recurring(_)) => {
             Err(Failure::refused(Code::PriceNotOneTime, "the price is a subscription"))
         }
-        _ => Ok(price),
+        _ => {
+            for grant in &price.grants.credits {
+                grant.amount.times(i64::from(request.quantity))?;
+            }
+            Ok(price)
+        }
     }
 }
 

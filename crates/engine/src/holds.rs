@@ -123,6 +123,7 @@ impl Engine {
         self.give_back(&mut tx, &mut account, &held, &released).await?;
         tx.holds_close(&held.id, HoldStatus::Captured, amount, now).await?;
         tx.credits_close(account).await?;
+        self.withdraw_given_back(&mut tx, &released).await?;
         tx.commit().await?;
         let closed_at = Some(now);
         Ok(Hold { status: HoldStatus::Captured, captured: amount, closed_at, ..held })
@@ -172,6 +173,7 @@ impl Engine {
         self.give_back(tx, &mut account, &held, &draws).await?;
         tx.holds_close(&held.id, status, 0, now).await?;
         tx.credits_close(account).await?;
+        self.withdraw_given_back(tx, &draws).await?;
         Ok(Hold { status, closed_at: Some(now), ..held })
     }
 

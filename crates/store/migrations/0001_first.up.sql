@@ -299,7 +299,7 @@ CREATE TABLE credit_debts (
     customer_id TEXT NOT NULL REFERENCES customers (id),
     unit TEXT NOT NULL,
     grant_id TEXT NOT NULL UNIQUE,
-    amount BIGINT NOT NULL CHECK (amount > 0),
+    amount BIGINT NOT NULL CHECK (amount >= 0),
     policy TEXT NOT NULL CHECK (policy IN ('forgive', 'net_next_grant', 'block')),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL

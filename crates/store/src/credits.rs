@@ -181,6 +181,7 @@ statements! {
         "UPDATE credit_grants SET spent = spent + ?, held = held + ?, expired = expired + ?,
              revoked = revoked + ?
          WHERE id = ?";
+    GRANT_GET = "credit_grants.get": "SELECT * FROM credit_grants WHERE id = ?";
     GRANT_FIND = "credit_grants.find": "SELECT * FROM credit_grants WHERE fact = ?";
     GRANTS_LIST = "credit_grants.list":
         "SELECT * FROM credit_grants WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
@@ -378,6 +379,10 @@ impl Tx {
         self.all(&UNITS, args![customer]).await?.iter().map(|row| row.text("unit")).collect()
     }
 
+    pub async fn credits_get(&mut self, id: &GrantId) -> Result<Option<Grant>, StoreError> {
+        self.first(&GRANT_GET, args![id]).await?.as_ref().map(grant).transpose()
+    }
+
     /// By the business fact.
     pub async fn credits_find(&mut self, fact: &str) -> Result<Option<Grant>, StoreError> {
         self.first(&GRANT_FIND, args![fact]).await?.as_ref().map(grant).transpose()
@@ -433,7 +438,8 @@ impl Tx {
         rows.iter().map(entry).collect()
     }
 
-    /// Records what was spent of a withdrawn lot; it grows with further refunds of the same lot.
+    /// Records what was spent of a withdrawn lot: it grows with further refunds of the same lot, and
+    /// shrinks when a hold gives something back.
     pub async fn credits_record_debt(
         &mut self,
         id: &DebtId,
@@ -442,6 +448,9 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         if self.change_if(&DEBT_SET, args![amount, now, &lot.id]).await? {
+            return Ok(());
+        }
+        if amount == 0 {
             return Ok(());
         }
         let args = args![id, &lot.customer_id, &lot.unit, &lot.id, amount, now, now];

@@ -72,6 +72,7 @@ statements! {
              provider_session_id = ?, price_id = ?, amount = ?, amount_refunded = ?, status = ?,
              description = ?, paid_at = ?, updated_at = ?
          WHERE id = ?";
+    GET = "payments.get": "SELECT * FROM payments WHERE id = ?";
     FIND = "payments.find": "SELECT * FROM payments WHERE provider = ? AND fact = ?";
     BY_INTENT = "payments.by_intent":
         "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
@@ -133,6 +134,10 @@ impl Tx {
 
     pub async fn payments_update(&mut self, row: &Payment) -> Result<(), StoreError> {
         self.change_one(&UPDATE, changing(row)).await
+    }
+
+    pub async fn payments_get(&mut self, id: &PaymentId) -> Result<Option<Payment>, StoreError> {
+        self.first(&GET, args![id]).await?.as_ref().map(payment).transpose()
     }
 
     /// By the business fact.

@@ -7,13 +7,16 @@ use crate::clock::random;
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
 use domain::entitlements::Entitlement;
-use domain::ids::{CustomerId, EntitlementId};
+use domain::ids::{CustomerId, EntitlementId, PaymentId};
 use domain::money::{Currency, Money};
 use domain::time::{Interval, Timestamp, Unit};
 use providers::facts::{self, Event, SessionPayment};
 use store::Tx;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
 use store::payments::{Payment, PaymentStatus};
+
+/// What the source of bought access begins with; the payment's id follows.
+const PURCHASE: &str = "payment:";
 
 impl Engine {
     pub(super) async fn session_told(
@@ -148,56 +151,81 @@ impl Engine {
         }
         let quantity = i64::from(session.quantity);
         self.grant_pack(tx, &payment, &session.grants, quantity).await?;
-        self.unlock_once(tx, &payment, &session.grants).await?;
+        self.unlock_once(tx, &payment, &session.grants, session.quantity).await?;
         self.withdraw_refunded(tx, &payment).await?;
         self.relock_refunded(tx, &payment).await
     }
 
-    /// Features that a one-time price unlocks, for its days from payment on; a second purchase
-    /// before the first has ended goes on where that one ends.
-    pub(super) async fn unlock_once(
+    /// Features that a one-time price unlocks, for its days from payment on.
+    async fn unlock_once(
         &self,
         tx: &mut Tx,
         payment: &Payment,
         grants: &Grants,
+        quantity: u32,
     ) -> Result<(), Stop> {
-        let source = format!("payment:{}", payment.id);
         let now = self.clock().now();
-        let granted = tx.entitlements_of_source(&source).await?;
         for grant in &grants.features {
-            if granted.iter().any(|held| held.feature == grant.feature) {
-                continue;
-            }
-            let paid_at = payment.paid_at.unwrap_or(now).min(now);
-            let ends_at = match grant.days {
-                None => None,
-                Some(days) => {
-                    let held = tx.entitlements_of_feature(&payment.customer_id, &grant.feature);
-                    let bought = held.await?.into_iter().filter(|held| {
-                        held.source.starts_with("payment:") && held.revoked_at.is_none()
-                    });
-                    let from = bought.filter_map(|held| held.ends_at).fold(paid_at, Ord::max);
-                    Some(Interval { unit: Unit::Day, count: days }.after(from, 1))
-                }
-            };
+            let starts_at = payment.paid_at.unwrap_or(now).min(now);
+            let days = |days| Interval { unit: Unit::Day, count: days }.after(starts_at, quantity);
             let new = Entitlement {
                 feature: grant.feature.clone(),
-                source: source.clone(),
-                starts_at: paid_at,
-                ends_at,
+                source: format!("{PURCHASE}{}", payment.id),
+                starts_at,
+                ends_at: grant.days.map(days),
                 revoked_at: None,
             };
             let id = EntitlementId::new(self.clock().wall(), random());
-            tx.entitlements_add(&id, &payment.customer_id, &new, now).await?;
+            if tx.entitlements_add(&id, &payment.customer_id, &new, now).await? {
+                self.chain_purchases(tx, &payment.customer_id, &grant.feature).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Access that was bought twice lasts twice as long: in order of payment, each purchase begins
+    /// where the one before it ends. One that went back leaves no gap and no gift.
+    async fn chain_purchases(
+        &self,
+        tx: &mut Tx,
+        customer: &CustomerId,
+        feature: &str,
+    ) -> Result<(), Stop> {
+        let mut bought = Vec::new();
+        for held in tx.entitlements_of_feature(customer, feature).await? {
+            let payment = held.source.strip_prefix(PURCHASE);
+            let payment = payment.and_then(|id| PaymentId::parse(id).ok());
+            if let (Some(id), Some(ends_at), None) = (payment, held.ends_at, held.revoked_at)
+                && let Some(payment) = tx.payments_get(&id).await?
+            {
+                let lasts = ends_at.micros() - held.starts_at.micros();
+                bought.push((payment.paid_at.unwrap_or(held.starts_at), id, lasts, held));
+            }
+        }
+        bought.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let now = self.clock().now();
+        let mut free_from: Option<Timestamp> = None;
+        for (paid_at, _, lasts, held) in bought {
+            let paid_at = paid_at.min(now);
+            let starts_at = free_from.map_or(paid_at, |end| end.max(paid_at));
+            let ends_at = Timestamp::from_micros(starts_at.micros().saturating_add(lasts));
+            let moved = Entitlement { starts_at, ends_at: Some(ends_at), ..held };
+            let id = EntitlementId::new(self.clock().wall(), random());
+            tx.entitlements_put(&id, customer, &moved, now).await?;
+            free_from = Some(ends_at);
         }
         Ok(())
     }
 
     /// Access does not outlive the money it was bought with.
     pub(super) async fn relock_refunded(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Stop> {
-        if payment.status == PaymentStatus::Refunded {
-            let source = format!("payment:{}", payment.id);
-            tx.entitlements_revoke(&source, self.clock().now()).await?;
+        if payment.status != PaymentStatus::Refunded {
+            return Ok(());
+        }
+        let source = format!("{PURCHASE}{}", payment.id);
+        tx.entitlements_revoke(&source, self.clock().now()).await?;
+        for gone in tx.entitlements_of_source(&source).await? {
+            self.chain_purchases(tx, &payment.customer_id, &gone.feature).await?;
         }
         Ok(())
     }

@@ -312,3 +312,57 @@ async fn row_39_two_tabs_do_not_become_two_subscriptions() -> anyhow::Result<()>
     assert_eq!(end["balance"], json!([100, 0, 0]));
     Ok(())
 }
+
+#[tokio::test]
+async fn access_bought_twice_lasts_twice_and_a_refund_takes_its_own_back() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let first = world.pay(world.request("buyer", "RAG Access").await).await?;
+    world.advance("1d").await;
+    let mut twofold = world.request("buyer", "RAG Access").await;
+    twofold.quantity = 2;
+    world.pay(twofold).await?;
+    world.tell_all().await;
+    let days_left = async || {
+        let decision = world.engine.check(&own("buyer"), "knowledge_base").await.unwrap();
+        let left = decision.ends_at.map(|end| end.seconds() - world.engine.clock().now().seconds());
+        assert!(decision.allowed || left.is_none_or(|left| left <= 0));
+        left.map(|seconds| (seconds + 43_200) / 86_400)
+    };
+    let mut ends = Vec::new();
+    let subject = own("buyer");
+    for held in world.engine.customers_state(&subject).await?.entitlements {
+        ends.push(held.ends_at);
+    }
+    assert_eq!(ends.len(), 1, "the second purchase waits for the first to end");
+    assert_eq!(days_left().await, Some(29));
+    world.advance("29d").await;
+    assert_eq!(days_left().await, Some(60));
+    let session = world.get(&format!("/v1/checkout/sessions/{first}")).await;
+    let intent = session["payment_intent"].as_str().unwrap();
+    world.post("/v1/refunds", &[("payment_intent", intent)]).await;
+    world.tell_all().await;
+    assert_eq!(days_left().await, Some(31), "the second counts from its own payment on");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refund_reaches_what_a_hold_gives_back() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let session = world.pay(world.request("buyer", "100 Credits").await).await?;
+    world.tell_all().await;
+    let hold = engine::holds::HoldRequest {
+        amount: 100,
+        unit: "credits".into(),
+        expires_in: None,
+        reference: None,
+        idempotency_key: None,
+    };
+    let held = world.engine.credits_hold(&own("buyer"), hold).await?;
+    let session = world.get(&format!("/v1/checkout/sessions/{session}")).await;
+    let intent = session["payment_intent"].as_str().unwrap();
+    world.post("/v1/refunds", &[("payment_intent", intent)]).await;
+    world.tell_all().await;
+    world.engine.credits_release(&own("buyer"), held.id.as_str()).await?;
+    assert_eq!(state(&world.engine, "buyer").await["balance"], json!([0, 0, 0]));
+    Ok(())
+}
