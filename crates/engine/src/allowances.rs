@@ -88,6 +88,20 @@ impl Engine {
         Ok(())
     }
 
+    /// A trial that is over, early or not, leaves none of its credits.
+    pub(crate) async fn withdraw_trial(
+        &self,
+        tx: &mut Tx,
+        subscription: &Subscription,
+    ) -> Result<(), Failure> {
+        for lot in tx.credits_of_subscription(&subscription.provider_subscription_id).await? {
+            if lot.class == Class::Trial {
+                self.withdraw(tx, &lot, lot.numbers.available(), "trial ended").await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A period was paid for: its credits are due now and then at every refill inside it.
     pub(crate) async fn grant_period(
         &self,
@@ -146,6 +160,11 @@ impl Engine {
                 ..self.lot(&schedule.customer_id, &schedule.unit, schedule.amount)
             };
             self.lot_open_and_add(tx, &lot).await?;
+        }
+        if let Some(id) = &schedule.payment_id
+            && let Some(payment) = tx.payments_get(id).await?
+        {
+            self.withdraw_refunded(tx, &payment).await?;
         }
         let next = begun.last().map_or(schedule.covered.start, |period| period.end);
         let next_at = (next < schedule.covered.end).then_some(next);

@@ -217,10 +217,10 @@ impl Engine {
         let base = self.settings().frontend_url.as_str().trim_end_matches('/');
         let success = match &request.success_url {
             None => format!("{base}/pay/success?session_id={SESSION_PLACEHOLDER}"),
-            Some(url) => {
-                self.check_return_url(url)?;
+            Some(text) => {
+                let url = self.return_url(text)?;
                 if url.contains(SESSION_PLACEHOLDER) {
-                    url.clone()
+                    url
                 } else {
                     let glue = if url.contains('?') { '&' } else { '?' };
                     format!("{url}{glue}session_id={SESSION_PLACEHOLDER}")
@@ -229,25 +229,29 @@ impl Engine {
         };
         let cancel = match &request.cancel_url {
             None => format!("{base}/pricing"),
-            Some(url) => {
-                self.check_return_url(url)?;
-                url.clone()
-            }
+            Some(text) => self.return_url(text)?,
         };
         Ok((success, cancel))
     }
 
-    /// Only addresses of the configured front end are ever returned to.
-    pub(crate) fn check_return_url(&self, text: &str) -> Result<(), Failure> {
+    /// Only addresses of the configured front end are ever returned to, as a browser reads them.
+    pub(crate) fn return_url(&self, text: &str) -> Result<String, Failure> {
         let ours = self.settings().frontend_url.origin();
-        let known = Url::parse(text).is_ok_and(|url| {
-            url.origin() == ours && url.username().is_empty() && url.password().is_none()
+        let parsed = Url::parse(text).ok().filter(|url| {
+            let plain = url.username().is_empty() && url.password().is_none();
+            url.origin() == ours && plain && url.fragment().is_none()
         });
-        if known && text.len() <= 2_000 {
-            return Ok(());
+        // Whoever needs control characters or blanks in an address is up to something.
+        let odd = text.chars().any(|c| c.is_control() || c.is_whitespace());
+        match parsed {
+            // The placeholder's braces must reach the provider as they are.
+            Some(_) if !odd && text.len() <= 2_000 => Ok(text.to_owned()),
+            _ => {
+                let base = &self.settings().frontend_url;
+                let detail = format!("return addresses must begin with {base}, without a fragment");
+                Err(Failure::refused(Code::InvalidReturnUrl, detail))
+            }
         }
-        let detail = format!("return addresses must begin with {}", self.settings().frontend_url);
-        Err(Failure::refused(Code::InvalidReturnUrl, detail))
     }
 
     /// Everything that can be decided without the provider, and the intent, in one transaction.
@@ -266,7 +270,9 @@ impl Engine {
             (Buyer::Subject(_), None) => return Err(crate::customers::not_found()),
         };
         let quantity = request.quantity.to_string();
-        let asked = [price.id.as_str(), &quantity, &success_url, &cancel_url];
+        let email = request.email.as_deref().unwrap_or_default();
+        let rule = format!("{:?} {:?}", request.wanted, request.trial);
+        let asked = [price.id.as_str(), &quantity, &success_url, &cancel_url, email, &rule];
         let hash = request_hash(&asked);
         if let Some(key) = &request.idempotency_key
             && let Some(earlier) = tx.checkout_sessions_by_key(&rate_key, key).await?

@@ -150,10 +150,7 @@ impl Engine {
     ) -> Result<String, Failure> {
         let provider = self.provider()?;
         let return_url = match return_url {
-            Some(url) => {
-                self.check_return_url(&url)?;
-                url
-            }
+            Some(text) => self.return_url(&text)?,
             None => {
                 let base = self.settings().frontend_url.as_str().trim_end_matches('/');
                 format!("{base}/portal")

@@ -165,6 +165,7 @@ CREATE TABLE invoices (
     UNIQUE (provider, provider_invoice_id)
 );
 CREATE INDEX invoices_customer ON invoices (customer_id);
+CREATE INDEX invoices_subscription ON invoices (provider_subscription_id);
 
 -- One purchase is one row: `fact` is its invoice, else its payment intent, else its session.
 CREATE TABLE payments (

@@ -222,6 +222,13 @@ impl Engine {
         if payment.status != PaymentStatus::Refunded {
             return Ok(());
         }
+        if let Some(id) = &payment.provider_invoice_id
+            && let Some(invoice) = tx.invoices_find(PROVIDER, id).await?
+            && let Some(id) = &invoice.provider_subscription_id
+            && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
+        {
+            self.subscription_settle(tx, &row).await?;
+        }
         let source = format!("{PURCHASE}{}", payment.id);
         tx.entitlements_revoke(&source, self.clock().now()).await?;
         for gone in tx.entitlements_of_source(&source).await? {

@@ -48,9 +48,8 @@ impl Engine {
         }
         if let Some(id) = subscription
             && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
-            && row.status.is_terminal()
         {
-            self.withdraw_allowances(tx, &row).await?;
+            self.subscription_settle(tx, &row).await?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outr
 use domain::time::Timestamp;
 use providers::facts;
 use store::Tx;
+use store::payments::PaymentStatus;
 use store::prices::Price;
 use store::subscriptions::{Subscription, SubscriptionItem};
 
@@ -143,6 +144,9 @@ impl Engine {
         {
             self.grant_trial(tx, row, trial).await?;
         }
+        if row.status != Status::Trialing {
+            self.withdraw_trial(tx, row).await?;
+        }
         let facts = AccessFacts {
             status: row.status.clone(),
             started_at: row.started_at,
@@ -151,7 +155,11 @@ impl Engine {
             trial_end: row.trial_end,
             past_due_since: row.past_due_since,
         };
-        let window = access(&facts, self.settings().past_due_grace_seconds);
+        // What was paid for last and given back in full gives no access (INV-MONEY).
+        let paid = tx.payments_newest_of(PROVIDER, &row.provider_subscription_id).await?;
+        let refunded = paid.is_some_and(|paid| paid.status == PaymentStatus::Refunded);
+        let grace_seconds = self.settings().past_due_grace_seconds;
+        let window = access(&facts, grace_seconds).filter(|_| !refunded);
         let now = self.clock().now();
         let source = format!("subscription:{}", row.id);
         let granted = tx.entitlements_of_source(&source).await?;

@@ -242,6 +242,14 @@ async fn rows_37_39_41_42_45_checkouts_that_are_refused_or_repeated() -> anyhow:
         (with(&|r| r.wanted = Wanted::OneTime), Code::PriceNotOneTime),
         (with(&|r| r.success_url = Some("https://evil.example/x".into())), Code::InvalidReturnUrl),
         (with(&|r| r.cancel_url = Some("javascript:alert(1)".into())), Code::InvalidReturnUrl),
+        (
+            with(&|r| r.success_url = Some("http://127.0.0.1:8000/a b".into())),
+            Code::InvalidReturnUrl,
+        ),
+        (
+            with(&|r| r.success_url = Some("http://127.0.0.1:8000/a#b".into())),
+            Code::InvalidReturnUrl,
+        ),
         (with(&|r| r.quantity = 0), Code::InvalidRequest),
     ];
     for (request, expected) in cases {
@@ -364,5 +372,47 @@ async fn a_refund_reaches_what_a_hold_gives_back() -> anyhow::Result<()> {
     world.tell_all().await;
     world.engine.credits_release(&own("buyer"), held.id.as_str()).await?;
     assert_eq!(state(&world.engine, "buyer").await["balance"], json!([0, 0, 0]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refunded_period_gives_no_access_and_no_later_refill() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro yearly").await).await?;
+    world.tell_all().await;
+    let intents = world.get("/v1/payment_intents?limit=1").await;
+    let intent = intents["data"][0]["id"].as_str().unwrap();
+    world.post("/v1/refunds", &[("payment_intent", intent), ("amount", "14995")]).await;
+    world.tell_all().await;
+    assert_eq!(state(&world.engine, "buyer").await["balance"], json!([50, 0, 0]));
+    world.advance("1mo").await;
+    drain(&world.engine).await;
+    let refilled = state(&world.engine, "buyer").await;
+    assert_eq!(refilled["balance"], json!([50, 0, 0]), "half of each refill: {refilled}");
+    assert_eq!(refilled["features"]["api_access"], "entitled");
+    world.post("/v1/refunds", &[("payment_intent", intent)]).await;
+    world.tell_all().await;
+    world.advance("1mo").await;
+    drain(&world.engine).await;
+    let gone = state(&world.engine, "buyer").await;
+    assert_eq!(gone["balance"], json!([0, 0, 0]), "{gone}");
+    assert_eq!(gone["features"]["api_access"], "revoked");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trial_that_ends_early_leaves_no_trial_credits() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let mut plan = world.request("buyer", "Pro monthly").await;
+    plan.trial = TrialRule::Automatic;
+    world.pay(plan).await?;
+    world.tell_all().await;
+    let subscriptions = world.get("/v1/subscriptions?limit=1").await;
+    let id = subscriptions["data"][0]["id"].as_str().unwrap();
+    world.post(&format!("/v1/subscriptions/{id}"), &[("trial_end", "now")]).await;
+    world.tell_all().await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["subscriptions"][0][0], "active", "{end}");
+    assert_eq!(end["balance"], json!([100, 0, 0]), "{end}");
     Ok(())
 }
