@@ -234,12 +234,13 @@ impl Engine {
         Ok((success, cancel))
     }
 
-    /// Only addresses of the configured front end are ever returned to, as a browser reads them.
+    /// Only the application's pages and our own are ever returned to, as a browser reads addresses.
     pub(crate) fn return_url(&self, text: &str) -> Result<String, Failure> {
-        let ours = self.settings().frontend_url.origin();
+        let settings = self.settings();
+        let ours = [settings.frontend_url.origin(), settings.public_url.origin()];
         let parsed = Url::parse(text).ok().filter(|url| {
             let plain = url.username().is_empty() && url.password().is_none();
-            url.origin() == ours && plain && url.fragment().is_none()
+            ours.contains(&url.origin()) && plain && url.fragment().is_none()
         });
         // Whoever needs control characters or blanks in an address is up to something.
         let odd = text.chars().any(|c| c.is_control() || c.is_whitespace());

@@ -162,11 +162,13 @@ pub(crate) async fn remembered(
     match tx.idempotency_find(request).await? {
         Remembered::Nothing => Ok(None),
         Remembered::Answer(answer) => Ok(Some(answer)),
-        Remembered::Conflict => {
-            let detail = "this idempotency key was used for another request";
-            Err(Failure::refused(Code::IdempotencyConflict, detail))
-        }
+        Remembered::Conflict => Err(key_conflict()),
     }
+}
+
+fn key_conflict() -> Failure {
+    let detail = "this idempotency key was used for another request";
+    Failure::refused(Code::IdempotencyConflict, detail)
 }
 
 pub(crate) fn request<'a>(
@@ -239,9 +241,7 @@ impl Engine {
         };
         self.lot_add(&mut tx, &mut account, &lot).await?;
         tx.credits_close(account).await?;
-        if let Some(request) = &request {
-            tx.idempotency_remember(request, &lot.fact, self.clock().wall()).await?;
-        }
+        self.remember(&mut tx, request.as_ref(), &lot.fact).await?;
         tx.commit().await?;
         Ok(lot)
     }
@@ -304,12 +304,26 @@ impl Engine {
         let balance = Balance::of(&asked.unit, &account.grants, self.clock().now());
         tx.credits_close(account).await?;
         let receipt = Receipt { consumed: amount.get(), balance, replayed: false };
-        if let Some(request) = &request {
-            let answer = serde_json::json!(ReceiptText::of(&receipt)).to_string();
-            tx.idempotency_remember(request, &answer, self.clock().wall()).await?;
-        }
+        let answer = serde_json::json!(ReceiptText::of(&receipt)).to_string();
+        self.remember(&mut tx, request.as_ref(), &answer).await?;
         tx.commit().await?;
         Ok(receipt)
+    }
+
+    /// Keeps the answer to a request that carries a key.
+    pub(crate) async fn remember(
+        &self,
+        tx: &mut Tx,
+        request: Option<&Request<'_>>,
+        answer: &str,
+    ) -> Result<(), Failure> {
+        let Some(request) = request else {
+            return Ok(());
+        };
+        match tx.idempotency_remember(request, answer, self.clock().wall()).await? {
+            true => Ok(()),
+            false => Err(key_conflict()),
+        }
     }
 
     /// Takes credits inside somebody else's transaction: a metered search for example.

@@ -9,10 +9,10 @@ use domain::codes::Code;
 use domain::ids::{ChunkId, CollectionId, CustomerId, DocumentId};
 use retrieval::chunking::chunk;
 use retrieval::embedding::{Vector, embed_locally};
-use store::Tx;
 use store::chunks::Chunk;
 use store::collections::Collection;
 use store::documents::Document;
+use store::{StoreError, Tx};
 
 const CONTENT_LENGTH_MAX: usize = 2_000_000;
 const SOURCE_LENGTH_MAX: usize = 1_000;
@@ -75,14 +75,19 @@ impl Engine {
             return Err(Failure::invalid("content", "text must not contain NUL"));
         }
         let embedding = new.embedding.map(vector).transpose()?;
-        let mut tx = self.store().begin("documents.add").await?;
         let named = new.collection.as_deref();
         let size = embedding.as_ref().map(Vector::dimensions);
-        let (collection, customer) = self.writable(&mut tx, owner, named, size).await?;
+        // Cutting and embedding take long, so they happen before anything is locked: for whoever
+        // may write now, at the size the collection has now.
+        let mut tx = self.store().begin("documents.allowed").await?;
+        let (seen, _) = self.writable(&mut tx, owner, named, size).await?;
+        tx.commit().await?;
         if let Some(vector) = &embedding {
-            check_dimensions(&collection, vector)?;
+            check_dimensions(&seen, vector)?;
         }
-        let pieces = pieces(&new.content, embedding, collection.dimensions)?;
+        let pieces = cut(new.content.clone(), embedding, seen.dimensions).await?;
+        let mut tx = self.store().begin("documents.add").await?;
+        let (collection, customer) = self.writable(&mut tx, owner, named, size).await?;
         let document = Document {
             id: DocumentId::new(self.clock().wall(), random()),
             collection_id: collection.id.clone(),
@@ -231,19 +236,28 @@ impl Engine {
     }
 }
 
-/// The caller's vector stands for the whole content; else each piece gets its own.
-fn pieces(
-    content: &str,
+/// The caller's vector stands for the whole content; else each piece gets its own, on a thread that
+/// no request waits for.
+async fn cut(
+    content: String,
     embedding: Option<Vector>,
     dimensions: u32,
 ) -> Result<Vec<(String, Vector)>, Failure> {
     if let Some(vector) = embedding {
-        return Ok(vec![(content.to_owned(), vector)]);
+        return Ok(vec![(content, vector)]);
     }
-    let cut = chunk(content).into_iter().map(|piece| {
-        let text = piece.text(content);
-        let vector = vector(embed_locally(text, dimensions as usize))?;
-        Ok((text.to_owned(), vector))
-    });
-    cut.collect()
+    let work = move || {
+        let cut = chunk(&content).into_iter().map(|piece| {
+            let text = piece.text(&content);
+            let vector = vector(embed_locally(text, dimensions as usize))?;
+            Ok((text.to_owned(), vector))
+        });
+        cut.collect::<Result<Vec<_>, Failure>>()
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(pieces) => pieces,
+        Err(error) => {
+            Err(StoreError::Inconsistent { column: "content", value: error.to_string() }.into())
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The inbox: proof, storage and acknowledgement first; meaning later, once, in turn.
 
-use crate::apply::{Outcome, Stop};
+use crate::apply::{Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
@@ -15,8 +15,10 @@ use store::inbox::{InboxEvent, InboxState};
 
 /// How long one event may be worked on, fetches included, before another worker takes it over.
 const LEASE_SECONDS: i64 = 120;
-/// A fault outside, met this often, is shown to the operator instead.
+/// A conflict met this often is shown to the operator instead.
 const ATTEMPTS_MAX: i64 = 15;
+/// How often one attempt gathers anew because the rows have changed under it.
+const GATHERINGS_MAX: u32 = 3;
 const BACKOFF_SECONDS_MAX: i64 = 300;
 const ID_LENGTH_MAX: usize = 255;
 
@@ -131,38 +133,38 @@ impl Engine {
         Ok(true)
     }
 
-    /// The effects and the mark that they happened are one commit; `Applied` means it is done.
+    /// Gathers and applies; what was gathered too early is gathered again.
     async fn apply_one(&self, row: &InboxEvent) -> Outcome {
         let event = match events::parse(&row.payload) {
             Ok(event) => event,
             Err(error) => return Outcome::Parked(error.to_string()),
         };
-        let gathered = match self.gather(event).await {
-            Ok(gathered) => gathered,
-            Err(failure) => return later(failure),
-        };
-        let mut tx = match self.store().begin("events.apply").await {
-            Ok(tx) => tx,
-            Err(error) => return later(error.into()),
-        };
-        match self.apply(&mut tx, &gathered).await {
-            Ok(()) => {}
-            Err(Stop::Ignored(why)) => return Outcome::Ignored(why),
-            Err(Stop::Parked(why)) => return Outcome::Parked(why),
-            Err(Stop::Failed(failure)) => return later(failure),
-        }
-        let now = self.clock().wall();
-        match tx.inbox_finish(row, InboxState::Applied, None, now).await {
-            Ok(true) => {}
-            Ok(false) => {
-                return Outcome::Later("the lease has passed to another worker".to_owned());
+        for _ in 0..GATHERINGS_MAX {
+            let gathered = match self.gather(event.clone()).await {
+                Ok(gathered) => gathered,
+                Err(failure) => return later(failure),
+            };
+            match self.apply_gathered(row, &gathered).await {
+                Ok(()) => return Outcome::Applied,
+                Err(Stop::Changed) => {}
+                Err(Stop::Ignored(why)) => return Outcome::Ignored(why),
+                Err(Stop::Parked(why)) => return Outcome::Parked(why),
+                Err(Stop::Failed(failure)) => return later(failure),
             }
-            Err(error) => return later(error.into()),
         }
-        match tx.commit().await {
-            Ok(()) => Outcome::Applied,
-            Err(error) => later(error.into()),
+        Outcome::Again("the same rows keep being changed by others".to_owned())
+    }
+
+    /// The effects and the mark that they happened are one commit.
+    async fn apply_gathered(&self, row: &InboxEvent, gathered: &Gathered) -> Result<(), Stop> {
+        let mut tx = self.store().begin("events.apply").await?;
+        self.apply(&mut tx, gathered).await?;
+        let now = self.clock().wall();
+        if !tx.inbox_finish(row, InboxState::Applied, None, now).await? {
+            // The lease has passed to another worker, and with it the work.
+            return Err(Stop::Changed);
         }
+        Ok(tx.commit().await?)
     }
 
     async fn finish(&self, row: &InboxEvent, outcome: Outcome) -> Result<(), Failure> {
@@ -178,13 +180,17 @@ impl Engine {
                 tracing::info!(event.id = %id, event.kind = %kind, why, "an event was ignored");
                 tx.inbox_finish(row, InboxState::Ignored, Some(why), now).await?;
             }
-            Outcome::Later(why) if row.attempts < ATTEMPTS_MAX => {
+            Outcome::Again(why) if ATTEMPTS_MAX <= row.attempts => {
+                tracing::warn!(event.id = %id, event.kind = %kind, why, "an event was parked");
+                tx.inbox_finish(row, InboxState::Parked, Some(why), now).await?;
+            }
+            Outcome::Later(why) | Outcome::Again(why) => {
                 let wait = 1_i64 << row.attempts.clamp(0, 20);
                 let next = now.plus_seconds(wait.min(BACKOFF_SECONDS_MAX));
                 tracing::warn!(event.id = %id, event.kind = %kind, why, "an event has to wait");
                 tx.inbox_retry(row, why, next).await?;
             }
-            Outcome::Later(why) | Outcome::Parked(why) => {
+            Outcome::Parked(why) => {
                 tracing::warn!(event.id = %id, event.kind = %kind, why, "an event was parked");
                 tx.inbox_finish(row, InboxState::Parked, Some(why), now).await?;
             }
@@ -248,12 +254,13 @@ impl Engine {
 
 /// Only what may end differently is tried again; the rest waits for an operator.
 fn later(failure: Failure) -> Outcome {
-    let retry = match &failure {
-        Failure::Store(error) => error.is_transient() || error.is_unique_violation(),
-        Failure::Provider { code, .. } => *code != Code::ProviderRefused,
-        _ => false,
-    };
-    if retry { Outcome::Later(failure.to_string()) } else { Outcome::Parked(failure.to_string()) }
+    let why = failure.to_string();
+    match &failure {
+        Failure::Store(error) if error.is_transient() => Outcome::Later(why),
+        Failure::Store(error) if error.is_unique_violation() => Outcome::Again(why),
+        Failure::Provider { code, .. } if *code != Code::ProviderRefused => Outcome::Later(why),
+        _ => Outcome::Parked(why),
+    }
 }
 
 /// A proven event that lacks what it needs is parked; something that is no event is refused.

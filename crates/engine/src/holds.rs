@@ -74,9 +74,7 @@ impl Engine {
                 .await?;
         }
         tx.credits_close(account).await?;
-        if let Some(request) = &request {
-            tx.idempotency_remember(request, new.id.as_str(), self.clock().wall()).await?;
-        }
+        self.remember(&mut tx, request.as_ref(), new.id.as_str()).await?;
         tx.commit().await?;
         Ok(new)
     }

@@ -45,8 +45,10 @@ const PROVIDER: &str = "stripe";
 /// What the operator chose.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where return pages live; nothing else is ever returned to.
+    /// The application's own pages: where buyers return to unless said otherwise.
     pub frontend_url: Url,
+    /// Our own pages. No third place is ever returned to.
+    pub public_url: Url,
     /// Every secret an event may be signed with, so that they can be rotated.
     pub webhook_secrets: Vec<SecretString>,
     pub webhook_tolerance_seconds: i64,

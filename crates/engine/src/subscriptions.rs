@@ -4,7 +4,6 @@ use crate::failures::Failure;
 use crate::lists::{Listed, NEWEST, Page};
 use crate::{Engine, PROVIDER, Subject, customers};
 use domain::codes::Code;
-use domain::time::Timestamp;
 use providers::errors::ProviderError;
 use store::Tx;
 use store::customers::Customer;
@@ -132,11 +131,9 @@ impl Engine {
         let provider_id = &held.provider_subscription_id;
         let told =
             self.provider()?.subscription_cancel_at_period_end(provider_id, cancel, &key).await?;
-        // The second of the change itself: an event of the same second raises doubt and a fetch.
-        let as_of = Timestamp::from_seconds(self.clock().now().seconds());
         let mut tx = self.store().begin("subscriptions.ending").await?;
         tx.customers_lock(&customer.id).await?;
-        self.subscription_told(&mut tx, &customer.id, &told, as_of).await?;
+        self.subscription_told(&mut tx, &held, told).await?;
         let held = tx.subscriptions_get(&held.id).await?.ok_or_else(not_found)?;
         tx.commit().await?;
         Ok(held)

@@ -29,7 +29,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Keys { command: KeysCommand::Create { name, place } } => {
-            let (engine, _) = engine(&place).await?;
+            let engine = engine(&place).await?;
             let (_, secret) = engine.api_keys_create(&name).await?;
             say(secret.expose_secret())
         }
@@ -49,8 +49,9 @@ async fn open_store(place: &Place) -> anyhow::Result<Store> {
     match &place.data {
         Some(dir) => dev::open_store(&existing(dir)?).await,
         None => {
-            let config = settings(place.settings.config.as_deref())?;
-            Store::open(config.database()).await.context("cannot open the database")
+            let file = place.settings.config.as_deref();
+            let url = config::load_database(file, config::environment)?;
+            Store::open(url.expose_secret()).await.context("cannot open the database")
         }
     }
 }
@@ -65,24 +66,19 @@ fn verifier(place: &Place) -> anyhow::Result<Verifier> {
             Some(secrets) => Ok(dev::verifier(&secrets)),
             None => bail!("{} is not the data directory of a demo", dir.display()),
         },
-        None => serve::verifier(&settings(place.settings.config.as_deref())?),
+        None => {
+            let file = place.settings.config.as_deref();
+            serve::verifier(&config::load_tokens(file, config::environment)?)
+        }
     }
 }
 
-/// An engine without a provider where only our own database is needed.
-async fn engine(place: &Place) -> anyhow::Result<(Engine, Option<Config>)> {
-    match &place.data {
-        Some(_) => {
-            let store = open_store(place).await?;
-            let frontend = url::Url::parse("http://127.0.0.1")?;
-            let settings = serve::settings(frontend, PLANS);
-            Ok((Engine::new(store, None, Clock::wall_only(), settings), None))
-        }
-        None => {
-            let config = settings(place.settings.config.as_deref())?;
-            Ok((serve::open(&config).await?, Some(config)))
-        }
-    }
+/// An engine without a provider: only our own database is needed.
+async fn engine(place: &Place) -> anyhow::Result<Engine> {
+    let store = open_store(place).await?;
+    store.migrate_up().await.context("cannot migrate the database")?;
+    let frontend = url::Url::parse("http://127.0.0.1")?;
+    Ok(Engine::new(store, None, Clock::wall_only(), serve::settings(frontend, PLANS)))
 }
 
 async fn migrate(direction: Direction, place: &Place) -> anyhow::Result<()> {

@@ -18,6 +18,8 @@ use url::Url;
 enum Form {
     /// Verbatim: an all-digit key keeps its leading zeros.
     Text,
+    /// In any case.
+    Word,
     Switch,
     Number,
     /// Comma-separated.
@@ -38,7 +40,7 @@ const fn setting(path: &'static str, form: Form, names: &'static [&'static str])
 /// The alias table. Only these exact names are read, so a nested `PAYMENT_…__…` variable of another
 /// program never becomes one of ours.
 const SETTINGS: &[Setting] = &[
-    setting("environment", Form::Text, &["ENVIRONMENT"]),
+    setting("environment", Form::Word, &["ENVIRONMENT"]),
     setting("listen", Form::Text, &["LISTEN"]),
     setting("database_url", Form::Text, &["DATABASE_URL"]),
     setting("frontend_url", Form::Text, &["FRONTEND_URL"]),
@@ -68,6 +70,8 @@ pub const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 /// HS256 is only as strong as its secret.
 const JWT_SECRET_BYTES: usize = 32;
 const WEBHOOK_SECRET_BYTES: usize = 16;
+/// How the parser's message begins; line and column follow.
+const TOML_POSITION: &str = "TOML parse error";
 /// Words that only appear in secrets copied from an example.
 const PLACEHOLDERS: &[&str] =
     &["your_", "your-", "changeme", "change_me", "example", "placeholder"];
@@ -83,6 +87,8 @@ pub enum ConfigError {
     File { path: String, reason: String, place: String },
     #[error("settings file {0} does not exist")]
     NoFile(PathBuf),
+    #[error("settings file {place}: {position}")]
+    Syntax { position: String, place: String },
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
 }
@@ -91,7 +97,9 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
+    #[serde(alias = "dev")]
     Development,
+    #[serde(alias = "prod")]
     Production,
 }
 
@@ -159,10 +167,16 @@ pub struct Config {
     pub stripe_api_base: Url,
     pub webhook_secrets: Vec<SecretString>,
     pub livemode: bool,
-    pub token_keys: TokenKeys,
+    pub tokens: TokenRules,
+    pub plans: Plans,
+}
+
+/// What end users' tokens are proven with.
+#[derive(Debug)]
+pub struct TokenRules {
+    pub keys: TokenKeys,
     pub issuer: Option<String>,
     pub audience: Option<String>,
-    pub plans: Plans,
 }
 
 /// Where the keys of end-user tokens are.
@@ -184,6 +198,40 @@ pub fn load(
     file: Option<&Path>,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
+    check(read(file, env)?)
+}
+
+/// The database's address alone: migrations must not have to hold payment secrets.
+pub fn load_database(
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<SecretString, ConfigError> {
+    let file = read(file, env)?;
+    checked(|reasons| database(&file, reasons))
+}
+
+/// The settings of end users' tokens alone.
+pub fn load_tokens(
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<TokenRules, ConfigError> {
+    let file = read(file, env)?;
+    checked(|reasons| Some(token_rules(file.tokens, reasons)))
+}
+
+/// What a check made, unless it found a reason to refuse.
+fn checked<T>(check: impl FnOnce(&mut Vec<String>) -> Option<T>) -> Result<T, ConfigError> {
+    let mut reasons = Vec::new();
+    match check(&mut reasons) {
+        Some(made) if reasons.is_empty() => Ok(made),
+        _ => Err(ConfigError::Refused(reasons)),
+    }
+}
+
+fn read(
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<File, ConfigError> {
     let mut figment = Figment::from(Serialized::defaults(defaults()));
     match file {
         Some(path) if !path.is_file() => return Err(ConfigError::NoFile(path.to_owned())),
@@ -195,8 +243,7 @@ pub fn load(
             figment = figment.merge((setting.path, value_of(setting.form, name, &text)?));
         }
     }
-    let file: File = figment.extract().map_err(describe)?;
-    check(file)
+    figment.extract().map_err(describe)
 }
 
 fn defaults() -> File {
@@ -229,9 +276,10 @@ fn variable(
 ) -> Result<Option<(&'static str, String)>, ConfigError> {
     let mut found: Option<(&'static str, String)> = None;
     for name in setting.names.iter().copied() {
-        let Some(text) = env(name).filter(|text| !text.trim().is_empty()) else {
+        let text = env(name).unwrap_or_default().trim().to_owned();
+        if text.is_empty() {
             continue;
-        };
+        }
         match &found {
             Some((first, known)) if *known != text => {
                 return Err(ConfigError::Conflict(first, name));
@@ -244,9 +292,9 @@ fn variable(
 }
 
 fn value_of(form: Form, name: &'static str, text: &str) -> Result<Value, ConfigError> {
-    let text = text.trim();
     match form {
         Form::Text => Ok(Value::from(text)),
+        Form::Word => Ok(Value::from(text.to_ascii_lowercase())),
         Form::List => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Ok(Value::from(parts.collect::<Vec<_>>()))
@@ -276,11 +324,17 @@ fn describe(error: figment::Error) -> ConfigError {
             format!("must be {expected}")
         }
         Kind::UnknownField(field, expected) => {
-            path.push(field.clone());
+            if path.last() != Some(field) {
+                path.push(field.clone());
+            }
             format!("is not known, did you mean one of {}", expected.join(", "))
         }
         Kind::UnknownVariant(_, expected) => format!("must be one of {}", expected.join(", ")),
-        Kind::Message(message) if error.path.is_empty() => message.clone(),
+        // The lines below the first quote the file, which holds secrets.
+        Kind::Message(message) if message.starts_with(TOML_POSITION) => {
+            let position = message.lines().next().unwrap_or(TOML_POSITION).to_owned();
+            return ConfigError::Syntax { position, place };
+        }
         _ => "cannot be read".into(),
     };
     ConfigError::File { path: path.join("."), reason, place }
@@ -292,69 +346,77 @@ fn variable_names(path: &str) -> String {
     format!("{names} ({path} in the file)")
 }
 
+fn missing(path: &str) -> String {
+    format!("{} is not set", variable_names(path))
+}
+
 fn check(file: File) -> Result<Config, ConfigError> {
-    let mut reasons = Vec::new();
-    let missing = |path: &str| format!("{} is not set", variable_names(path));
+    checked(|reasons| config(file, reasons))
+}
+
+fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
+    let log_level = log_level(&file, reasons);
+    let livemode = is_live(file.stripe.secret_key.as_deref().unwrap_or_default());
+    stripe(&file.stripe, livemode, reasons);
+    // Real money is production, whatever the environment is called.
+    if file.environment == Environment::Production || livemode {
+        production_guard(&file, reasons);
+    }
+    let database_url = database(&file, reasons);
+    let tokens = token_rules(file.tokens, reasons);
+    let own = format!("http://{}", file.listen);
+    let frontend_url = file.frontend_url.as_deref().unwrap_or(&own);
+    let public_url = file.public_url.as_deref().unwrap_or(frontend_url);
+    let mut address = |text: &str, name: &str| parse_address(text, name, reasons);
+    let frontend_url = address(frontend_url, "frontend_url (FRONTEND_URL)");
+    let public_url = address(public_url, "public_url (PUBLIC_URL)");
+    let stripe_api_base = address(&file.stripe.api_base, "stripe.api_base (STRIPE_API_BASE)");
+    Some(Config {
+        listen: file.listen,
+        database_url: database_url?,
+        public_url: public_url?,
+        frontend_url: frontend_url?,
+        log_level,
+        allowed_hosts: file.allowed_hosts,
+        stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
+        stripe_api_base: stripe_api_base?,
+        webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),
+        livemode,
+        tokens,
+        plans: file.plans,
+    })
+}
+
+fn log_level(file: &File, reasons: &mut Vec<String>) -> String {
     let level = file.log_level.to_ascii_lowercase();
     if !LOG_LEVELS.contains(&level.as_str()) {
         reasons.push(format!("log_level (LOG_LEVEL) must be one of {}", LOG_LEVELS.join(", ")));
     }
-    if file.database_url.is_none() {
-        reasons.push(missing("database_url"));
-    }
-    if file.stripe.enabled && file.stripe.secret_key.is_none() {
+    if file.debug && level == "info" { "debug".into() } else { level }
+}
+
+fn stripe(stripe: &Stripe, livemode: bool, reasons: &mut Vec<String>) {
+    if stripe.enabled && stripe.secret_key.is_none() {
         reasons.push(missing("stripe.secret_key"));
     }
-    if file.stripe.enabled && file.stripe.webhook_secrets.is_empty() {
+    if stripe.enabled && stripe.webhook_secrets.is_empty() {
         reasons.push(missing("stripe.webhook_secrets"));
     }
-    let secret_key = file.stripe.secret_key.as_deref().unwrap_or_default();
-    let public_key = file.stripe.public_key.as_deref().unwrap_or_default();
-    let livemode = is_live(secret_key);
-    if !secret_key.is_empty() && !public_key.is_empty() && livemode != is_live(public_key) {
+    let public_key = stripe.public_key.as_deref().unwrap_or_default();
+    let are_both_set = stripe.secret_key.is_some() && !public_key.is_empty();
+    if are_both_set && livemode != is_live(public_key) {
         let reason = "the secret key and the public key belong to different modes (test and live)";
         reasons.push(reason.into());
     }
-    if file.environment == Environment::Production {
-        production_guard(&file, &mut reasons);
+}
+
+fn database(file: &File, reasons: &mut Vec<String>) -> Option<SecretString> {
+    match file.database_url.as_deref().map(database_url) {
+        Some(Ok(url)) => return Some(url.into()),
+        Some(Err(reason)) => reasons.push(format!("database_url (DATABASE_URL) {reason}")),
+        None => reasons.push(missing("database_url")),
     }
-    let database_url = match file.database_url.as_deref().map(database_url) {
-        Some(Ok(url)) => url,
-        Some(Err(reason)) => {
-            reasons.push(format!("database_url (DATABASE_URL) {reason}"));
-            String::new()
-        }
-        None => String::new(),
-    };
-    let token_keys = token_keys(&file.tokens, &mut reasons);
-    let own = format!("http://{}", file.listen);
-    let frontend_url = file.frontend_url.as_deref().unwrap_or(&own);
-    let public_url = file.public_url.as_deref().unwrap_or(frontend_url);
-    let mut address = |text: &str, name: &str| parse_address(text, name, &mut reasons);
-    let frontend_url = address(frontend_url, "frontend_url (FRONTEND_URL)");
-    let public_url = address(public_url, "public_url (PUBLIC_URL)");
-    let stripe_api_base = address(&file.stripe.api_base, "stripe.api_base (STRIPE_API_BASE)");
-    let (Some(frontend_url), Some(public_url), Some(stripe_api_base), true) =
-        (frontend_url, public_url, stripe_api_base, reasons.is_empty())
-    else {
-        return Err(ConfigError::Refused(reasons));
-    };
-    Ok(Config {
-        listen: file.listen,
-        database_url: database_url.into(),
-        public_url,
-        frontend_url,
-        log_level: if file.debug && level == "info" { "debug".into() } else { level },
-        allowed_hosts: file.allowed_hosts,
-        stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
-        stripe_api_base,
-        webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),
-        livemode,
-        token_keys,
-        issuer: file.tokens.issuer,
-        audience: file.tokens.audience,
-        plans: file.plans,
-    })
+    None
 }
 
 fn parse_address(text: &str, name: &str, reasons: &mut Vec<String>) -> Option<Url> {
@@ -390,34 +452,44 @@ fn production_guard(file: &File, reasons: &mut Vec<String>) {
         stripe.enabled && stripe.webhook_secrets.iter().any(weak),
         "a webhook secret is short or an example's",
     );
-    let weak = |secret: &String| secret.len() < JWT_SECRET_BYTES || is_placeholder(secret);
     refuse(
-        file.tokens.jwt_secret.as_ref().is_some_and(weak),
-        "JWT_SECRET is shorter than 32 bytes or an example's",
+        file.tokens.jwt_secret.as_deref().is_some_and(is_placeholder),
+        "JWT_SECRET is an example's",
     );
     refuse(file.debug, "debug is on");
     refuse(
         file.frontend_url.as_ref().is_none_or(|url| !url.starts_with("https://")),
         "FRONTEND_URL is not an https address",
     );
+    refuse(
+        file.public_url.as_ref().is_some_and(|url| !url.starts_with("https://")),
+        "PUBLIC_URL is not an https address",
+    );
     refuse(!stripe.api_base.starts_with("https://"), "STRIPE_API_BASE is not an https address");
     refuse(file.allowed_hosts.is_empty(), "ALLOWED_HOSTS is empty");
 }
 
-fn token_keys(tokens: &Tokens, reasons: &mut Vec<String>) -> TokenKeys {
-    match (&tokens.jwt_secret, &tokens.jwks_url, &tokens.jwks_file) {
+fn token_rules(tokens: Tokens, reasons: &mut Vec<String>) -> TokenRules {
+    let keys = match (tokens.jwt_secret, tokens.jwks_url, tokens.jwks_file) {
         (None, None, None) => TokenKeys::None,
-        (Some(secret), None, None) => TokenKeys::Secret(secret.clone().into()),
+        (Some(secret), None, None) => {
+            if secret.len() < JWT_SECRET_BYTES {
+                let reason = format!("JWT_SECRET must have at least {JWT_SECRET_BYTES} bytes");
+                reasons.push(reason);
+            }
+            TokenKeys::Secret(secret.into())
+        }
         (None, Some(url), None) => {
-            let url = parse_address(url, "tokens.jwks_url (JWKS_URL)", reasons);
+            let url = parse_address(&url, "tokens.jwks_url (JWKS_URL)", reasons);
             url.map_or(TokenKeys::None, TokenKeys::Url)
         }
-        (None, None, Some(path)) => TokenKeys::File(path.clone()),
+        (None, None, Some(path)) => TokenKeys::File(path),
         _ => {
             reasons.push("only one of JWT_SECRET, JWKS_URL and JWKS_FILE may be set".into());
             TokenKeys::None
         }
-    }
+    };
+    TokenRules { keys, issuer: tokens.issuer, audience: tokens.audience }
 }
 
 /// The database's address as the store wants it, from the spellings that Python programs use.

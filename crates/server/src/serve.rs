@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{KeySet, Keys, Verifier};
-use crate::config::{Config, Plans, TokenKeys};
+use crate::config::{Config, Plans, TokenKeys, TokenRules};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
@@ -33,6 +33,7 @@ const PRIVATE_COLLECTION_FEATURE: &str = "knowledge_base";
 /// Runs the server until it is asked to stop.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     log_to_stderr(&config.log_filter());
+    tracing::info!("opening the database");
     let engine = open(&config).await?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -40,10 +41,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let site = Site {
         public_url: config.public_url.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
-        verifier: verifier(&config)?,
+        verifier: verifier(&config.tokens)?,
     };
     let app = App { engine: engine.clone(), site: Arc::new(site) };
-    tracing::info!(listen = %config.listen, livemode = config.livemode, "serving");
+    tracing::info!(listen = %listener.local_addr()?, livemode = config.livemode, "serving");
     let (stop, stopped) = watch::channel(false);
     let worker = tokio::spawn({
         let stopped = stopped.clone();
@@ -74,6 +75,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Engine> {
     let settings = Settings {
         webhook_secrets: config.webhook_secrets.clone(),
         livemode: config.livemode,
+        public_url: config.public_url.clone(),
         ..settings(config.frontend_url.clone(), config.plans)
     };
     Ok(Engine::new(store, client, clock, settings))
@@ -82,6 +84,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Engine> {
 /// Settings with everything that does not come from the operator.
 pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
     Settings {
+        public_url: frontend_url.clone(),
         frontend_url,
         webhook_secrets: Vec::new(),
         webhook_tolerance_seconds: WEBHOOK_TOLERANCE_SECONDS,
@@ -105,8 +108,8 @@ pub fn client(key: secrecy::SecretString, base: &str) -> anyhow::Result<stripe::
 }
 
 /// The proof of end users, as configured.
-pub fn verifier(config: &Config) -> anyhow::Result<Verifier> {
-    let keys = match &config.token_keys {
+pub fn verifier(rules: &TokenRules) -> anyhow::Result<Verifier> {
+    let keys = match &rules.keys {
         TokenKeys::None => Keys::None,
         TokenKeys::Secret(secret) => Keys::Secret(secret.clone()),
         TokenKeys::Url(url) => Keys::Set(KeySet::from_url(url.clone())),
@@ -119,7 +122,7 @@ pub fn verifier(config: &Config) -> anyhow::Result<Verifier> {
             Keys::Set(KeySet::from_file(set))
         }
     };
-    Ok(Verifier { keys, issuer: config.issuer.clone(), audience: config.audience.clone() })
+    Ok(Verifier { keys, issuer: rules.issuer.clone(), audience: rules.audience.clone() })
 }
 
 /// Serves until `stopped` turns true, then lets requests in flight end.

@@ -123,6 +123,7 @@ CREATE TABLE subscriptions (
     started_at BIGINT NOT NULL,
     grants TEXT NOT NULL,
     as_of BIGINT NOT NULL,
+    revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     UNIQUE (provider, provider_subscription_id)

@@ -27,6 +27,9 @@ statements! {
     GET = "customers.get": "SELECT * FROM customers WHERE id = ?";
     FIND = "customers.find": "SELECT * FROM customers WHERE external_id = ?";
     LIST = "customers.list": "SELECT * FROM customers WHERE id < ? ORDER BY id DESC LIMIT ?";
+    FILL = "customers.fill":
+        "UPDATE customers SET email = COALESCE(email, ?), name = COALESCE(name, ?), updated_at = ?
+         WHERE id = ? AND external_id IS NULL AND (email IS NULL OR name IS NULL)";
     LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR NO KEY UPDATE";
     LINK = "provider_customers.insert":
         "INSERT INTO provider_customers
@@ -91,6 +94,17 @@ impl Tx {
         limit: u32,
     ) -> Result<Vec<Customer>, StoreError> {
         self.all(&LIST, args![cursor, limit]).await?.iter().map(customer).collect()
+    }
+
+    /// Adds what a guest has told of themselves where nothing is known yet.
+    pub async fn customers_fill(
+        &mut self,
+        id: &CustomerId,
+        email: Option<&str>,
+        name: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&FILL, args![email, name, now, id]).await
     }
 
     /// Every use case that changes what a customer owns takes this lock first.

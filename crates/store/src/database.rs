@@ -19,6 +19,8 @@ use std::time::Duration;
 const READERS_MAX: u32 = 4;
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
+/// At read committed each statement would see a state of its own.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BUSY_TIMEOUT_SECONDS: u64 = 10;
 
 /// The database, cheap to clone.
@@ -75,7 +77,9 @@ impl Store {
     pub async fn read(&self, name: &'static str) -> Result<Tx, StoreError> {
         let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await.map_err(failed(name))?),
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
+            Pools::Postgres(pool) => {
+                Inner::Postgres(pool.begin_with(SNAPSHOT).await.map_err(failed(name))?)
+            }
         };
         Ok(Tx { name, inner })
     }

@@ -14,7 +14,7 @@ statements! {
     INSERT = "idempotency_keys.insert":
         "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash,
              answer, created_at)
-         VALUES (?, ?, ?, ?, ?, ?)";
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
 }
 
 /// What is known of a key.
@@ -47,7 +47,7 @@ pub fn request_hash(parts: &[&str]) -> String {
 }
 
 impl Tx {
-    /// Looks a key up. The caller holds the customer's lock, so two of one key cannot race.
+    /// Looks a key up. The caller holds the lock of what the request changes.
     pub async fn idempotency_find(
         &mut self,
         request: &Request<'_>,
@@ -62,14 +62,15 @@ impl Tx {
         Ok(Remembered::Conflict)
     }
 
+    /// Keeps an answer; `false` where the key was used for another request meanwhile.
     pub async fn idempotency_remember(
         &mut self,
         request: &Request<'_>,
         answer: &str,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let args =
             args![request.customer, request.operation, request.key, &request.hash, answer, now];
-        self.change_one(&INSERT, args).await
+        self.change_if(&INSERT, args).await
     }
 }

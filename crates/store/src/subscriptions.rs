@@ -34,6 +34,8 @@ pub struct Subscription {
     pub grants: Grants,
     /// The provider's time of the newest snapshot applied.
     pub as_of: Timestamp,
+    /// Grows with every change: whoever fetched before one of them has to fetch again.
+    pub revision: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -54,14 +56,15 @@ statements! {
     INSERT = "subscriptions.insert":
         "INSERT INTO subscriptions (status, price_id, product_id, quantity, period_start,
              period_end, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start,
-             trial_end, past_due_since, started_at, grants, as_of, updated_at, id, customer_id,
+             trial_end, past_due_since, started_at, grants, as_of, revision, updated_at, id,
+             customer_id,
              provider, provider_subscription_id, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = "subscriptions.update":
         "UPDATE subscriptions SET status = ?, price_id = ?, product_id = ?, quantity = ?,
              period_start = ?, period_end = ?, cancel_at = ?, cancel_at_period_end = ?,
              canceled_at = ?, ended_at = ?, trial_start = ?, trial_end = ?, past_due_since = ?,
-             started_at = ?, grants = ?, as_of = ?, updated_at = ?
+             started_at = ?, grants = ?, as_of = ?, revision = ?, updated_at = ?
          WHERE id = ?";
     GET = "subscriptions.get": "SELECT * FROM subscriptions WHERE id = ?";
     FIND = "subscriptions.find":
@@ -100,6 +103,7 @@ fn subscription(row: &Row) -> Result<Subscription, StoreError> {
         started_at: row.time("started_at")?,
         grants: row.parsed("grants", grants_parse)?,
         as_of: row.time("as_of")?,
+        revision: row.int("revision")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
@@ -137,6 +141,7 @@ fn changing(row: &Subscription) -> Vec<crate::sql::Arg> {
         row.started_at,
         grants_text(&row.grants),
         row.as_of,
+        row.revision,
         row.updated_at,
         &row.id
     ]

@@ -4,6 +4,7 @@ use super::Stop;
 use super::owners::our_session;
 use crate::checkout_sessions::settled;
 use crate::clock::random;
+use crate::customers::check_email;
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
 use domain::entitlements::Entitlement;
@@ -30,7 +31,9 @@ impl Engine {
                 Some(id) => tx.customers_owner(PROVIDER, id).await?,
                 None => None,
             };
+            let complete = told.status == facts::SessionStatus::Complete;
             return Err(match linked {
+                None if !complete => Stop::Ignored("nothing came of a session that is not ours"),
                 Some(_) => Stop::Ignored("the session is not ours"),
                 None => Stop::Parked("the session belongs to nobody we know".to_owned()),
             });
@@ -57,12 +60,12 @@ impl Engine {
         session.provider_subscription_id =
             told.subscription.clone().or(session.provider_subscription_id);
         session.updated_at = self.clock().now();
-        tx.checkout_sessions_settle(&session).await?;
         if session.provider_session_id.is_none() {
             let now = self.clock().now();
             let url = told.url.as_deref();
             tx.checkout_sessions_opened(&session.id, &told.id, url, now).await?;
         }
+        tx.checkout_sessions_settle(&session).await?;
         if session.mode == Mode::Payment {
             self.purchase_told(tx, &session, &customer, told, event.created_at).await?;
         }
@@ -91,6 +94,8 @@ impl Engine {
                 }
             },
         };
+        let email = told.email.as_deref().filter(|text| check_email(Some(text)).is_ok());
+        tx.customers_fill(&customer, email, told.name.as_deref(), self.clock().now()).await?;
         session.customer_id = Some(customer.clone());
         if let Some(id) = &told.customer {
             self.link(tx, id, &customer).await?;

@@ -99,10 +99,13 @@ impl Engine {
         id: &str,
         carried: Option<facts::Subscription>,
     ) -> Result<Option<Told>, Failure> {
+        let mut tx = self.store().read("apply.revision").await?;
+        let revision = tx.subscriptions_find(PROVIDER, id).await?.map(|held| held.revision);
+        drop(tx);
         let fetched = known(self.provider()?.subscription(id).await)?;
         let told = |subscription, trust| Told { subscription, trust };
         Ok(match fetched {
-            Some(subscription) => Some(told(subscription, Trust::Fetched)),
+            Some(subscription) => Some(told(subscription, Trust::Fetched { revision })),
             None => carried.map(|subscription| told(subscription, Trust::Orphaned)),
         })
     }

@@ -22,14 +22,18 @@ pub(crate) enum Outcome {
     Ignored(&'static str),
     /// Set aside where an operator sees it; replaying it may work once the cause is mended.
     Parked(String),
-    /// Not now: something outside was busy or silent.
+    /// Not now: something outside was busy or silent. However long that lasts, nothing is lost.
     Later(String),
+    /// Not so: something else changed the same rows meanwhile.
+    Again(String),
 }
 
 /// Why applying stopped.
 pub(crate) enum Stop {
     Ignored(&'static str),
     Parked(String),
+    /// What was gathered is out of date.
+    Changed,
     Failed(Failure),
 }
 
@@ -65,8 +69,10 @@ struct Told {
 enum Trust {
     /// Carried by an event: as old as the event.
     Carried,
-    /// Just fetched: the truth.
-    Fetched,
+    /// Fetched: the truth, unless our row has changed since it had this revision.
+    Fetched { revision: Option<i64> },
+    /// The answer to a call of ours.
+    Answered,
     /// The provider no longer knows it, so what the event carried has to do.
     Orphaned,
 }

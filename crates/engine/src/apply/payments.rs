@@ -96,6 +96,8 @@ impl Engine {
             }
         };
         tx.customers_lock(&payment.customer_id).await?;
+        // Somebody may have written it between our look and our lock.
+        payment = tx.payments_get(&payment.id).await?.unwrap_or(payment);
         let refunded = if charge.refunded { charge.amount } else { charge.amount_refunded };
         payment.amount_refunded = payment.amount_refunded.max(refunded);
         payment.provider_payment_intent_id =

@@ -7,7 +7,7 @@ use crate::clock::random;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::entitlements::Entitlement;
-use domain::ids::{CustomerId, EntitlementId, SubscriptionId, SubscriptionItemId};
+use domain::ids::{EntitlementId, SubscriptionId, SubscriptionItemId};
 use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outranks};
 use domain::time::Timestamp;
 use providers::facts;
@@ -17,19 +17,19 @@ use store::prices::Price;
 use store::subscriptions::{Subscription, SubscriptionItem};
 
 impl Engine {
-    /// What the provider answered to a call of ours.
+    /// What the provider answered to a call of ours. It carries no time of the provider's, so the
+    /// row stays as old as the newest event told: that of this very change is still to come.
     pub(crate) async fn subscription_told(
         &self,
         tx: &mut Tx,
-        customer: &CustomerId,
-        told: &facts::Subscription,
-        as_of: Timestamp,
+        held: &Subscription,
+        told: facts::Subscription,
     ) -> Result<(), Failure> {
         let session = tx.checkout_sessions_by_subscription(&told.id).await?;
-        let owner = Owner { customer: customer.clone(), session };
-        let told = Told { subscription: told.clone(), trust: Trust::Fetched };
-        match self.subscription_apply(tx, &owner, &told, as_of).await {
-            Ok(()) | Err(Stop::Ignored(_)) => Ok(()),
+        let owner = Owner { customer: held.customer_id.clone(), session };
+        let told = Told { subscription: told, trust: Trust::Answered };
+        match self.subscription_apply(tx, &owner, &told, held.as_of).await {
+            Ok(()) | Err(Stop::Ignored(_) | Stop::Changed) => Ok(()),
             Err(Stop::Failed(failure)) => Err(failure),
             Err(Stop::Parked(why)) => {
                 Err(Failure::refused(domain::codes::Code::ProviderRefused, why))
@@ -92,6 +92,7 @@ impl Engine {
                 .map_or(subscription.created_at.unwrap_or(at).min(now), |held| held.started_at),
             grants: grants.clone(),
             as_of: held.as_ref().map_or(at, |held| held.as_of.max(at)),
+            revision: held.as_ref().map_or(0, |held| held.revision + 1),
             created_at: held.as_ref().map_or(now, |held| held.created_at),
             updated_at: now,
         };
@@ -198,17 +199,18 @@ fn is_news(
     let known = held.map(|held| Known { status: held.status.clone(), as_of: held.as_of });
     let terminal = known.as_ref().is_some_and(|known| known.status.is_terminal());
     match (trust, news(known.as_ref(), at)) {
-        (Trust::Fetched, _) => Ok(!terminal),
+        (Trust::Answered, _) => Ok(!terminal),
+        (Trust::Fetched { revision }, _) if revision == held.map(|held| held.revision) => {
+            Ok(!terminal)
+        }
+        (Trust::Fetched { .. }, _) => Err(Stop::Changed),
         (_, News::Stale) => Ok(false),
         (_, News::Apply) => Ok(true),
         (Trust::Orphaned, News::Doubt) => {
             Ok(known.is_none_or(|known| outranks(status, &known.status)))
         }
-        // Another event of the same second was applied meanwhile: ask the provider next time.
-        (Trust::Carried, News::Doubt) => Err(Stop::Failed(Failure::Provider {
-            code: domain::codes::Code::ProviderUnavailable,
-            detail: "another event of the same second was applied meanwhile".to_owned(),
-        })),
+        // Another event of the same second was applied meanwhile: ask the provider.
+        (Trust::Carried, News::Doubt) => Err(Stop::Changed),
     }
 }
 

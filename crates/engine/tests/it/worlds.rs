@@ -60,6 +60,7 @@ fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Resul
     })?;
     let settings = Settings {
         frontend_url: "http://127.0.0.1:8000".parse()?,
+        public_url: "http://127.0.0.1:8000".parse()?,
         webhook_secrets: vec![SecretString::from(SECRET)],
         webhook_tolerance_seconds: 300,
         livemode: false,

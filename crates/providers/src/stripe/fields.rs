@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use domain::time::Timestamp;
 use serde_json::Value;
 
-/// A text that is not empty, at a JSON pointer.
+/// A text that is not empty, at a JSON pointer, without NUL, which not every database keeps.
 pub(super) fn text(object: &Value, pointer: &str) -> Option<String> {
-    let text = object.pointer(pointer)?.as_str()?;
-    (!text.is_empty()).then(|| text.to_owned())
+    let text = object.pointer(pointer)?.as_str()?.replace('\0', "");
+    (!text.is_empty()).then_some(text)
 }
 
 /// The id of another object, which may stand there whole.
