@@ -67,7 +67,7 @@ pub fn decide(entitlements: &[Entitlement], now: Timestamp) -> Decision {
             allowed: true,
             reason: Reason::Entitled,
             source: Some(best.source.clone()),
-            ends_at: best.ends_at,
+            ends_at: best.ends_at.and_then(|end| lasting_end(entitlements, end)),
         };
     }
     let newest = entitlements.iter().max_by_key(lasts);
@@ -79,6 +79,21 @@ pub fn decide(entitlements: &[Entitlement], now: Timestamp) -> Decision {
     };
     let source = newest.map(|one| one.source.clone());
     Decision { allowed: false, reason, source, ends_at: newest.and_then(|one| one.ends_at) }
+}
+
+/// When access really ends that ends at `end` unless another grant goes on from there.
+fn lasting_end(entitlements: &[Entitlement], end: Timestamp) -> Option<Timestamp> {
+    let mut end = end;
+    let goes_on = |end: Timestamp| {
+        entitlements.iter().find(move |one| {
+            let lasts = one.ends_at.is_none_or(|later| end < later);
+            one.revoked_at.is_none() && one.starts_at <= end && lasts
+        })
+    };
+    while let Some(next) = goes_on(end) {
+        end = next.ends_at?;
+    }
+    Some(end)
 }
 
 #[cfg(test)]
@@ -110,5 +125,19 @@ mod tests {
             assert_eq!(decision.reason, reason, "{grants:?}");
             assert_eq!(decision.allowed, reason == Reason::Entitled);
         }
+    }
+
+    #[test]
+    fn access_that_is_continued_ends_with_its_last_part() {
+        let at = Timestamp::from_seconds(10);
+        let end = |grants: &[Entitlement]| decide(grants, at).ends_at.map(Timestamp::seconds);
+        let chained = [grant(0, Some(30), false), grant(30, Some(60), false)];
+        assert_eq!(end(&chained), Some(60));
+        let broken = [grant(0, Some(30), false), grant(31, Some(60), false)];
+        assert_eq!(end(&broken), Some(30));
+        let revoked = [grant(0, Some(30), false), grant(30, Some(60), true)];
+        assert_eq!(end(&revoked), Some(30));
+        let renewing = [grant(0, Some(30), false), grant(20, None, false)];
+        assert_eq!(end(&renewing), None);
     }
 }

@@ -3,6 +3,7 @@
 //! Every lot is keyed by the business fact that caused it, so telling the fact again adds nothing.
 
 use crate::clock::random;
+use crate::credits::Why;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
@@ -96,7 +97,7 @@ impl Engine {
     ) -> Result<(), Failure> {
         for lot in tx.credits_of_subscription(&subscription.provider_subscription_id).await? {
             if lot.class == Class::Trial {
-                self.withdraw(tx, &lot, lot.numbers.available(), "trial ended").await?;
+                self.withdraw(tx, &lot, |lot| lot.available(), "trial ended").await?;
             }
         }
         Ok(())
@@ -181,7 +182,7 @@ impl Engine {
         let provider_id = &subscription.provider_subscription_id;
         tx.allowance_schedules_stop_subscription(PROVIDER, provider_id).await?;
         for lot in tx.credits_of_subscription(provider_id).await? {
-            self.withdraw(tx, &lot, lot.numbers.available(), "subscription ended").await?;
+            self.withdraw(tx, &lot, |lot| lot.available(), "subscription ended").await?;
         }
         Ok(())
     }
@@ -202,10 +203,9 @@ impl Engine {
         }
         for lot in tx.credits_of_payment(&payment.id).await? {
             let target = withdrawn_by_refund(lot.numbers.granted, refunded, paid);
-            let missing = target - lot.numbers.revoked;
-            let free = missing.clamp(0, lot.numbers.available());
-            self.withdraw(tx, &lot, free, "refund").await?;
-            let owed = (missing - free).clamp(0, lot.numbers.spent + lot.numbers.held);
+            let missing = |lot: &LotNumbers| (target - lot.revoked).clamp(0, lot.available());
+            let left = self.withdraw(tx, &lot, missing, "refund").await?;
+            let owed = (target - left.revoked).clamp(0, left.spent + left.held);
             let id = DebtId::new(self.clock().wall(), random());
             tx.credits_record_debt(&id, &lot, owed, self.clock().now()).await?;
         }
@@ -237,20 +237,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes back from a lot what is decided under its account's lock, and says what it is then.
     async fn withdraw(
         &self,
         tx: &mut Tx,
         lot: &Grant,
-        amount: i64,
+        amount: impl FnOnce(&LotNumbers) -> i64,
         why: &str,
-    ) -> Result<(), Failure> {
-        if amount <= 0 {
-            return Ok(());
-        }
+    ) -> Result<LotNumbers, Failure> {
         let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
-        let draw = Draw { lot: lot.id.clone(), amount };
-        self.post(tx, &mut account, EntryKind::Revoke, &draw, None, Some(why)).await?;
-        Ok(tx.credits_close(account).await?)
+        let fresh = tx.credits_get(&lot.id).await?;
+        let mut numbers = fresh.map_or(lot.numbers, |fresh| fresh.numbers);
+        let amount = amount(&numbers);
+        if 0 < amount {
+            let draw = Draw { lot: lot.id.clone(), amount };
+            self.post(tx, &mut account, EntryKind::Revoke, &draw, Why::now(self, why)).await?;
+            numbers.revoked += amount;
+        }
+        tx.credits_close(account).await?;
+        Ok(numbers)
     }
 
     /// Adds a lot under its account's lock; one whose time is over already expires at once.

@@ -436,10 +436,7 @@ impl Engine {
                 let url = opened.url.as_deref();
                 tx.checkout_sessions_opened(&intent.id, &opened.id, url, now).await?;
                 let session = tx.checkout_sessions_get(&intent.id).await?;
-                let open = match &intent.customer_id {
-                    Some(id) => tx.checkout_sessions_open_subscriptions(id).await?,
-                    None => Vec::new(),
-                };
+                let open = tx.checkout_sessions_open_subscriptions(&intent).await?;
                 tx.commit().await?;
                 self.expire_all_but_newest(open).await?;
                 session.ok_or_else(|| Failure::refused(Code::NotFound, "no such checkout session"))
@@ -457,27 +454,44 @@ impl Engine {
     /// Of several pages that could each become a subscription only the newest stays payable, so
     /// that two tabs do not become two subscriptions, or two trials.
     async fn expire_all_but_newest(&self, mut open: Vec<CheckoutSession>) -> Result<(), Failure> {
-        open.pop();
+        let newest = open.pop();
         for session in open {
-            let Some(id) = &session.provider_session_id else {
-                continue;
-            };
-            let key = format!("tollgate-expire-{}", session.id);
-            match self.provider()?.checkout_session_expire(id, &key).await {
-                Ok(_) | Err(ProviderError::NotFound { .. }) => {
-                    let mut tx = self.store().begin("checkout.expire").await?;
-                    if let Some(mut fresh) = tx.checkout_sessions_lock(&session.id).await? {
-                        fresh.status = settled(fresh.status, SessionStatus::Expired);
-                        fresh.updated_at = self.clock().now();
-                        tx.checkout_sessions_settle(&fresh).await?;
-                    }
-                    tx.commit().await?;
+            if self.checkout_expire(&session).await? == Expiry::PaidAlready {
+                // Its event is on the way; a second subscription must not be.
+                if let Some(newest) = &newest {
+                    self.checkout_expire(newest).await?;
                 }
-                // It was paid meanwhile, or cannot be reached: its own event will tell.
-                Err(error) => tracing::warn!(%error, session = %session.id, "not expired"),
+                return Err(already_subscribed());
             }
         }
         Ok(())
+    }
+
+    /// Closes a payment page, unless somebody has paid there.
+    async fn checkout_expire(&self, session: &CheckoutSession) -> Result<Expiry, Failure> {
+        let Some(id) = &session.provider_session_id else {
+            return Ok(Expiry::Closed);
+        };
+        let key = format!("tollgate-expire-{}", session.id);
+        let provider = self.provider()?;
+        match provider.checkout_session_expire(id, &key).await {
+            Ok(_) | Err(ProviderError::NotFound { .. }) => {}
+            Err(ProviderError::Refused { .. }) => {
+                let told = provider.checkout_session(id).await?;
+                if told.status == providers::facts::SessionStatus::Complete {
+                    return Ok(Expiry::PaidAlready);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let mut tx = self.store().begin("checkout.expire").await?;
+        if let Some(mut fresh) = tx.checkout_sessions_lock(&session.id).await? {
+            fresh.status = settled(fresh.status, SessionStatus::Expired);
+            fresh.updated_at = self.clock().now();
+            tx.checkout_sessions_settle(&fresh).await?;
+        }
+        tx.commit().await?;
+        Ok(Expiry::Closed)
     }
 
     async fn checkout_ask(
@@ -525,6 +539,18 @@ fn browser_secret(buyer: &Buyer) -> Option<SecretString> {
     };
     let kept = browser.as_ref().filter(ours).cloned();
     Some(SecretString::from(kept.unwrap_or_else(|| hex::encode(random_secret()))))
+}
+
+/// What became of a page that should be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    Closed,
+    PaidAlready,
+}
+
+fn already_subscribed() -> Failure {
+    let detail = "there is a subscription already; change or cancel it instead";
+    Failure::refused(Code::AlreadySubscribed, detail)
 }
 
 fn conflict() -> Failure {
@@ -581,8 +607,7 @@ async fn check_not_subscribed(
         let free = price.is_some_and(|price| price.amount.minor() == 0);
         let upgrade = free && 0 < wanted.amount.minor();
         if held.status.is_live() && !upgrade {
-            let detail = "there is a subscription already; change or cancel it instead";
-            return Err(Failure::refused(Code::AlreadySubscribed, detail));
+            return Err(already_subscribed());
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use domain::invariants::{LotNumbers, lot_is_exact};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::credits::{Account, Entry, EntryKind, Grant, Posting};
+use store::holds::Hold;
 use store::idempotency::{Remembered, Request, request_hash};
 use store::{StoreError, Tx};
 
@@ -97,6 +98,26 @@ pub struct Receipt {
     pub balance: Balance,
     /// Whether this is the first answer to the same request, again.
     pub replayed: bool,
+}
+
+/// Why and when a lot changes, for its ledger line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Why<'a> {
+    pub reference: Option<&'a str>,
+    pub hold: Option<&'a HoldId>,
+    pub at: Timestamp,
+}
+
+impl<'a> Why<'a> {
+    pub(crate) fn now(engine: &Engine, reference: &'a str) -> Self {
+        Why { reference: Some(reference), hold: None, at: engine.clock().now() }
+    }
+
+    /// As a hold asks for, under the reference it was placed with.
+    pub(crate) fn hold(engine: &Engine, held: &'a Hold) -> Self {
+        let reference = held.reference.as_deref();
+        Why { reference, hold: Some(&held.id), at: engine.clock().now() }
+    }
 }
 
 /// The answer of a consumption as it is remembered.
@@ -335,8 +356,9 @@ impl Engine {
         reference: Option<&str>,
     ) -> Result<(), Failure> {
         let draws = self.plan(tx, account, amount).await?;
+        let why = Why { reference, ..Why::now(self, "consume") };
         for draw in &draws {
-            self.post(tx, account, EntryKind::Consume, draw, None, reference).await?;
+            self.post(tx, account, EntryKind::Consume, draw, why).await?;
         }
         Ok(())
     }
@@ -380,7 +402,9 @@ impl Engine {
             return Ok(false);
         }
         let draw = Draw { lot: lot.id.clone(), amount: lot.numbers.granted };
-        self.post(tx, account, EntryKind::Grant, &draw, None, Some(&lot.reason)).await?;
+        let at = lot.starts_at.min(self.clock().now());
+        let why = Why { at, ..Why::now(self, &lot.reason) };
+        self.post(tx, account, EntryKind::Grant, &draw, why).await?;
         Ok(true)
     }
 
@@ -391,17 +415,16 @@ impl Engine {
         account: &mut Account,
         kind: EntryKind,
         draw: &Draw,
-        hold: Option<&HoldId>,
-        reference: Option<&str>,
+        why: Why<'_>,
     ) -> Result<(), Failure> {
         let posting = Posting {
             id: EntryId::new(self.clock().wall(), random()),
             kind,
             grant: &draw.lot,
             amount: draw.amount,
-            hold,
-            reference,
-            effective_at: self.clock().now(),
+            hold: why.hold,
+            reference: why.reference,
+            effective_at: why.at,
             recorded_at: self.clock().wall(),
         };
         tx.credits_post(account, posting).await?;
@@ -419,8 +442,11 @@ impl Engine {
         let lots = account.lots();
         let over = lots.into_iter().filter(|lot| lot.is_expired(now) && 0 < lot.available);
         for lot in over {
+            // It was unusable from that moment on, however late we are.
+            let at = lot.expires_at.unwrap_or(now);
             let draw = Draw { lot: lot.id, amount: lot.available };
-            self.post(tx, account, EntryKind::Expire, &draw, None, None).await?;
+            let why = Why { at, ..Why::now(self, "expired") };
+            self.post(tx, account, EntryKind::Expire, &draw, why).await?;
         }
         Ok(())
     }

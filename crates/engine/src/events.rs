@@ -77,15 +77,7 @@ impl Engine {
             Ok(event) => event,
             Err(error) => return unreadable(payload, &error),
         };
-        let ignored = if event.livemode != self.settings().livemode {
-            Some("the event belongs to the other mode")
-        } else if event.account.is_some() {
-            Some("the event belongs to another account")
-        } else if event.fact == Fact::Unhandled {
-            Some("nothing follows from events of this kind")
-        } else {
-            None
-        };
+        let ignored = self.not_ours(&event);
         Ok(Envelope {
             id: event.id.clone(),
             kind: event.kind.clone(),
@@ -93,6 +85,19 @@ impl Engine {
             reason: ignored.map(str::to_owned),
             event: Some(event),
         })
+    }
+
+    /// Why an event does not concern this deployment, if so; asked again when one is replayed.
+    fn not_ours(&self, event: &Event) -> Option<&'static str> {
+        if event.livemode != self.settings().livemode {
+            Some("the event belongs to the other mode")
+        } else if event.account.is_some() {
+            Some("the event belongs to another account")
+        } else if event.fact == Fact::Unhandled {
+            Some("nothing follows from events of this kind")
+        } else {
+            None
+        }
     }
 
     fn inbox_row(&self, payload: &[u8], envelope: &Envelope, now: Timestamp) -> InboxEvent {
@@ -139,6 +144,9 @@ impl Engine {
             Ok(event) => event,
             Err(error) => return Outcome::Parked(error.to_string()),
         };
+        if let Some(why) = self.not_ours(&event) {
+            return Outcome::Ignored(why);
+        }
         for _ in 0..GATHERINGS_MAX {
             let gathered = match self.gather(event.clone()).await {
                 Ok(gathered) => gathered,
@@ -269,7 +277,8 @@ fn unreadable(payload: &[u8], error: &ParseError) -> Result<Envelope, Failure> {
     let value: serde_json::Value = serde_json::from_slice(payload).map_err(|_| invalid())?;
     let text = |key: &str| {
         let found = value.get(key).and_then(serde_json::Value::as_str);
-        found.filter(|text| !text.is_empty() && text.len() <= ID_LENGTH_MAX).map(str::to_owned)
+        let fits = |text: &&str| (1..=ID_LENGTH_MAX).contains(&text.len()) && !text.contains('\0');
+        found.filter(fits).map(str::to_owned)
     };
     let (Some(id), Some(kind)) = (text("id"), text("type")) else {
         return Err(invalid());

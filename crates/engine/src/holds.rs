@@ -1,7 +1,7 @@
 //! Holds: credits set aside for work whose price is unknown until it is done.
 
 use crate::clock::random;
-use crate::credits::{check_text, remembered, request};
+use crate::credits::{Why, check_text, remembered, request};
 use crate::failures::Failure;
 use crate::{Engine, Subject};
 use domain::codes::Code;
@@ -70,8 +70,7 @@ impl Engine {
         };
         tx.holds_insert(&new, &draws).await?;
         for draw in &draws {
-            self.post(&mut tx, &mut account, EntryKind::Hold, draw, Some(&new.id), reference)
-                .await?;
+            self.post(&mut tx, &mut account, EntryKind::Hold, draw, Why::hold(self, &new)).await?;
         }
         tx.credits_close(account).await?;
         self.remember(&mut tx, request.as_ref(), new.id.as_str()).await?;
@@ -115,7 +114,7 @@ impl Engine {
             return Err(Failure::refused(Code::CaptureExceedsHold, detail));
         };
         for draw in &captured {
-            self.post(&mut tx, &mut account, EntryKind::Capture, draw, Some(&held.id), None)
+            self.post(&mut tx, &mut account, EntryKind::Capture, draw, Why::hold(self, &held))
                 .await?;
         }
         self.give_back(&mut tx, &mut account, &held, &released).await?;
@@ -184,7 +183,7 @@ impl Engine {
         draws: &[Draw],
     ) -> Result<(), Failure> {
         for draw in draws {
-            self.post(tx, account, EntryKind::Release, draw, Some(&held.id), None).await?;
+            self.post(tx, account, EntryKind::Release, draw, Why::hold(self, held)).await?;
         }
         self.write_off_expired(tx, account).await
     }

@@ -5,8 +5,10 @@
 use crate::Engine;
 use crate::failures::Failure;
 use domain::codes::Code;
+use domain::ids::CustomerId;
 use std::time::Duration;
-use store::holds::HoldStatus;
+use store::allowance_schedules::AllowanceSchedule;
+use store::holds::{Hold, HoldStatus};
 use tokio::sync::watch;
 
 const WORKERS: usize = 4;
@@ -15,6 +17,30 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TIMER_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 const ROWS_PER_ROUND: u32 = 100;
+
+/// One round of rows that were due.
+struct Round {
+    rows: usize,
+    failed: usize,
+}
+
+impl Round {
+    fn of(rows: usize) -> Self {
+        Self { rows, failed: 0 }
+    }
+
+    fn note(&mut self, row: &str, outcome: Result<(), Failure>) {
+        if let Err(failure) = outcome {
+            self.failed += 1;
+            tracing::error!(row, %failure, "a timed job failed on a row; the others go on");
+        }
+    }
+
+    /// There may be more; but rows that fail would come again and again.
+    fn goes_on(&self) -> bool {
+        self.rows == ROWS_PER_ROUND as usize && self.failed == 0
+    }
+}
 
 impl Engine {
     /// Runs until told to stop, then finishes what was begun.
@@ -70,7 +96,8 @@ impl Engine {
         }
     }
 
-    /// Everything that is due on the business clock.
+    /// Everything that is due on the business clock. A row that cannot be worked on is logged and
+    /// keeps nobody else waiting.
     pub async fn run_timers(&self) -> Result<(), Failure> {
         while self.refill_due().await? {}
         while self.expire_holds().await? {}
@@ -85,18 +112,23 @@ impl Engine {
         let mut tx = self.store().read("jobs.refill").await?;
         let due = tx.allowance_schedules_due(now, ROWS_PER_ROUND).await?;
         drop(tx);
+        let mut round = Round::of(due.len());
         for schedule in &due {
-            let mut tx = self.store().begin("jobs.refill").await?;
-            tx.customers_lock(&schedule.customer_id).await?;
-            // Read again under the lock: the subscription may have ended meanwhile.
-            if let Some(fresh) = tx.allowance_schedules_get(&schedule.id).await?
-                && fresh.next_at.is_some()
-            {
-                self.refill(&mut tx, &fresh).await?;
-            }
-            tx.commit().await?;
+            round.note(schedule.id.as_str(), self.refill_one(schedule).await);
         }
-        Ok(due.len() == ROWS_PER_ROUND as usize)
+        Ok(round.goes_on())
+    }
+
+    async fn refill_one(&self, due: &AllowanceSchedule) -> Result<(), Failure> {
+        let mut tx = self.store().begin("jobs.refill").await?;
+        tx.customers_lock(&due.customer_id).await?;
+        // Read again under the lock: the subscription may have ended meanwhile.
+        if let Some(fresh) = tx.allowance_schedules_get(&due.id).await?
+            && fresh.next_at.is_some()
+        {
+            self.refill(&mut tx, &fresh).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn expire_holds(&self) -> Result<bool, Failure> {
@@ -104,16 +136,21 @@ impl Engine {
         let mut tx = self.store().read("jobs.holds").await?;
         let over = tx.holds_expired(now, ROWS_PER_ROUND).await?;
         drop(tx);
-        for seen in &over {
-            let mut tx = self.store().begin("jobs.holds").await?;
-            let account = tx.credits_open(&seen.customer_id, &seen.unit).await?;
-            let held = tx.holds_get(&seen.customer_id, &seen.id).await?;
-            if let Some(held) = held.filter(|held| held.status == HoldStatus::Open) {
-                self.hold_end(&mut tx, account, held, HoldStatus::Expired).await?;
-            }
-            tx.commit().await?;
+        let mut round = Round::of(over.len());
+        for held in &over {
+            round.note(held.id.as_str(), self.expire_hold(held).await);
         }
-        Ok(over.len() == ROWS_PER_ROUND as usize)
+        Ok(round.goes_on())
+    }
+
+    async fn expire_hold(&self, seen: &Hold) -> Result<(), Failure> {
+        let mut tx = self.store().begin("jobs.holds").await?;
+        let account = tx.credits_open(&seen.customer_id, &seen.unit).await?;
+        let held = tx.holds_get(&seen.customer_id, &seen.id).await?;
+        if let Some(held) = held.filter(|held| held.status == HoldStatus::Open) {
+            self.hold_end(&mut tx, account, held, HoldStatus::Expired).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     async fn expire_lots(&self) -> Result<bool, Failure> {
@@ -121,14 +158,19 @@ impl Engine {
         let mut tx = self.store().read("jobs.lots").await?;
         let accounts = tx.credits_expired(now, ROWS_PER_ROUND).await?;
         drop(tx);
+        let mut round = Round::of(accounts.len());
         for (customer, unit) in &accounts {
-            let mut tx = self.store().begin("jobs.lots").await?;
-            let mut account = tx.credits_open(customer, unit).await?;
-            self.write_off_expired(&mut tx, &mut account).await?;
-            tx.credits_close(account).await?;
-            tx.commit().await?;
+            round.note(customer.as_str(), self.expire_lots_of(customer, unit).await);
         }
-        Ok(accounts.len() == ROWS_PER_ROUND as usize)
+        Ok(round.goes_on())
+    }
+
+    async fn expire_lots_of(&self, customer: &CustomerId, unit: &str) -> Result<(), Failure> {
+        let mut tx = self.store().begin("jobs.lots").await?;
+        let mut account = tx.credits_open(customer, unit).await?;
+        self.write_off_expired(&mut tx, &mut account).await?;
+        tx.credits_close(account).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Runs every timer and waits until no event is pending: development moves the clock in steps.

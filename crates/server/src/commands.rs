@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use engine::{Clock, Engine};
+use engine::{Clock, Engine, Settings};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use store::Store;
 
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
-use crate::config::{self, Config, PLANS};
+use crate::config::{self, Config, Database, PLANS};
 use crate::{dev, serve};
 
 /// Runs what the command line asked for.
@@ -49,11 +49,14 @@ async fn open_store(place: &Place) -> anyhow::Result<Store> {
     match &place.data {
         Some(dir) => dev::open_store(&existing(dir)?).await,
         None => {
-            let file = place.settings.config.as_deref();
-            let url = config::load_database(file, config::environment)?;
+            let url = database(place)?.url;
             Store::open(url.expose_secret()).await.context("cannot open the database")
         }
     }
+}
+
+fn database(place: &Place) -> anyhow::Result<Database> {
+    Ok(config::load_database(place.settings.config.as_deref(), config::environment)?)
 }
 
 fn existing(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
@@ -77,8 +80,10 @@ fn verifier(place: &Place) -> anyhow::Result<Verifier> {
 async fn engine(place: &Place) -> anyhow::Result<Engine> {
     let store = open_store(place).await?;
     store.migrate_up().await.context("cannot migrate the database")?;
+    let livemode = place.data.is_none() && database(place)?.is_production;
     let frontend = url::Url::parse("http://127.0.0.1")?;
-    Ok(Engine::new(store, None, Clock::wall_only(), serve::settings(frontend, PLANS)))
+    let settings = Settings { livemode, ..serve::settings(frontend, PLANS) };
+    Ok(Engine::new(store, None, Clock::wall_only(), settings))
 }
 
 async fn migrate(direction: Direction, place: &Place) -> anyhow::Result<()> {

@@ -179,6 +179,13 @@ pub struct TokenRules {
     pub audience: Option<String>,
 }
 
+/// What commands need that only touch our own data.
+#[derive(Debug)]
+pub struct Database {
+    pub url: SecretString,
+    pub is_production: bool,
+}
+
 /// Where the keys of end-user tokens are.
 #[derive(Debug)]
 pub enum TokenKeys {
@@ -201,13 +208,14 @@ pub fn load(
     check(read(file, env)?)
 }
 
-/// The database's address alone: migrations must not have to hold payment secrets.
+/// The database's settings alone: migrations must not have to hold payment secrets.
 pub fn load_database(
     file: Option<&Path>,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<SecretString, ConfigError> {
+) -> Result<Database, ConfigError> {
     let file = read(file, env)?;
-    checked(|reasons| database(&file, reasons))
+    let url = checked(|reasons| database(&file, reasons))?;
+    Ok(Database { url, is_production: is_production(&file) })
 }
 
 /// The settings of end users' tokens alone.
@@ -228,10 +236,7 @@ fn checked<T>(check: impl FnOnce(&mut Vec<String>) -> Option<T>) -> Result<T, Co
     }
 }
 
-fn read(
-    file: Option<&Path>,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<File, ConfigError> {
+fn read(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<File, ConfigError> {
     let mut figment = Figment::from(Serialized::defaults(defaults()));
     match file {
         Some(path) if !path.is_file() => return Err(ConfigError::NoFile(path.to_owned())),
@@ -358,8 +363,7 @@ fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
     let log_level = log_level(&file, reasons);
     let livemode = is_live(file.stripe.secret_key.as_deref().unwrap_or_default());
     stripe(&file.stripe, livemode, reasons);
-    // Real money is production, whatever the environment is called.
-    if file.environment == Environment::Production || livemode {
+    if is_production(&file) {
         production_guard(&file, reasons);
     }
     let database_url = database(&file, reasons);
@@ -425,6 +429,12 @@ fn parse_address(text: &str, name: &str, reasons: &mut Vec<String>) -> Option<Ur
         reasons.push(format!("{name} must be an http or https address"));
     }
     url
+}
+
+/// Real money is production, whatever the environment is called.
+fn is_production(file: &File) -> bool {
+    let key = file.stripe.secret_key.as_deref().unwrap_or_default();
+    file.environment == Environment::Production || is_live(key)
 }
 
 fn is_live(key: &str) -> bool {

@@ -124,7 +124,9 @@ statements! {
          WHERE browser_hash = ? AND customer_id IS NOT NULL ORDER BY id LIMIT 1";
     OPEN_SUBSCRIPTIONS = "checkout_sessions.open_subscriptions":
         "SELECT * FROM checkout_sessions
-         WHERE customer_id = ? AND mode = 'subscription' AND status = 'open' ORDER BY id";
+         WHERE (customer_id = ? OR browser_hash = ?) AND mode = 'subscription'
+           AND status = 'open'
+         ORDER BY id";
     RECENT = "checkout_sessions.recent":
         "SELECT requested_at FROM checkout_sessions
          WHERE rate_key = ? AND requested_at > ? ORDER BY requested_at";
@@ -268,12 +270,13 @@ impl Tx {
         Ok(row.map(|row| opt_id!(row, "customer_id", CustomerId)).transpose()?.flatten())
     }
 
-    /// Sessions that could still become a subscription of this customer.
+    /// Sessions that could still become a subscription of the same buyer, oldest first.
     pub async fn checkout_sessions_open_subscriptions(
         &mut self,
-        customer: &CustomerId,
+        of: &CheckoutSession,
     ) -> Result<Vec<CheckoutSession>, StoreError> {
-        self.all(&OPEN_SUBSCRIPTIONS, args![customer]).await?.iter().map(session).collect()
+        let args = args![&of.customer_id, &of.browser_hash];
+        self.all(&OPEN_SUBSCRIPTIONS, args).await?.iter().map(session).collect()
     }
 
     /// When this buyer's attempts after `since` were made, oldest first.

@@ -164,6 +164,13 @@ async fn row_60_and_57_foreign_and_poisoned_events_change_nothing() -> anyhow::R
     let end = state(&world.engine, "buyer").await;
     assert_eq!(end["balance"], json!([0, 0, 0]));
     assert_eq!(end["parked"].as_array().map(Vec::len), Some(2), "{end}");
+    let page = engine::Page::new(Some(100), None)?;
+    for ignored in world.engine.events_list(page, Some("ignored")).await?.data {
+        world.engine.events_replay(ignored.id.as_str()).await?;
+    }
+    drain(&world.engine).await;
+    let replayed = state(&world.engine, "buyer").await;
+    assert_eq!(replayed["balance"], json!([0, 0, 0]), "a replay is judged like a delivery");
     deliver(&world.engine, &event).await;
     drain(&world.engine).await;
     assert_eq!(state(&world.engine, "buyer").await["balance"], json!([0, 100, 0]));

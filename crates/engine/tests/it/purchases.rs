@@ -342,7 +342,7 @@ async fn access_bought_twice_lasts_twice_and_a_refund_takes_its_own_back() -> an
         ends.push(held.ends_at);
     }
     assert_eq!(ends.len(), 1, "the second purchase waits for the first to end");
-    assert_eq!(days_left().await, Some(29));
+    assert_eq!(days_left().await, Some(89), "and goes on from there");
     world.advance("29d").await;
     assert_eq!(days_left().await, Some(60));
     let session = world.get(&format!("/v1/checkout/sessions/{first}")).await;
@@ -414,5 +414,31 @@ async fn a_trial_that_ends_early_leaves_no_trial_credits() -> anyhow::Result<()>
     let end = state(&world.engine, "buyer").await;
     assert_eq!(end["subscriptions"][0][0], "active", "{end}");
     assert_eq!(end["balance"], json!([100, 0, 0]), "{end}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_39_a_paid_page_whose_event_is_on_its_way_is_a_subscription() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let plan = world.request("buyer", "Pro monthly").await;
+    world.pay(plan.clone()).await?;
+    let second = world.engine.checkout_create(plan).await.unwrap_err();
+    assert_eq!(code(second), Code::AlreadySubscribed);
+    let open = world.get("/v1/checkout/sessions?status=open").await;
+    assert_eq!(open["data"], json!([]), "nothing stays payable");
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_39_a_guest_with_two_tabs_buys_one_subscription() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let mut plan = world.request("nobody", "Pro monthly").await;
+    let browser = Some("ab".repeat(32));
+    plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser };
+    let first = world.engine.checkout_create(plan.clone()).await?.session;
+    world.engine.checkout_create(plan).await?;
+    let first = first.provider_session_id.unwrap();
+    let told = world.get(&format!("/v1/checkout/sessions/{first}")).await;
+    assert_eq!(told["status"], "expired");
     Ok(())
 }

@@ -87,6 +87,20 @@ fn row_2_serve_refuses_incomplete_settings() {
 }
 
 #[test]
+fn migrations_and_keys_need_no_payment_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", dir.path().join("tollgate.db").display());
+    let variables = [("DATABASE_URL", database.as_str())];
+    for arguments in [&["migrate", "up"][..], &["keys", "create", "--name", "ci"]] {
+        let output = tollgate(arguments, &variables);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let secret = [("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
+    let token = tollgate(&["token", "--customer", "anna"], &secret);
+    assert!(token.status.success(), "{}", text(&token.stderr));
+}
+
+#[test]
 fn commands_without_a_demo_say_so() {
     for arguments in [
         vec!["clock", "advance", "1d"],

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use secrecy::ExposeSecret;
-use server::config::{Config, ConfigError, TokenKeys, load};
+use server::config::{Config, ConfigError, TokenKeys, load, load_database, load_tokens};
 
 const TPX: &[(&str, &str)] = &[
     ("DATABASE_URL", "postgresql://u:p@db/app"),
@@ -78,7 +78,7 @@ fn row_1_two_names_with_different_values_are_both_named() {
     let text = refusal(&with(TPX, &[("STRIPE_SECRET_KEY", "sk_test_other")]));
     assert!(text.contains("STRIPE_SECRET_KEY") && text.contains("PAYMENT_API_KEY"), "{text}");
     assert!(!text.contains("sk_test"), "{text}");
-    assert!(load_env(&with(TPX, &[("STRIPE_SECRET_KEY", "sk_test_1")])).is_ok());
+    assert!(load_env(&with(TPX, &[("STRIPE_SECRET_KEY", "sk_test_1 ")])).is_ok());
 }
 
 #[test]
@@ -98,8 +98,10 @@ fn row_3_production_gives_one_reason_per_line() {
         (("STRIPE_WEBHOOK_SECRET", "whsec_your_webhook_secret_here"), "webhook secret"),
         (("STRIPE_WEBHOOK_SECRET", "short"), "webhook secret"),
         (("JWT_SECRET", "secret"), "JWT_SECRET"),
+        (("JWT_SECRET", "your_secret_key_here_0123456789abcdef"), "JWT_SECRET"),
         (("DEBUG", "true"), "debug"),
         (("FRONTEND_URL", "http://shop.test"), "FRONTEND_URL"),
+        (("PUBLIC_URL", "http://pay.test"), "PUBLIC_URL"),
         (("STRIPE_API_BASE", "http://127.0.0.1:12111"), "STRIPE_API_BASE"),
         (("ALLOWED_HOSTS", ""), "ALLOWED_HOSTS"),
         (("STRIPE_PUBLIC_KEY", "pk_test_1"), "modes"),
@@ -112,6 +114,40 @@ fn row_3_production_gives_one_reason_per_line() {
         wrong.push(change);
     }
     assert!(7 <= refusal(&wrong).lines().count());
+}
+
+#[test]
+fn row_3_real_money_is_production_whatever_it_is_called() {
+    for name in ["development", "", "Production"] {
+        let named = with(LIVE, &[("ENVIRONMENT", name)]);
+        assert!(load_env(&named).is_ok(), "{name}");
+        let debug = refusal(&with(&named, &[("DEBUG", "true")]));
+        assert!(debug.contains("debug is on"), "{name}: {debug}");
+    }
+    assert!(load_env(&with(TPX, &[("ENVIRONMENT", "dev"), ("DEBUG", "true")])).is_ok());
+    let prod = refusal(&with(TPX, &[("ENVIRONMENT", "prod")]));
+    assert!(prod.contains("not a live key"), "{prod}");
+    // A secret that can be guessed signs in as anybody, at home too.
+    let short = refusal(&with(TPX, &[("JWT_SECRET", "0123456789012345678901234567890")]));
+    assert!(short.contains("JWT_SECRET") && !short.contains("0123"), "{short}");
+}
+
+#[test]
+fn commands_ask_only_for_what_they_use() {
+    let reader = |variables: &'static [(&str, &str)]| {
+        move |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        }
+    };
+    let database = load_database(None, reader(&[("DATABASE_URL", "postgresql://u@h/d")])).unwrap();
+    assert_eq!(database.url.expose_secret(), "postgres://u@h/d");
+    assert!(!database.is_production);
+    assert!(load_database(None, reader(LIVE)).unwrap().is_production);
+    let nothing = load_database(None, reader(&[])).unwrap_err().to_string();
+    assert!(nothing.contains("DATABASE_URL") && !nothing.contains("STRIPE"), "{nothing}");
+    let secret = &[("JWT_SECRET", "0123456789abcdef0123456789abcdef")];
+    assert!(matches!(load_tokens(None, reader(secret)).unwrap().keys, TokenKeys::Secret(_)));
 }
 
 #[test]
@@ -151,6 +187,16 @@ fn row_5_unknown_and_invalid_settings_are_refused_by_path() {
     assert!(refusal(&with(FRO, &[("LOG_LEVEL", "loud")])).contains("log_level"));
     assert!(refusal(&with(FRO, &[("DEBUG", "maybe")])).contains("DEBUG"));
     assert!(refusal(&with(FRO, &[("TRIAL_DAYS", "x")])).contains("TRIAL_DAYS"));
+    // A quote that was forgotten must not show the secret behind it.
+    for text in ["secret_key = sk_live_hidden", "webhook_secrets = [\"whsec_hidden]"] {
+        std::fs::write(&path, format!("[stripe]\n{text}\n")).unwrap();
+        let error = load_file(Some(&path), FRO).unwrap_err().to_string();
+        assert!(error.contains("tollgate.toml") && error.contains("line 2"), "{error}");
+        assert!(!error.contains("hidden"), "{error}");
+    }
+    std::fs::write(&path, "colour = 1").unwrap();
+    let unknown = load_file(Some(&path), FRO).unwrap_err().to_string();
+    assert!(unknown.starts_with("setting colour: is not known"), "{unknown}");
     let gone = load_file(Some(&dir.path().join("gone.toml")), FRO).unwrap_err();
     assert!(gone.to_string().contains("gone.toml"));
 }
@@ -194,7 +240,7 @@ fn database_addresses_of_python_programs_are_understood() {
 #[test]
 fn token_keys_have_one_source() {
     let url = load_env(&with(FRO, &[("JWKS_URL", "https://id.test/jwks")])).unwrap();
-    assert!(matches!(url.token_keys, TokenKeys::Url(_)));
+    assert!(matches!(url.tokens.keys, TokenKeys::Url(_)));
     let both = with(FRO, &[("JWKS_URL", "https://id.test/jwks"), ("JWT_SECRET", "x")]);
     assert!(refusal(&both).contains("only one of"));
 }
