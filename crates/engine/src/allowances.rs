@@ -10,6 +10,7 @@ use domain::catalogue::Grants;
 use domain::credits::{Class, Credits, Draw, withdrawn_by_refund};
 use domain::ids::{AllowanceScheduleId, CustomerId, DebtId, GrantId, PriceId};
 use domain::invariants::LotNumbers;
+use domain::subscriptions::Status;
 use domain::time::{Period, Timestamp};
 use store::Tx;
 use store::allowance_schedules::AllowanceSchedule;
@@ -229,9 +230,13 @@ impl Engine {
             }
             if let Some(id) = &lot.provider_subscription_id
                 && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
-                && row.status.is_terminal()
             {
-                self.withdraw_allowances(tx, &row).await?;
+                if row.status.is_terminal() {
+                    self.withdraw_allowances(tx, &row).await?;
+                }
+                if row.status != Status::Trialing {
+                    self.withdraw_trial(tx, &row).await?;
+                }
             }
         }
         Ok(())
@@ -261,9 +266,9 @@ impl Engine {
     /// Adds a lot under its account's lock; one whose time is over already expires at once.
     async fn lot_open_and_add(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
         let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
-        self.write_off_expired(tx, &mut account).await?;
+        self.write_off_expired(tx, &mut account, None).await?;
         if self.lot_add(tx, &mut account, lot).await? {
-            self.write_off_expired(tx, &mut account).await?;
+            self.write_off_expired(tx, &mut account, None).await?;
         }
         Ok(tx.credits_close(account).await?)
     }

@@ -55,12 +55,31 @@ pub enum Wanted {
     OneTime,
 }
 
+impl Wanted {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Wanted::Any => "any",
+            Wanted::Recurring => "recurring",
+            Wanted::OneTime => "one_time",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrialRule {
     /// The price decides.
     ByPrice,
     /// The price decides, and the deployment's own length where it says nothing.
     Automatic,
+}
+
+impl TrialRule {
+    const fn as_str(self) -> &'static str {
+        match self {
+            TrialRule::ByPrice => "by_price",
+            TrialRule::Automatic => "automatic",
+        }
+    }
 }
 
 /// Whether attempts are counted: those of end users are, a merchant's own server is trusted.
@@ -131,10 +150,13 @@ impl Engine {
         }
         let urls = self.return_urls(&request)?;
         let (intent, customer, price, browser) = self.checkout_intend(&request, urls).await?;
-        if intent.status != SessionStatus::Creating {
-            return Ok(Checkout { session: intent, browser });
-        }
-        let session = self.checkout_open(intent, customer.as_ref(), &price).await?;
+        let session = match intent.status {
+            SessionStatus::Creating => {
+                self.checkout_open(intent, customer.as_ref(), &price).await?
+            }
+            _ => intent,
+        };
+        self.expire_all_but_newest(&session).await?;
         Ok(Checkout { session, browser })
     }
 
@@ -272,8 +294,9 @@ impl Engine {
         };
         let quantity = request.quantity.to_string();
         let email = request.email.as_deref().unwrap_or_default();
-        let rule = format!("{:?} {:?}", request.wanted, request.trial);
-        let asked = [price.id.as_str(), &quantity, &success_url, &cancel_url, email, &rule];
+        let (wanted, trial) = (request.wanted.as_str(), request.trial.as_str());
+        let id = price.id.as_str();
+        let asked = [id, &quantity, &success_url, &cancel_url, email, wanted, trial];
         let hash = request_hash(&asked);
         if let Some(key) = &request.idempotency_key
             && let Some(earlier) = tx.checkout_sessions_by_key(&rate_key, key).await?
@@ -436,9 +459,7 @@ impl Engine {
                 let url = opened.url.as_deref();
                 tx.checkout_sessions_opened(&intent.id, &opened.id, url, now).await?;
                 let session = tx.checkout_sessions_get(&intent.id).await?;
-                let open = tx.checkout_sessions_open_subscriptions(&intent).await?;
                 tx.commit().await?;
-                self.expire_all_but_newest(open).await?;
                 session.ok_or_else(|| Failure::refused(Code::NotFound, "no such checkout session"))
             }
             // The outcome is unknown: the intent stays, and repeating the request asks again.
@@ -453,7 +474,13 @@ impl Engine {
 
     /// Of several pages that could each become a subscription only the newest stays payable, so
     /// that two tabs do not become two subscriptions, or two trials.
-    async fn expire_all_but_newest(&self, mut open: Vec<CheckoutSession>) -> Result<(), Failure> {
+    async fn expire_all_but_newest(&self, of: &CheckoutSession) -> Result<(), Failure> {
+        if of.mode == Mode::Payment {
+            return Ok(());
+        }
+        let mut tx = self.store().read("checkout.open").await?;
+        let mut open = tx.checkout_sessions_open_subscriptions(of).await?;
+        drop(tx);
         let newest = open.pop();
         for session in open {
             if self.checkout_expire(&session).await? == Expiry::PaidAlready {

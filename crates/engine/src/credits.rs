@@ -4,6 +4,7 @@
 //! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
 
 use crate::clock::random;
+use crate::customers::check_text;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
 use crate::{Engine, Subject, customers};
@@ -18,8 +19,6 @@ use store::credits::{Account, Entry, EntryKind, Grant, Posting};
 use store::holds::Hold;
 use store::idempotency::{Remembered, Request, request_hash};
 use store::{StoreError, Tx};
-
-const TEXT_LENGTH_MAX: usize = 255;
 
 /// What a customer can spend now, in one unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,15 +160,6 @@ impl ReceiptText {
 
 fn inconsistent(error: impl std::fmt::Display) -> StoreError {
     StoreError::Inconsistent { column: "answer", value: error.to_string() }
-}
-
-pub(crate) fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
-    match text {
-        Some(text) if text.is_empty() || TEXT_LENGTH_MAX < text.len() => {
-            Err(Failure::invalid(param, format!("{param} must be 1 to {TEXT_LENGTH_MAX} bytes")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// An earlier answer to the same request; a key of another request is refused.
@@ -369,7 +359,7 @@ impl Engine {
         account: &mut Account,
         amount: Credits,
     ) -> Result<Vec<Draw>, Failure> {
-        self.write_off_expired(tx, account).await?;
+        self.write_off_expired(tx, account, None).await?;
         match plan_burn(&account.lots(), amount, self.clock().now()) {
             Ok(draws) => Ok(draws),
             Err(shortage) => Err(self.shortage(tx, &account.unit, shortage).await?),
@@ -432,18 +422,19 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes off the rest of lots whose time is over; they were unusable already.
+    /// Writes off the rest of lots whose time is over; they were unusable already. The line counts
+    /// from the expiry on, or from `at` where something came back to such a lot.
     pub(crate) async fn write_off_expired(
         &self,
         tx: &mut Tx,
         account: &mut Account,
+        at: Option<Timestamp>,
     ) -> Result<(), Failure> {
         let now = self.clock().now();
         let lots = account.lots();
         let over = lots.into_iter().filter(|lot| lot.is_expired(now) && 0 < lot.available);
         for lot in over {
-            // It was unusable from that moment on, however late we are.
-            let at = lot.expires_at.unwrap_or(now);
+            let at = at.or(lot.expires_at).unwrap_or(now);
             let draw = Draw { lot: lot.id, amount: lot.available };
             let why = Why { at, ..Why::now(self, "expired") };
             self.post(tx, account, EntryKind::Expire, &draw, why).await?;

@@ -41,7 +41,7 @@ pub(crate) fn not_found() -> Failure {
     Failure::refused(Code::CustomerNotFound, "no such customer")
 }
 
-fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
     let fits = |text: &str| {
         !text.is_empty()
             && text.len() <= NAME_LENGTH_MAX

@@ -1,7 +1,8 @@
 //! Holds: credits set aside for work whose price is unknown until it is done.
 
 use crate::clock::random;
-use crate::credits::{Why, check_text, remembered, request};
+use crate::credits::{Why, remembered, request};
+use crate::customers::check_text;
 use crate::failures::Failure;
 use crate::{Engine, Subject};
 use domain::codes::Code;
@@ -185,7 +186,7 @@ impl Engine {
         for draw in draws {
             self.post(tx, account, EntryKind::Release, draw, Why::hold(self, held)).await?;
         }
-        self.write_off_expired(tx, account).await
+        self.write_off_expired(tx, account, Some(self.clock().now())).await
     }
 }
 

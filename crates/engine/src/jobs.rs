@@ -168,7 +168,7 @@ impl Engine {
     async fn expire_lots_of(&self, customer: &CustomerId, unit: &str) -> Result<(), Failure> {
         let mut tx = self.store().begin("jobs.lots").await?;
         let mut account = tx.credits_open(customer, unit).await?;
-        self.write_off_expired(&mut tx, &mut account).await?;
+        self.write_off_expired(&mut tx, &mut account, None).await?;
         tx.credits_close(account).await?;
         Ok(tx.commit().await?)
     }

@@ -10,11 +10,13 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, ResponseBuilder,
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, ResponseBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::problem::API_VERSION;
+use crate::problem::{API_VERSION, OfferView};
+
+const PROBLEM: &str = "application/problem+json";
 
 /// An error of our own API (RFC 9457).
 #[derive(Serialize, ToSchema)]
@@ -35,6 +37,22 @@ pub struct ProblemView {
     param: Option<String>,
     /// Seconds to wait.
     retry_after: Option<u64>,
+}
+
+/// Too few credits, or a feature that is not unlocked: what is missing, and what to buy.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentProblem)]
+pub struct PaymentProblemView {
+    #[serde(flatten)]
+    problem: ProblemView,
+    /// With `insufficient_credits`: the unit that is short.
+    unit: Option<String>,
+    required: Option<i64>,
+    available: Option<i64>,
+    /// With `not_entitled`: the feature, and why not.
+    feature: Option<String>,
+    reason: Option<String>,
+    offers: Vec<OfferView>,
 }
 
 /// An error of the `/payments` façade.
@@ -104,6 +122,8 @@ pub fn base() -> OpenApi {
         .security_scheme("server_key", scheme("sk_…", "The merchant's own servers"))
         .security_scheme("customer_token", scheme("JWT", "An end user; the customer is its `sub`"))
         .schema("Problem", ProblemView::schema())
+        .schema("PaymentProblem", PaymentProblemView::schema())
+        .schema("Offer", OfferView::schema())
         .schema("Detail", DetailView::schema())
         .build();
     let tags = TAGS.map(|(name, description)| {
@@ -115,16 +135,28 @@ pub fn base() -> OpenApi {
 /// Adds what holds for every operation: who may call it, and what errors look like.
 pub fn finish(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
-        let (schema, kind) = match path.as_str() {
-            path if path.starts_with("/v1/") => ("Problem", "application/problem+json"),
-            _ => ("Detail", "application/json"),
-        };
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-        let refusal = ResponseBuilder::new().description("A refusal").content(kind, content);
-        let refusal = refusal.build();
+        let is_api = path.starts_with("/v1/");
         for operation in operations(item) {
+            let is_page = operation.tags.iter().flatten().any(|tag| tag == "pages");
             let responses = &mut operation.responses.responses;
-            responses.insert("default".into(), refusal.clone().into());
+            let default = ResponseBuilder::new().description("A refusal").build();
+            responses.entry("default".into()).or_insert(default.into());
+            for (status, response) in responses {
+                let is_refusal = status == "default" || "400" <= status.as_str();
+                if let RefOr::T(response) = response
+                    && is_refusal
+                    && response.content.is_empty()
+                {
+                    let (kind, schema) = match (is_page, is_api, status.as_str()) {
+                        (true, _, _) => ("text/html", None),
+                        (false, true, "402") => (PROBLEM, Some("PaymentProblem")),
+                        (false, true, _) => (PROBLEM, Some("Problem")),
+                        (false, false, _) => ("application/json", Some("Detail")),
+                    };
+                    let content = ContentBuilder::new().schema(schema.map(Ref::from_schema_name));
+                    response.content.insert(kind.into(), content.build());
+                }
+            }
             if operation.security.is_none() {
                 operation.security = Some(anyone_signed_in());
             }

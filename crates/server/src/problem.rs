@@ -9,11 +9,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::codes::Code;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 /// The dated version of our API, kept in every response.
 pub const API_VERSION: &str = "2026-11-21";
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("tollgate-version");
+/// When to try again while the database is busy or away.
+const DATABASE_PAUSE_SECONDS: u64 = 1;
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("request-id");
 
 /// A refusal or a failure, before it knows which face asked.
@@ -318,22 +322,37 @@ impl From<engine::Failure> for Problem {
 fn store_problem(error: &store::StoreError) -> Problem {
     tracing::error!(error = %error, "the database failed a request");
     if error.is_transient() {
-        return Problem::new(Code::DatabaseUnavailable, "the database cannot be reached");
+        return Problem {
+            retry_after_seconds: Some(DATABASE_PAUSE_SECONDS),
+            ..Problem::new(Code::DatabaseUnavailable, "the database cannot be reached")
+        };
     }
     Problem::new(Code::Internal, "something went wrong on our side")
 }
 
 /// What a customer could buy instead of being refused.
+#[derive(Serialize, ToSchema)]
+pub struct OfferView {
+    price: String,
+    /// The product's name.
+    product: String,
+    /// In the currency's smallest unit.
+    amount: i64,
+    currency: String,
+    interval: Option<&'static str>,
+    interval_count: Option<u32>,
+}
+
 fn offers_json(offers: &[engine::Offer]) -> Value {
     let offers = offers.iter().map(|offer| {
         let (interval, interval_count) = crate::api::prices::interval_parts(offer.billing);
-        json!({
-            "price": offer.price.as_str(),
-            "product": offer.product,
-            "amount": offer.amount.minor(),
-            "currency": offer.amount.currency().as_str(),
-            "interval": interval,
-            "interval_count": interval_count,
+        json!(OfferView {
+            price: offer.price.to_string(),
+            product: offer.product.clone(),
+            amount: offer.amount.minor(),
+            currency: offer.amount.currency().to_string(),
+            interval,
+            interval_count,
         })
     });
     Value::Array(offers.collect())

@@ -44,6 +44,11 @@ statements! {
          WHERE id = ?";
     FIND = "invoices.find":
         "SELECT * FROM invoices WHERE provider = ? AND provider_invoice_id = ?";
+    NEWEST_PAID = "invoices.newest_paid":
+        "SELECT * FROM invoices
+         WHERE provider = ? AND provider_subscription_id = ? AND status = 'paid'
+           AND reason IN (?, ?)
+         ORDER BY issued_at DESC, provider_invoice_id DESC LIMIT 1";
     LIST = "invoices.list":
         "SELECT * FROM invoices WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -120,6 +125,17 @@ impl Tx {
     ) -> Result<Option<Invoice>, StoreError> {
         let row = self.first(&FIND, args![provider, provider_invoice_id]).await?;
         row.as_ref().map(invoice).transpose()
+    }
+
+    /// The newest paid invoice of a subscription that was made for one of two reasons.
+    pub async fn invoices_newest_paid(
+        &mut self,
+        provider: &str,
+        provider_subscription_id: &str,
+        reasons: [&str; 2],
+    ) -> Result<Option<Invoice>, StoreError> {
+        let args = args![provider, provider_subscription_id, reasons[0], reasons[1]];
+        self.first(&NEWEST_PAID, args).await?.as_ref().map(invoice).transpose()
     }
 
     /// Newest first, after `cursor`.

@@ -76,11 +76,6 @@ statements! {
     FIND = "payments.find": "SELECT * FROM payments WHERE provider = ? AND fact = ?";
     BY_INTENT = "payments.by_intent":
         "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
-    NEWEST_OF = "payments.newest_of":
-        "SELECT p.* FROM payments p JOIN invoices i
-             ON i.provider = p.provider AND i.provider_invoice_id = p.provider_invoice_id
-         WHERE i.provider = ? AND i.provider_subscription_id = ? AND p.paid_at IS NOT NULL
-         ORDER BY p.paid_at DESC, p.fact DESC LIMIT 1";
     LIST = "payments.list":
         "SELECT * FROM payments WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -160,16 +155,6 @@ impl Tx {
         payment_intent: &str,
     ) -> Result<Option<Payment>, StoreError> {
         let row = self.first(&BY_INTENT, args![provider, payment_intent]).await?;
-        row.as_ref().map(payment).transpose()
-    }
-
-    /// What was last paid for a subscription.
-    pub async fn payments_newest_of(
-        &mut self,
-        provider: &str,
-        provider_subscription_id: &str,
-    ) -> Result<Option<Payment>, StoreError> {
-        let row = self.first(&NEWEST_OF, args![provider, provider_subscription_id]).await?;
         row.as_ref().map(payment).transpose()
     }
 

@@ -4,7 +4,7 @@ use super::Stop;
 use super::owners::our_session;
 use crate::checkout_sessions::settled;
 use crate::clock::random;
-use crate::customers::check_email;
+use crate::customers::{check_email, check_text};
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
 use domain::entitlements::Entitlement;
@@ -95,7 +95,10 @@ impl Engine {
             },
         };
         let email = told.email.as_deref().filter(|text| check_email(Some(text)).is_ok());
-        tx.customers_fill(&customer, email, told.name.as_deref(), self.clock().now()).await?;
+        let name = told.name.as_deref().filter(|text| check_text("name", Some(text)).is_ok());
+        if email.is_some() || name.is_some() {
+            tx.customers_fill(&customer, email, name, self.clock().now()).await?;
+        }
         session.customer_id = Some(customer.clone());
         if let Some(id) = &told.customer {
             self.link(tx, id, &customer).await?;

@@ -105,7 +105,7 @@ impl Engine {
         let fetched = known(self.provider()?.subscription(id).await)?;
         let told = |subscription, trust| Told { subscription, trust };
         Ok(match fetched {
-            Some(subscription) => Some(told(subscription, Trust::Fetched { revision })),
+            Some(subscription) => Some(told(subscription, Trust::Truth { revision })),
             None => carried.map(|subscription| told(subscription, Trust::Orphaned)),
         })
     }

@@ -140,6 +140,7 @@ impl Engine {
         told: &facts::Invoice,
         payment: Option<&Payment>,
     ) -> Result<(), Stop> {
+        let (mut known, mut unknown) = (0_usize, None);
         for line in &told.lines {
             let subscription = line.subscription.as_deref().or(told.subscription.as_deref());
             let (Some(subscription), Some(item), Some(price_id)) =
@@ -154,8 +155,10 @@ impl Engine {
                 continue;
             }
             let Some(price) = tx.prices_find(PROVIDER, price_id).await? else {
-                return Err(Stop::Parked(format!("price {price_id} is not known")));
+                unknown = Some(price_id);
+                continue;
             };
+            known += 1;
             if line.amount == 0 && 0 < price.amount.minor() {
                 continue;
             }
@@ -172,6 +175,14 @@ impl Engine {
             };
             self.grant_period(tx, paid).await?;
         }
-        Ok(())
+        match unknown {
+            // An add-on that is sold elsewhere must not hold back what is sold here.
+            Some(price) if 0 < known => {
+                tracing::warn!(invoice = %told.id, price, "a line's price is not known");
+                Ok(())
+            }
+            Some(price) => Err(Stop::Parked(format!("price {price} is not known"))),
+            None => Ok(()),
+        }
     }
 }

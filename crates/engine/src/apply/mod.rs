@@ -69,10 +69,9 @@ struct Told {
 enum Trust {
     /// Carried by an event: as old as the event.
     Carried,
-    /// Fetched: the truth, unless our row has changed since it had this revision.
-    Fetched { revision: Option<i64> },
-    /// The answer to a call of ours.
-    Answered,
+    /// Fetched, or answered to a call of ours: the truth, unless our row has changed since it had
+    /// this revision.
+    Truth { revision: Option<i64> },
     /// The provider no longer knows it, so what the event carried has to do.
     Orphaned,
 }

@@ -10,7 +10,7 @@ use domain::entitlements::Entitlement;
 use domain::ids::{EntitlementId, SubscriptionId, SubscriptionItemId};
 use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outranks};
 use domain::time::Timestamp;
-use providers::facts;
+use providers::facts::{self, BillingReason};
 use store::Tx;
 use store::payments::PaymentStatus;
 use store::prices::Price;
@@ -27,7 +27,8 @@ impl Engine {
     ) -> Result<(), Failure> {
         let session = tx.checkout_sessions_by_subscription(&told.id).await?;
         let owner = Owner { customer: held.customer_id.clone(), session };
-        let told = Told { subscription: told, trust: Trust::Answered };
+        let trust = Trust::Truth { revision: Some(held.revision) };
+        let told = Told { subscription: told, trust };
         match self.subscription_apply(tx, &owner, &told, held.as_of).await {
             Ok(()) | Err(Stop::Ignored(_) | Stop::Changed) => Ok(()),
             Err(Stop::Failed(failure)) => Err(failure),
@@ -156,9 +157,7 @@ impl Engine {
             trial_end: row.trial_end,
             past_due_since: row.past_due_since,
         };
-        // What was paid for last and given back in full gives no access (INV-MONEY).
-        let paid = tx.payments_newest_of(PROVIDER, &row.provider_subscription_id).await?;
-        let refunded = paid.is_some_and(|paid| paid.status == PaymentStatus::Refunded);
+        let refunded = self.period_refunded(tx, row).await?;
         let grace_seconds = self.settings().past_due_grace_seconds;
         let window = access(&facts, grace_seconds).filter(|_| !refunded);
         let now = self.clock().now();
@@ -187,6 +186,19 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// Whether the period that was paid for last was given back in full: it gives no access then
+    /// (INV-MONEY). Side invoices do not count, and a period that cost nothing was not given back.
+    async fn period_refunded(&self, tx: &mut Tx, row: &Subscription) -> Result<bool, Stop> {
+        let id = &row.provider_subscription_id;
+        let reasons = [BillingReason::SubscriptionCreate, BillingReason::SubscriptionCycle];
+        let reasons = [reasons[0].as_str(), reasons[1].as_str()];
+        let Some(invoice) = tx.invoices_newest_paid(PROVIDER, id, reasons).await? else {
+            return Ok(false);
+        };
+        let payment = tx.payments_find(PROVIDER, &invoice.provider_invoice_id).await?;
+        Ok(payment.is_some_and(|payment| payment.status == PaymentStatus::Refunded))
+    }
 }
 
 /// Judges a description against what we hold, under the lock (INV-ORDER, INV-TERMINAL).
@@ -199,11 +211,10 @@ fn is_news(
     let known = held.map(|held| Known { status: held.status.clone(), as_of: held.as_of });
     let terminal = known.as_ref().is_some_and(|known| known.status.is_terminal());
     match (trust, news(known.as_ref(), at)) {
-        (Trust::Answered, _) => Ok(!terminal),
-        (Trust::Fetched { revision }, _) if revision == held.map(|held| held.revision) => {
+        (Trust::Truth { revision }, _) if revision == held.map(|held| held.revision) => {
             Ok(!terminal)
         }
-        (Trust::Fetched { .. }, _) => Err(Stop::Changed),
+        (Trust::Truth { .. }, _) => Err(Stop::Changed),
         (_, News::Stale) => Ok(false),
         (_, News::Apply) => Ok(true),
         (Trust::Orphaned, News::Doubt) => {

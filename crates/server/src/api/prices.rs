@@ -8,12 +8,11 @@ use domain::codes::Code;
 use domain::credits::Credits;
 use domain::time::{Interval, Unit};
 use engine::prices::NewPrice;
-use engine::products::Shown;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ListView;
-use super::products::ActiveBody;
+use super::products::{ActiveBody, Listing};
 use crate::App;
 use crate::auth::Admin;
 use crate::problem::Problem;
@@ -170,6 +169,10 @@ impl CreditGrantBody {
 pub struct PriceParams {
     /// Only prices of this product.
     product: Option<String>,
+    /// `all` for those off sale too, with a server key; `true` unless given.
+    #[serde(default)]
+    #[param(inline)]
+    active: Listing,
     /// How many at most, from 1 to 100; 20 unless given.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -208,10 +211,12 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
+    admin: Result<Admin, Problem>,
     Params(params): Params<PriceParams>,
 ) -> Result<Json<ListView<PriceView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
-    let listed = app.engine.prices_list(page, params.product.as_deref(), Shown::Active).await?;
+    let shown = params.active.shown(admin)?;
+    let listed = app.engine.prices_list(page, params.product.as_deref(), shown).await?;
     Ok(Json(ListView::of(listed, PriceView::from)))
 }
 

@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use engine::products::{NewProduct, Shown};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{ListView, PageParams};
+use super::ListView;
 use crate::App;
 use crate::auth::Admin;
 use crate::problem::Problem;
@@ -23,6 +23,40 @@ pub struct ProductNewBody {
     description: Option<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+}
+
+/// What of the catalogue is listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Listing {
+    #[default]
+    True,
+    All,
+}
+
+impl Listing {
+    /// What is off sale is nobody's business but the merchant's.
+    pub fn shown(self, admin: Result<Admin, Problem>) -> Result<Shown, Problem> {
+        match self {
+            Listing::True => Ok(Shown::Active),
+            Listing::All => admin.map(|_| Shown::Everything),
+        }
+    }
+}
+
+/// Which products.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ProductParams {
+    /// `all` for those off sale too, with a server key; `true` unless given.
+    #[serde(default)]
+    #[param(inline)]
+    active: Listing,
+    /// How many at most, from 1 to 100; 20 unless given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// Whether something is for sale.
@@ -78,14 +112,16 @@ pub async fn create(
 /// List products, newest first
 #[utoipa::path(
     get, path = "/v1/products", tag = "catalogue", operation_id = "products_list",
-    params(PageParams), security(()),
+    params(ProductParams), security(()),
     responses((status = 200, description = "One page", body = ListView<ProductView>)),
 )]
 pub async fn list(
     State(app): State<App>,
-    Params(params): Params<PageParams>,
+    admin: Result<Admin, Problem>,
+    Params(params): Params<ProductParams>,
 ) -> Result<Json<ListView<ProductView>>, Problem> {
-    let listed = app.engine.products_list(params.page()?, Shown::Active).await?;
+    let page = engine::Page::new(params.limit, params.cursor)?;
+    let listed = app.engine.products_list(page, params.active.shown(admin)?).await?;
     Ok(Json(ListView::of(listed, ProductView::from)))
 }
 

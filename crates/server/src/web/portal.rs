@@ -1,5 +1,7 @@
 //! A customer's own page: plan, credits, features, payments, invoices.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,7 +15,7 @@ use store::invoices::Invoice;
 use store::payments::Payment;
 
 use super::layout::{Page, Privacy, alert, day};
-use super::pricing::feature_name;
+use super::pricing::{FeatureNames, words};
 use super::sessions::{TokenForm, Visitor};
 use crate::App;
 use crate::limits::SHOWN_PAYMENTS;
@@ -45,9 +47,9 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
     let payments = app.engine.payments_list(&subject, newest()?).await?.data;
     let invoices = app.engine.invoices_list(&subject, newest()?).await?.data;
     let who = state.customer.and_then(|customer| customer.email.or(customer.external_id));
-    let mut features: Vec<_> = state.entitlements.into_iter().map(|one| one.feature).collect();
-    features.sort();
-    features.dedup();
+    let names = FeatureNames::load(app).await?;
+    let unlocked = state.entitlements.iter().map(|one| names.of(&one.feature));
+    let features: BTreeSet<String> = unlocked.collect();
     let body = html! {
         h1 { "Your account" }
         @if let Some(who) = who { p .lead { "Signed in as " (who) } }
@@ -58,7 +60,7 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
         @if features.is_empty() {
             p { "Nothing yet. " a href="/pricing" { "See the plans" } "." }
         } @else {
-            ul { @for feature in features { li { (feature_name(&feature)) } } }
+            ul { @for feature in features { li { (feature) } } }
         }
         (payments_table(&payments))
         (invoices_table(&invoices))
@@ -168,7 +170,7 @@ fn payments_table(payments: &[Payment]) -> Markup {
                     tbody { @for payment in payments { tr {
                         td { (day(payment.paid_at.unwrap_or(payment.created_at))) }
                         td { (payment.description.as_deref().unwrap_or("Payment")) }
-                        td { (feature_name(payment.status.as_str())) }
+                        td { (words(payment.status.as_str())) }
                         td .number { (payment.amount) }
                     } } }
                 }
@@ -192,7 +194,7 @@ fn invoices_table(invoices: &[Invoice]) -> Markup {
                     tbody { @for invoice in invoices { tr {
                         td { (invoice_link(invoice)) }
                         td { (day(invoice.issued_at.unwrap_or(invoice.created_at))) }
-                        td { (feature_name(&invoice.status)) }
+                        td { (words(&invoice.status)) }
                         td .number { (invoice.total) }
                     } } }
                 }

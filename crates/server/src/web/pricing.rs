@@ -15,6 +15,7 @@ use engine::products::Offering;
 use maud::{Markup, html};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use store::features::Feature;
 use store::prices::Price;
 use utoipa::{IntoParams, ToSchema};
 
@@ -89,8 +90,9 @@ pub async fn buy(
         wanted: Wanted::Any,
         trial: TrialRule::ByPrice,
         quantity: 1,
-        success_url: None,
-        cancel_url: None,
+        // A guest is signed in by our own page, wherever the shop's front end is.
+        success_url: Some(app.site.page("/pay/success")),
+        cancel_url: Some(app.site.page("/pay/cancel")),
         email: None,
         idempotency_key: None,
         pace: Pace::Limited,
@@ -124,6 +126,7 @@ fn peer_address(extensions: &Extensions) -> String {
 
 async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'static>, Problem> {
     let offerings = app.engine.catalogue().await?;
+    let names = FeatureNames::load(app).await?;
     let current = match &visitor.0 {
         Some(session) => {
             let subject = Subject::Known(session.customer.clone());
@@ -145,7 +148,9 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
             @if !offerings.is_empty() {
                 h2 { (title) }
                 div .cards {
-                    @for offering in offerings { (card(offering, current.as_ref(), visitor)) }
+                    @for offering in offerings {
+                        (card(offering, &names, current.as_ref(), visitor))
+                    }
                 }
             }
         }
@@ -155,7 +160,12 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
     Ok(Page::new("Pricing", privacy, body).with_status(StatusCode::OK))
 }
 
-fn card(offering: &Offering, current: Option<&PriceId>, visitor: &Visitor) -> Markup {
+fn card(
+    offering: &Offering,
+    names: &FeatureNames,
+    current: Option<&PriceId>,
+    visitor: &Visitor,
+) -> Markup {
     let product = &offering.product;
     let is_current = offering.prices.iter().any(|price| Some(&price.id) == current);
     html! {
@@ -167,7 +177,7 @@ fn card(offering: &Offering, current: Option<&PriceId>, visitor: &Visitor) -> Ma
                     @for grant in &price.grants.credits {
                         li { (credits_text(grant, price.billing)) }
                     }
-                    @for grant in &price.grants.features { li { (feature_text(grant)) } }
+                    @for grant in &price.grants.features { li { (feature_text(grant, names)) } }
                 }
             }
             @for price in &offering.prices {
@@ -231,8 +241,8 @@ fn credits_text(grant: &CreditGrant, billing: Billing) -> String {
     }
 }
 
-fn feature_text(grant: &FeatureGrant) -> String {
-    let name = feature_name(&grant.feature);
+fn feature_text(grant: &FeatureGrant, names: &FeatureNames) -> String {
+    let name = names.of(&grant.feature);
     match grant.days {
         Some(1) => format!("{name} for a day"),
         Some(days) => format!("{name} for {days} days"),
@@ -240,8 +250,26 @@ fn feature_text(grant: &FeatureGrant) -> String {
     }
 }
 
+/// What the catalogue calls its features.
+pub struct FeatureNames(Vec<Feature>);
+
+impl FeatureNames {
+    pub async fn load(app: &App) -> Result<Self, Problem> {
+        Ok(Self(app.engine.features_list().await?))
+    }
+
+    /// Its name, or its key as words where nobody named it.
+    pub fn of(&self, key: &str) -> String {
+        let named = self.0.iter().find(|feature| feature.id == key);
+        match named.map(|feature| feature.name.trim()) {
+            Some(name) if !name.is_empty() && name != key => name.to_owned(),
+            _ => words(key),
+        }
+    }
+}
+
 /// `knowledge_base` as people read it.
-pub fn feature_name(key: &str) -> String {
+pub fn words(key: &str) -> String {
     let words = key.replace(['_', '-', '.'], " ");
     let mut letters = words.chars();
     match letters.next() {

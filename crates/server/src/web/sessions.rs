@@ -33,6 +33,15 @@ impl Cookie {
         }
     }
 
+    /// How long browsers keep it: a checkout's proof as long as the provider's page can be paid,
+    /// a session until the browser is closed.
+    const fn lifetime(self) -> &'static str {
+        match self {
+            Cookie::Session => "",
+            Cookie::Checkout => "; Max-Age=86400",
+        }
+    }
+
     /// The value a request brings along.
     pub fn of(self, headers: &HeaderMap) -> Option<&str> {
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -44,9 +53,9 @@ impl Cookie {
 }
 
 impl Site {
-    /// Makes the browser keep a cookie until it is closed.
+    /// Makes the browser keep a cookie.
     pub fn keep(&self, response: &mut Response, cookie: Cookie, value: &str) {
-        self.set_cookie(response, cookie, value, "");
+        self.set_cookie(response, cookie, value, cookie.lifetime());
     }
 
     /// Makes the browser forget a cookie.
