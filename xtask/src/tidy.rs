@@ -52,8 +52,7 @@ const SQL: [&str; 7] = [
 ];
 
 /// A few names that only a provider's own wire format has.
-const PROVIDER_WORDS: [&str; 5] = [
-    "payment_intent",
+const PROVIDER_WORDS: [&str; 4] = [
     "Stripe-Signature",
     "checkout.session.",
     "customer.subscription.",

@@ -132,6 +132,7 @@ impl Engine {
         tx.features_ensure("api_access", "API access", now).await?;
         tx.features_ensure("knowledge_base", "Knowledge base", now).await?;
         tx.commit().await?;
+        self.catalogue_finish().await?;
         let page = Page::new(Some(100), None)?;
         let existing = self.products_list(page, Shown::Everything).await?.data;
         for demo in CATALOGUE {

@@ -50,6 +50,9 @@ impl Engine {
         {
             tracing::error!(%failure, "the leases of the last run could not be released");
         }
+        if let Err(failure) = self.catalogue_finish().await {
+            tracing::error!(%failure, "the catalogue could not be made known to the provider");
+        }
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..WORKERS {
             tasks.spawn(self.clone().work(shutdown.clone()));

@@ -85,15 +85,24 @@ impl Engine {
         };
         tx.prices_insert(&price).await?;
         tx.commit().await?;
-        if let Some(id) = self.price_mirrored(&product, &price).await? {
-            price.provider_price_id = Some(id);
-            price.active = true;
+        match self.price_mirror(&product, &price).await {
+            Ok(Some(id)) => {
+                price.provider_price_id = Some(id);
+                price.active = true;
+                Ok(price)
+            }
+            Ok(None) => Ok(price),
+            Err(error) => {
+                let mut tx = self.store().begin("prices.forget").await?;
+                tx.prices_forget(&price.id).await?;
+                tx.commit().await?;
+                Err(error)
+            }
         }
-        Ok(price)
     }
 
-    /// Creates the price at the provider; where that fails, ours goes too.
-    async fn price_mirrored(
+    /// Makes the price known to the provider, as products are.
+    pub(crate) async fn price_mirror(
         &self,
         product: &Product,
         price: &Price,
@@ -115,20 +124,11 @@ impl Engine {
             nickname: price.nickname.as_deref(),
         };
         let key = format!("tollgate-price-{}", price.id);
-        let answer = provider.price_create(&new, &key).await;
+        let id = provider.price_create(&new, &key).await.map_err(mirror_refused)?;
         let mut tx = self.store().begin("prices.link").await?;
-        match answer {
-            Ok(id) => {
-                tx.prices_link(&price.id, &id, self.clock().now()).await?;
-                tx.commit().await?;
-                Ok(Some(id))
-            }
-            Err(error) => {
-                tx.prices_forget(&price.id).await?;
-                tx.commit().await?;
-                Err(mirror_refused(error))
-            }
-        }
+        tx.prices_link(&price.id, &id, self.clock().now()).await?;
+        tx.commit().await?;
+        Ok(Some(id))
     }
 
     pub async fn prices_get(&self, id: &str) -> Result<Price, Failure> {

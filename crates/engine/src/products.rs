@@ -79,8 +79,27 @@ impl Engine {
         let mut tx = self.store().begin("products.create").await?;
         tx.products_insert(&product).await?;
         tx.commit().await?;
+        match self.product_mirror(&product).await {
+            Ok(Some(id)) => {
+                product.provider_product_id = Some(id);
+                product.active = true;
+                Ok(product)
+            }
+            Ok(None) => Ok(product),
+            Err(error) => {
+                let mut tx = self.store().begin("products.forget").await?;
+                tx.products_forget(&product.id).await?;
+                tx.commit().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the product known to the provider, under a key that its id decides: a process that
+    /// died in between is finished by the next one.
+    async fn product_mirror(&self, product: &Product) -> Result<Option<String>, Failure> {
         let Some(provider) = &self.inner.provider else {
-            return Ok(product);
+            return Ok(None);
         };
         let mirror = ProductNew {
             id: product.id.as_str(),
@@ -88,22 +107,33 @@ impl Engine {
             description: product.description.as_deref(),
         };
         let key = format!("tollgate-product-{}", product.id);
-        let answer = provider.product_create(&mirror, &key).await;
+        let id = provider.product_create(&mirror, &key).await.map_err(mirror_refused)?;
         let mut tx = self.store().begin("products.link").await?;
-        match answer {
-            Ok(id) => {
-                tx.products_link(&product.id, &id, now).await?;
-                tx.commit().await?;
-                product.provider_product_id = Some(id);
-                product.active = true;
-                Ok(product)
-            }
-            Err(error) => {
-                tx.products_forget(&product.id).await?;
-                tx.commit().await?;
-                Err(mirror_refused(error))
+        tx.products_link(&product.id, &id, self.clock().now()).await?;
+        tx.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Finishes what the provider does not know yet: a process died, or payments were switched off.
+    pub async fn catalogue_finish(&self) -> Result<(), Failure> {
+        let mut tx = self.store().read("catalogue.finish").await?;
+        let products = tx.products_unmirrored(PROVIDER).await?;
+        drop(tx);
+        for product in &products {
+            self.product_mirror(product).await?;
+        }
+        let mut tx = self.store().read("catalogue.finish").await?;
+        let prices = tx.prices_unmirrored(PROVIDER).await?;
+        drop(tx);
+        for price in &prices {
+            let mut tx = self.store().read("catalogue.finish").await?;
+            let product = tx.products_get(&price.product_id).await?;
+            drop(tx);
+            if let Some(product) = product {
+                self.price_mirror(&product, price).await?;
             }
         }
+        Ok(())
     }
 
     pub async fn products_get(&self, id: &str) -> Result<Product, Failure> {

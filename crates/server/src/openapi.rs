@@ -154,7 +154,7 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
                         (false, false, _) => ("application/json", Some("Detail")),
                     };
                     let content = ContentBuilder::new().schema(schema.map(Ref::from_schema_name));
-                    response.content.insert(kind.into(), content.build());
+                    response.content.insert(kind.into(), content.build().into());
                 }
             }
             if operation.security.is_none() {

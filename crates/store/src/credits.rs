@@ -438,8 +438,8 @@ impl Tx {
         rows.iter().map(entry).collect()
     }
 
-    /// Records what was spent of a withdrawn lot: it grows with further refunds of the same lot, and
-    /// shrinks when a hold gives something back.
+    /// Records what was spent of a withdrawn lot: it grows with further refunds of the same lot,
+    /// and shrinks when a hold gives something back.
     pub async fn credits_record_debt(
         &mut self,
         id: &DebtId,

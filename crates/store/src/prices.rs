@@ -44,6 +44,8 @@ statements! {
         "SELECT p.* FROM prices p JOIN products d ON d.id = p.product_id
          WHERE p.active = 1 AND d.active = 1 ORDER BY p.id";
     SET_ACTIVE = "prices.set_active": "UPDATE prices SET active = ?, updated_at = ? WHERE id = ?";
+    UNMIRRORED = "prices.unmirrored":
+        "SELECT * FROM prices WHERE provider = ? AND provider_price_id IS NULL ORDER BY id";
     FORGET = "prices.forget": "DELETE FROM prices WHERE id = ? AND provider_price_id IS NULL";
     LINK = "prices.link":
         "UPDATE prices SET provider_price_id = ?, active = 1, updated_at = ? WHERE id = ?";
@@ -203,6 +205,11 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change_one(&LINK, args![provider_price_id, now, id]).await
+    }
+
+    /// What the provider does not know yet.
+    pub async fn prices_unmirrored(&mut self, provider: &str) -> Result<Vec<Price>, StoreError> {
+        self.all(&UNMIRRORED, args![provider]).await?.iter().map(price).collect()
     }
 
     /// The provider never had it: nothing half-created stays.

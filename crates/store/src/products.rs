@@ -34,6 +34,8 @@ statements! {
     ACTIVE = "products.active": "SELECT * FROM products WHERE active = 1 ORDER BY id";
     SET_ACTIVE = "products.set_active":
         "UPDATE products SET active = ?, updated_at = ? WHERE id = ?";
+    UNMIRRORED = "products.unmirrored":
+        "SELECT * FROM products WHERE provider = ? AND provider_product_id IS NULL ORDER BY id";
     FORGET = "products.forget": "DELETE FROM products WHERE id = ? AND provider_product_id IS NULL";
     LINK = "products.link":
         "UPDATE products SET provider_product_id = ?, active = 1, updated_at = ? WHERE id = ?";
@@ -115,6 +117,14 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change_one(&LINK, args![provider_product_id, now, id]).await
+    }
+
+    /// What the provider does not know yet.
+    pub async fn products_unmirrored(
+        &mut self,
+        provider: &str,
+    ) -> Result<Vec<Product>, StoreError> {
+        self.all(&UNMIRRORED, args![provider]).await?.iter().map(product).collect()
     }
 
     /// The provider never had it: nothing half-created stays.

@@ -139,7 +139,7 @@ fn status_text(status: &Status) -> String {
     match status {
         Status::PastDue => "Payment overdue".into(),
         Status::Trialing => "Trial".into(),
-        other => feature_name(other.as_str()),
+        other => words(other.as_str()),
     }
 }
 
