@@ -3,7 +3,10 @@
 use crate::Engine;
 use domain::time::Timestamp;
 use std::sync::Mutex;
+use std::time::Duration;
 
+/// Whoever asks gives up soon after.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL_SECONDS: i64 = 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,12 @@ pub(crate) struct Probe {
 impl Engine {
     /// Never waits for the provider: a hundred probes cause at most one call in half a minute.
     pub async fn health(&self) -> Health {
-        let database = match self.store().read("health").await {
-            Ok(mut tx) => tx.ping().await.is_ok(),
-            Err(_) => false,
+        let ping = async {
+            let mut tx = self.store().read("health").await?;
+            tx.ping().await
         };
+        let answer = tokio::time::timeout(PING_TIMEOUT, ping).await;
+        let database = matches!(answer, Ok(Ok(())));
         Health { database, provider: self.provider_health() }
     }
 

@@ -1,6 +1,8 @@
 //! Search: nearest first, only for the entitled, paid in the same transaction.
 
 use crate::collections::{not_found, visible};
+use crate::credits::{remembered, request};
+use crate::customers::check_text;
 use crate::documents::{check_dimensions, vector};
 use crate::failures::Failure;
 use crate::{Engine, Subject};
@@ -35,6 +37,8 @@ pub struct SearchRequest {
     pub query: Option<String>,
     pub embedding: Option<Vec<f32>>,
     pub limit: Option<u32>,
+    /// A repeated request under the same key is answered anew and paid for once.
+    pub idempotency_key: Option<String>,
 }
 
 /// A piece of a document and how far it is from the question.
@@ -79,6 +83,7 @@ impl Engine {
             let detail = format!("limit must be from 1 to {LIMIT_MAX}, not {limit}");
             return Err(Failure::invalid("limit", detail));
         }
+        check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
         let question = asked.question()?;
         let named = asked.collection.as_deref();
         let mut tx = self.store().read("search").await?;
@@ -100,7 +105,13 @@ impl Engine {
         check_dimensions(&collection, &question)?;
         if let Ok(cost) = Credits::new(collection.search_cost) {
             let mut account = tx.credits_open(&customer, DEFAULT_UNIT).await?;
-            self.consume_in(&mut tx, &mut account, cost, Some("search")).await?;
+            let asked_for = hex::encode(question.to_bytes());
+            let parts = [collection.id.as_str(), &limit.to_string(), &asked_for];
+            let request = request(&customer, "search", asked.idempotency_key.as_ref(), &parts);
+            if remembered(&mut tx, request.as_ref()).await?.is_none() {
+                self.consume_in(&mut tx, &mut account, cost, Some("search")).await?;
+                self.remember(&mut tx, request.as_ref(), "paid").await?;
+            }
             tx.credits_close(account).await?;
         }
         let hits = self.nearest(&mut tx, &collection, question, limit).await?;

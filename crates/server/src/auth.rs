@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::codes::Code;
 use engine::Subject;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::sync::RwLock;
+use serde_json::Value;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::App;
 use crate::limits::{SUBJECT_BYTES, TOKEN_BYTES};
@@ -19,7 +22,9 @@ use crate::problem::Problem;
 
 /// Tokens and our clock may disagree by this much.
 const LEEWAY_SECONDS: u64 = 60;
-/// An unknown key id asks the key server again, but not more often than this.
+/// Keys that were withdrawn are trusted for this long at most while the key server answers.
+const KEYS_MAX_AGE: Duration = Duration::from_secs(300);
+/// After the key server could not help, it is left alone for this long.
 const REFRESH_PAUSE: Duration = Duration::from_secs(60);
 const KEY_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -153,11 +158,18 @@ pub enum Keys {
     Set(KeySet),
 }
 
-/// Published keys, fetched again when a token names one we do not know.
+/// Published keys, fetched again when they are old or a token names one we do not know.
 pub struct KeySet {
     /// The key server and how to ask it; a file has none.
     server: Option<(url::Url, reqwest::Client)>,
-    known: RwLock<(JwkSet, Option<Instant>)>,
+    known: RwLock<Known>,
+    /// Held by the one request that asks the key server; since when asking is of no use.
+    asking: Mutex<Option<Instant>>,
+}
+
+struct Known {
+    set: JwkSet,
+    fetched_at: Instant,
 }
 
 impl KeySet {
@@ -172,24 +184,48 @@ impl KeySet {
     }
 
     fn new(server: Option<(url::Url, reqwest::Client)>, set: JwkSet) -> Self {
-        Self { server, known: RwLock::new((set, None)) }
+        let known = RwLock::new(Known { set, fetched_at: Instant::now() });
+        Self { server, known, asking: Mutex::new(None) }
     }
 
+    /// The key and whether it was published recently.
+    async fn recall(&self, kid: Option<&str>) -> (Option<Jwk>, bool) {
+        let known = self.known.read().await;
+        (pick(&known.set, kid), known.fetched_at.elapsed() < KEYS_MAX_AGE)
+    }
+
+    /// Nobody whose key is known waits for a key server that somebody else is asking.
     async fn find(&self, kid: Option<&str>) -> Option<Jwk> {
-        if let Some(key) = pick(&self.known.read().await.0, kid) {
-            return Some(key);
+        let (key, is_fresh) = self.recall(kid).await;
+        let Some((url, client)) = self.server.as_ref().filter(|_| key.is_none() || !is_fresh)
+        else {
+            return key;
+        };
+        let asking = match key {
+            Some(_) => self.asking.try_lock().ok(),
+            None => Some(self.asking.lock().await),
+        };
+        let Some(mut useless_since) = asking else {
+            return key;
+        };
+        let (key, is_fresh) = self.recall(kid).await;
+        let is_pausing = useless_since.is_some_and(|at| at.elapsed() < REFRESH_PAUSE);
+        if is_pausing || (key.is_some() && is_fresh) {
+            return key;
         }
-        let (url, client) = self.server.as_ref()?;
-        let mut known = self.known.write().await;
-        if known.1.is_some_and(|at| at.elapsed() < REFRESH_PAUSE) {
-            return pick(&known.0, kid);
-        }
-        known.1 = Some(Instant::now());
-        match fetch(url, client).await {
-            Ok(set) => known.0 = set,
-            Err(error) => tracing::warn!(error = %error.without_url(), "the key server failed"),
-        }
-        pick(&known.0, kid)
+        let is_answered = match fetch(url, client).await {
+            Ok(set) => {
+                *self.known.write().await = Known { set, fetched_at: Instant::now() };
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = %error.without_url(), "the key server failed");
+                false
+            }
+        };
+        let (key, _) = self.recall(kid).await;
+        *useless_since = (!is_answered || key.is_none()).then(Instant::now);
+        key
     }
 }
 
@@ -205,6 +241,13 @@ fn pick(set: &JwkSet, kid: Option<&str>) -> Option<Jwk> {
         (None, [only]) => Some(only.clone()),
         (None, _) => None,
     }
+}
+
+/// Whether a token's header demands extensions (RFC 7515, 4.1.11): we know none.
+fn names_critical(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    header.is_some_and(|header| header.get("crit").is_some())
 }
 
 /// The algorithm belongs to the key, so a token cannot choose a weaker one.
@@ -244,6 +287,9 @@ impl Verifier {
                 (algorithm, DecodingKey::from_jwk(&key).map_err(refuse)?)
             }
         };
+        if names_critical(token) {
+            return Err(unauthorized("the token asks for something that is not understood"));
+        }
         let token = jsonwebtoken::decode::<Subscriber>(token, &key, &self.rules(algorithm));
         let sub = token.map_err(refuse)?.claims.sub;
         if sub.is_empty() || SUBJECT_BYTES < sub.len() || sub.chars().any(char::is_control) {

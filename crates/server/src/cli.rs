@@ -33,8 +33,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Run the server for real use, with settings from a file and the environment
     #[command(after_help = "Required: DATABASE_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET.\n\
-        Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, LOG_LEVEL, DEBUG,\n\
-        LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE, STRIPE_PUBLIC_KEY,\n\
+        Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
+        LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE, STRIPE_PUBLIC_KEY,\n\
         STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS, PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE.\n\
         Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]
     Serve(ConfigArgs),

@@ -48,6 +48,7 @@ const SETTINGS: &[Setting] = &[
     setting("log_level", Form::Text, &["LOG_LEVEL"]),
     setting("debug", Form::Switch, &["DEBUG"]),
     setting("allowed_hosts", Form::List, &["ALLOWED_HOSTS"]),
+    setting("trusted_proxies", Form::Number, &["TRUSTED_PROXIES"]),
     setting("stripe.enabled", Form::Switch, &["STRIPE_ENABLED"]),
     setting("stripe.secret_key", Form::Text, SECRET_KEY_NAMES),
     setting("stripe.public_key", Form::Text, &["STRIPE_PUBLIC_KEY", "STRIPE_PUBLISHABLE_KEY"]),
@@ -114,6 +115,7 @@ struct File {
     log_level: String,
     debug: bool,
     allowed_hosts: Vec<String>,
+    trusted_proxies: usize,
     stripe: Stripe,
     tokens: Tokens,
     plans: Plans,
@@ -162,6 +164,8 @@ pub struct Config {
     pub public_url: Url,
     pub log_level: String,
     pub allowed_hosts: Vec<String>,
+    /// How many proxies in front of us tell the truth about who called them.
+    pub trusted_proxies: usize,
     /// `None` while payments are switched off.
     pub stripe_key: Option<SecretString>,
     pub stripe_api_base: Url,
@@ -261,6 +265,7 @@ fn defaults() -> File {
         log_level: "info".into(),
         debug: false,
         allowed_hosts: Vec::new(),
+        trusted_proxies: 0,
         stripe: Stripe {
             enabled: true,
             secret_key: None,
@@ -382,6 +387,7 @@ fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         frontend_url: frontend_url?,
         log_level,
         allowed_hosts: file.allowed_hosts,
+        trusted_proxies: file.trusted_proxies,
         stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
         stripe_api_base: stripe_api_base?,
         webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),

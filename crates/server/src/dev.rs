@@ -319,6 +319,7 @@ fn site(secrets: &Secrets, api_url: &str) -> anyhow::Result<Site> {
     Ok(Site {
         public_url: Url::parse(api_url)?,
         allowed_hosts: ["127.0.0.1", "localhost"].map(str::to_owned).into(),
+        trusted_proxies: 0,
         verifier: verifier(secrets),
     })
 }

@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::health::ProviderHealth;
+use engine::health::{Health, ProviderHealth};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::limits::HEALTH_TIMEOUT;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HealthView {
@@ -29,7 +30,8 @@ pub struct HealthView {
     ),
 )]
 pub async fn show(State(app): State<App>) -> Response {
-    let health = app.engine.health().await;
+    let away = Health { database: false, provider: ProviderHealth::Unknown };
+    let health = tokio::time::timeout(HEALTH_TIMEOUT, app.engine.health()).await.unwrap_or(away);
     let provider = match health.provider {
         ProviderHealth::Up => "up",
         ProviderHealth::Down => "down",

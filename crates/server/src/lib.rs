@@ -39,6 +39,8 @@ pub struct Site {
     pub public_url: Url,
     /// Names we answer to; any when empty.
     pub allowed_hosts: Vec<String>,
+    /// How many proxies of ours are in front of us, each of which adds who it heard from.
+    pub trusted_proxies: usize,
     pub verifier: auth::Verifier,
 }
 

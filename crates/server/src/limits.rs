@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use domain::codes::Code;
 use futures::StreamExt;
 
@@ -27,6 +27,8 @@ pub const ID_BYTES: usize = 255;
 pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// No request may take longer; a clock step waits for its webhooks and gets more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Monitors give up soon; a database that needs longer to answer them is as good as away.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a clock step may wait until everything it caused is applied.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long requests in flight may take after the signal to stop.
@@ -39,6 +41,14 @@ pub const SHOWN_PAYMENTS: u32 = 12;
 
 /// The whole body, or the refusal of one that is too large.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body is larger than {limit} bytes");
+        Problem::new(Code::PayloadTooLarge, detail)
+    };
+    // What the sender announces need not be waited for.
+    if DRAINED_BYTES as u64 <= body.size_hint().lower() {
+        return Err(too_large());
+    }
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     let mut seen = 0_usize;
@@ -57,8 +67,7 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
         }
     }
     if limit < seen {
-        let detail = format!("the body is larger than {limit} bytes");
-        return Err(Problem::new(Code::PayloadTooLarge, detail));
+        return Err(too_large());
     }
     Ok(Bytes::from(bytes))
 }

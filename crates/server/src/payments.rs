@@ -7,9 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use domain::catalogue::Billing;
+use domain::catalogue::{Billing, CreditGrant};
 use domain::codes::Code;
 use domain::ids::{PriceId, ProductId};
+use domain::time::Interval;
 use engine::Subject;
 use engine::checkout_sessions::{Buyer, Checkout, CheckoutRequest, Pace, TrialRule, Wanted};
 use engine::products::Offering;
@@ -160,7 +161,8 @@ pub async fn plans(State(app): State<App>) -> Result<Json<Vec<PlanView>>, Proble
 fn plan(name: &str, price: &Price) -> PlanView {
     let (interval, interval_count) = interval_parts(price.billing);
     let unit = domain::credits::DEFAULT_UNIT;
-    let credits = price.grants.credits.iter().filter(|grant| grant.unit == unit);
+    let is_monthly = |grant: &&CreditGrant| grant.unit == unit && grant.every == Interval::MONTH;
+    let credits = price.grants.credits.iter().filter(is_monthly);
     PlanView {
         id: price.id.to_string(),
         name: name.to_owned(),

@@ -35,7 +35,11 @@ where
             let detail = format!("the body is not json: {error}");
             Problem::new(Code::InvalidJson, detail)
         })?;
-        refuse_card(&value)?;
+        // A list would be read as the members of a struct, by their order.
+        if !value.is_object() {
+            return Err(Problem::new(Code::InvalidRequest, "the body must be a json object"));
+        }
+        refuse_unwanted(&value)?;
         let body = serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
             let problem = Problem::new(Code::InvalidRequest, error.into_inner().to_string());
@@ -58,6 +62,9 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let bytes = read_body(body, API_BODY_BYTES).await?;
+        if bytes.contains(&0) || bytes.windows(3).any(|part| part == b"%00") {
+            return Err(has_nul("form"));
+        }
         let request = Request::from_parts(parts, bytes.into());
         match axum::Form::<T>::from_request(request, state).await {
             Ok(form) => Ok(Self(form.0)),
@@ -74,16 +81,27 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn refuse_card(body: &Value) -> Result<(), Problem> {
-    let Value::Object(members) = body else {
-        return Ok(());
-    };
-    match members.keys().find(|name| CARD_FIELDS.contains(&name.as_str())) {
-        Some(name) => {
-            let detail = "card data must never be sent here: it belongs on the provider's page";
-            Err(Problem::new(Code::CardNumberRefused, detail).on(name.clone()))
-        }
-        None => Ok(()),
+/// No text may hold U+0000, which some databases cannot keep.
+pub fn has_nul(place: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("the {place} must not hold the character U+0000"))
+}
+
+/// Refuses cards and U+0000, however deep: the parser itself bounds the depth.
+fn refuse_unwanted(value: &Value) -> Result<(), Problem> {
+    match value {
+        Value::String(text) if text.contains('\0') => Err(has_nul("body")),
+        Value::Array(items) => items.iter().try_for_each(refuse_unwanted),
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+            if CARD_FIELDS.contains(&name.as_str()) {
+                let detail = "card data must never be sent here: it belongs on the provider's page";
+                return Err(Problem::new(Code::CardNumberRefused, detail).on(name.clone()));
+            }
+            if name.contains('\0') {
+                return Err(has_nul("body"));
+            }
+            refuse_unwanted(member)
+        }),
+        _ => Ok(()),
     }
 }
 

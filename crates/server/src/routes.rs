@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::limits::{API_BODY_BYTES, REQUEST_TIMEOUT};
 use crate::problem::{Problem, after_panic, render};
 use crate::web::{layout, pay, portal, pricing, sessions};
-use crate::{App, api, health, openapi, payments, webhooks};
+use crate::{App, api, health, openapi, payments, requests, webhooks};
 
 fn customers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -126,6 +126,7 @@ pub fn router(app: App) -> Router {
     let inner = routes
         .merge(reference())
         .fallback(nothing_here)
+        .layer(middleware::from_fn(plain_address))
         .layer(middleware::from_fn_with_state(app.clone(), known_host))
         .layer(axum::Extension(document))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES))
@@ -161,6 +162,17 @@ async fn known_host(State(app): State<App>, request: Request, next: Next) -> Res
         return next.run(request).await;
     }
     Problem::new(Code::InvalidHost, "this host is not served here").on("Host").into_response()
+}
+
+/// Refuses addresses that hold U+0000, wherever a handler would have decoded it.
+async fn plain_address(request: Request, next: Next) -> Response {
+    use axum::response::IntoResponse;
+    let uri = request.uri();
+    let has_nul = |text: &str| text.contains("%00");
+    if has_nul(uri.path()) || uri.query().is_some_and(has_nul) {
+        return requests::has_nul("address").into_response();
+    }
+    next.run(request).await
 }
 
 /// One line per request, with the route's pattern: addresses themselves may hold personal data.

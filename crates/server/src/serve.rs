@@ -41,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let site = Site {
         public_url: config.public_url.clone(),
         allowed_hosts: config.allowed_hosts.clone(),
+        trusted_proxies: config.trusted_proxies,
         verifier: verifier(&config.tokens)?,
     };
     let app = App { engine: engine.clone(), site: Arc::new(site) };

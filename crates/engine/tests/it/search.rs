@@ -10,7 +10,13 @@ use engine::search::SearchRequest;
 use engine::{Failure, Page};
 
 fn by_vector(embedding: Vec<f32>) -> SearchRequest {
-    SearchRequest { collection: None, query: None, embedding: Some(embedding), limit: None }
+    SearchRequest {
+        collection: None,
+        query: None,
+        embedding: Some(embedding),
+        limit: None,
+        idempotency_key: None,
+    }
 }
 
 fn note(content: &str, embedding: Vec<f32>) -> NewDocument {
@@ -119,6 +125,7 @@ async fn a_search_that_costs_credits_is_paid_with_its_answer() -> anyhow::Result
         query: Some("how long do refunds take".into()),
         embedding: None,
         limit: None,
+        idempotency_key: Some("once".into()),
     };
     let short = engine.search(&own("alice"), asked.clone()).await;
     assert!(matches!(short, Err(Failure::Shortage { required: 2, available: 0, .. })));
@@ -132,6 +139,8 @@ async fn a_search_that_costs_credits_is_paid_with_its_answer() -> anyhow::Result
     };
     engine.credits_grant(&own("alice"), grant).await?;
     assert_eq!(engine.search(&own("alice"), asked.clone()).await?.len(), 1);
+    assert_eq!(engine.search(&own("alice"), asked.clone()).await?.len(), 1, "paid for once");
+    let asked = SearchRequest { idempotency_key: None, ..asked };
     assert_eq!(engine.credits_balance(&own("alice"), "credits").await?.total, 1);
     let short = engine.search(&own("alice"), asked).await;
     assert!(matches!(short, Err(Failure::Shortage { required: 2, available: 1, .. })));

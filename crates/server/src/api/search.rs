@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
-use crate::requests::Body;
+use crate::requests::{Body, IdempotencyKey};
 
 /// What to look for: a text or a vector.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -51,6 +51,7 @@ pub struct SearchView {
 pub async fn search(
     State(app): State<App>,
     caller: Caller,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(body): Body<SearchBody>,
 ) -> Result<Json<SearchView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
@@ -59,6 +60,7 @@ pub async fn search(
         query: body.query,
         embedding: body.embedding,
         limit: body.limit,
+        idempotency_key,
     };
     let found = app.engine.search(&subject, request).await?;
     let data = found.into_iter().map(|found| FoundView {

@@ -1,6 +1,6 @@
 //! What is for sale, for people: plans, packs and a button for each price.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, HeaderMap, StatusCode};
@@ -79,7 +79,7 @@ pub async fn buy(
     let buyer = match &visitor.0 {
         Some(session) => Buyer::Subject(Subject::Known(session.customer.clone())),
         None => Buyer::Guest {
-            address: peer_address(&extensions),
+            address: guest_address(&headers, &extensions, app.site.trusted_proxies),
             browser: Cookie::Checkout.of(&headers).map(str::to_owned),
         },
     };
@@ -116,12 +116,17 @@ pub async fn buy(
     Ok(response)
 }
 
-/// The peer's own address: a header that anybody can send must not choose whose limit is used.
-fn peer_address(extensions: &Extensions) -> String {
-    match extensions.get::<ConnectInfo<SocketAddr>>() {
-        Some(ConnectInfo(address)) => address.ip().to_string(),
-        None => "unknown".into(),
-    }
+/// Who is limited: the peer, or whom our own proxies heard from. What stands further left in the
+/// header was written by anybody.
+fn guest_address(headers: &HeaderMap, extensions: &Extensions, proxies: usize) -> String {
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    let told: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let heard = match proxies {
+        0 => None,
+        count => told.iter().rev().nth(count - 1).and_then(|text| text.parse::<IpAddr>().ok()),
+    };
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    heard.or(peer).map_or_else(|| "unknown".into(), |address| address.to_string())
 }
 
 async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'static>, Problem> {

@@ -129,7 +129,9 @@ async fn odd_addresses_are_answered_in_our_words() {
         ("GET", "/v1/customers?cursor=%27--", 422, "invalid_cursor"),
         ("GET", "/v1/customers?sort=name", 422, "invalid_request"),
         ("GET", "/v1/customers/%ff", 422, "invalid_request"),
-        ("GET", "/v1/customers/%00", 404, "customer_not_found"),
+        ("GET", "/v1/customers/%00", 422, "invalid_request"),
+        ("GET", "/v1/prices?product=%00", 422, "invalid_request"),
+        ("GET", "/payments/products?product_type=%00", 422, "invalid_request"),
         ("GET", "/v1/check?customer=demo", 422, "invalid_request"),
         ("PUT", "/v1/customers", 405, "method_not_allowed"),
         ("GET", "/v1/credits/consume", 405, "method_not_allowed"),
@@ -224,5 +226,58 @@ async fn unproven_events_are_refused_in_the_seeds_words() {
         assert_eq!(answer.status, 400, "{path}: {}", answer.text);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.starts_with("Webhook error"), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_objects_of_plain_text_without_cards() {
+    let server = Server::start().await;
+    let key = server.key.clone();
+    let consume = "/v1/credits/consume";
+    let cases = [
+        (consume, r#"["anna", 1, null, null]"#, "invalid_request"),
+        (consume, "null", "invalid_request"),
+        (consume, r#"{"customer":"anna","amount":1,"reference":"a\u0000"}"#, "invalid_request"),
+        ("/v1/customers", r#"{"metadata":{"a":"\u0000"}}"#, "invalid_request"),
+        ("/v1/customers", r#"{"metadata":{"\u0000":"a"}}"#, "invalid_request"),
+        ("/v1/customers", r#"{"metadata":{"card_number":"4242"}}"#, "card_number_refused"),
+    ];
+    for (path, body, code) in cases {
+        let answer = server.call("POST", path, &key, body).await;
+        let found = (answer.status.as_u16(), answer.code());
+        assert_eq!(found, (422, code.to_owned()), "{body}: {}", answer.text);
+    }
+    let form = Request::post("/pricing/checkout")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("price=%00"))
+        .unwrap();
+    assert_eq!(server.send(form).await.code(), "invalid_request");
+}
+
+#[tokio::test]
+async fn an_announced_body_that_is_too_large_is_not_waited_for() {
+    let server = Server::start().await;
+    let endless = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let body = Announced(Body::from_stream(endless));
+    let request = Request::post("/payments/webhook").body(Body::new(body)).unwrap();
+    assert_eq!(server.send(request).await.status, 413);
+}
+
+/// A body of ten gigabytes, or so its sender says.
+struct Announced(Body);
+
+impl axum::body::HttpBody for Announced {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(10_000_000_000)
     }
 }

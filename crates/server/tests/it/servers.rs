@@ -97,6 +97,7 @@ impl Server {
         let site = Site {
             public_url: frontend,
             allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            trusted_proxies: 1,
             verifier: verifier(),
         };
         let app = App { engine: engine.clone(), site: Arc::new(site) };
