@@ -26,12 +26,7 @@ impl Answer {
     /// The body, provided that the status is the expected one.
     pub fn expect(self, status: u16) -> Result<Value> {
         if self.status != status {
-            bail!(
-                "{}: expected {status}, not {}: {}",
-                self.request,
-                self.status,
-                self.text
-            );
+            bail!("{}: expected {status}, not {}: {}", self.request, self.status, self.text);
         }
         Ok(self.json())
     }
@@ -60,19 +55,12 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self {
-            http,
-            base: base.to_string(),
-            bearer: bearer.map(str::to_string),
-        })
+        Ok(Self { http, base: base.to_string(), bearer: bearer.map(str::to_string) })
     }
 
     /// The same address as somebody else.
     pub fn with_bearer(&self, bearer: Option<&str>) -> Self {
-        Self {
-            bearer: bearer.map(str::to_string),
-            ..self.clone()
-        }
+        Self { bearer: bearer.map(str::to_string), ..self.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -91,21 +79,12 @@ impl Api {
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
         let request = request.build()?;
         let shown = format!("{} {}", request.method(), request.url());
-        let response = self
-            .http
-            .execute(request)
-            .await
-            .with_context(|| shown.clone())?;
+        let response = self.http.execute(request).await.with_context(|| shown.clone())?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let bytes = response.bytes().await?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Answer {
-            request: shown,
-            status,
-            headers,
-            text,
-        })
+        Ok(Answer { request: shown, status, headers, text })
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer> {
@@ -127,11 +106,7 @@ impl Api {
 
 /// The text at a JSON pointer, empty where there is none.
 pub fn text_at(value: &Value, pointer: &str) -> String {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_string()
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_string()
 }
 
 /// The integer at a JSON pointer.

@@ -41,22 +41,13 @@ impl Buyer {
         let external_id = format!("buyer-{}-{number}", std::process::id());
         let email = format!("{external_id}@example.com");
         let body = json!({ "external_id": external_id, "email": email });
-        let created = dev
-            .admin()?
-            .post("/v1/customers", &body)
-            .await?
-            .expect(201)?;
+        let created = dev.admin()?.post("/v1/customers", &body).await?.expect(201)?;
         let id = text_at(&created, "/id");
         ensure!(!id.is_empty(), "a customer without an id: {created}");
         let claims = json!({ "sub": external_id, "exp": unix_seconds()? + TOKEN_SECONDS });
         let token = token(&data.secret("jwt_secret")?, &claims)?;
         let api = Api::new(&dev.ready.api_url, Some(&token))?;
-        Ok(Self {
-            id,
-            external_id,
-            token,
-            api,
-        })
+        Ok(Self { id, external_id, token, api })
     }
 
     pub async fn balance(&self) -> Result<Value> {
@@ -70,29 +61,19 @@ impl Buyer {
     pub async fn may_use(&self, feature: &str) -> Result<bool> {
         let path = format!("/v1/check?feature={feature}");
         let decision = self.api.get(&path).await?.expect(200)?;
-        decision["allowed"]
-            .as_bool()
-            .with_context(|| format!("no `allowed` in {decision}"))
+        decision["allowed"].as_bool().with_context(|| format!("no `allowed` in {decision}"))
     }
 
     /// The subscription as the seed's route shows it, `null` where there is none.
     pub async fn subscription(&self) -> Result<Value> {
-        let answer = self
-            .api
-            .get("/payments/get-user-subscription")
-            .await?
-            .expect(200)?;
+        let answer = self.api.get("/payments/get-user-subscription").await?.expect(200)?;
         Ok(answer["subscription"].clone())
     }
 
     /// Opens a checkout and answers the provider's session id.
     pub async fn checkout(&self, offer: &Offer) -> Result<String> {
         let body = json!({ "price": offer.price_id });
-        let session = self
-            .api
-            .post("/v1/checkout-sessions", &body)
-            .await?
-            .expect(201)?;
+        let session = self.api.post("/v1/checkout-sessions", &body).await?.expect(201)?;
         provider_session(&text_at(&session, "/url"))
     }
 
@@ -104,21 +85,16 @@ impl Buyer {
     }
 
     pub async fn await_credits(&self, expected: i64) -> Result<()> {
-        eventually(
-            &format!("{} has {expected} credits", self.external_id),
-            async || Ok((self.total_credits().await? == expected).then_some(())),
-        )
+        eventually(&format!("{} has {expected} credits", self.external_id), async || {
+            Ok((self.total_credits().await? == expected).then_some(()))
+        })
         .await
     }
 }
 
 /// Something for sale by its product's name; the interval tells several prices apart.
 pub async fn offer(api: &Api, name: &str, interval: Option<&str>) -> Result<Offer> {
-    let kind = if interval.is_some() {
-        "subscription"
-    } else {
-        "one_time"
-    };
+    let kind = if interval.is_some() { "subscription" } else { "one_time" };
     let path = format!("/payments/products/?product_type={kind}");
     let answer = api.get(&path).await?.expect(200)?;
     for product in list_at(&answer, "/products")? {
@@ -131,10 +107,7 @@ pub async fn offer(api: &Api, name: &str, interval: Option<&str>) -> Result<Offe
             .find(|price| price.pointer("/recurring/interval").and_then(Value::as_str) == interval);
         if let Some(price) = wanted {
             let price_id = text_at(price, "/price_id");
-            return Ok(Offer {
-                product_id: text_at(product, "/id"),
-                price_id,
-            });
+            return Ok(Offer { product_id: text_at(product, "/id"), price_id });
         }
     }
     anyhow::bail!("no offer {name:?} ({interval:?}) in {answer}")
@@ -143,16 +116,12 @@ pub async fn offer(api: &Api, name: &str, interval: Option<&str>) -> Result<Offe
 /// Finishes a checkout at the provider with one of its test payment methods.
 pub async fn pay(dev: &Dev, session: &str, method: &str) -> Result<Answer> {
     let path = format!("/_sandbox/checkout/{session}/complete");
-    dev.sandbox()?
-        .post_form(&path, &[("payment_method", method)])
-        .await
+    dev.sandbox()?.post_form(&path, &[("payment_method", method)]).await
 }
 
 /// The session id that the hosted page's address carries.
 pub fn provider_session(url: &str) -> Result<String> {
-    let (_, rest) = url
-        .split_once("/c/pay/")
-        .with_context(|| format!("no session in {url:?}"))?;
+    let (_, rest) = url.split_once("/c/pay/").with_context(|| format!("no session in {url:?}"))?;
     let end = rest.find(['?', '#', '/']).unwrap_or(rest.len());
     Ok(rest[..end].to_string())
 }
@@ -162,10 +131,7 @@ pub fn token(secret: &str, claims: &Value) -> Result<String> {
     let signed = unsigned(&json!({ "alg": "HS256", "typ": "JWT" }), claims);
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
     mac.update(signed.as_bytes());
-    Ok(format!(
-        "{signed}.{}",
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
-    ))
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
 }
 
 /// Header and claims without a signature.

@@ -84,14 +84,7 @@ impl Data {
         let started_in = started.elapsed();
         let mut welcome = fs::read_to_string(&log).unwrap_or_default();
         welcome.drain(..logged.min(welcome.len()));
-        Ok(Dev {
-            child,
-            ready,
-            welcome,
-            stdout: printed,
-            started_in,
-            log,
-        })
+        Ok(Dev { child, ready, welcome, stdout: printed, started_in, log })
     }
 
     /// One of the generated secrets of `dev.json`.
@@ -99,9 +92,7 @@ impl Data {
         let text = fs::read_to_string(self.path().join("dev.json"))?;
         let value: serde_json::Value = serde_json::from_str(&text)?;
         let secret = value.get(name).and_then(serde_json::Value::as_str);
-        Ok(secret
-            .with_context(|| format!("dev.json has no {name}"))?
-            .to_string())
+        Ok(secret.with_context(|| format!("dev.json has no {name}"))?.to_string())
     }
 
     /// Runs another command of the binary on the same data.
@@ -152,10 +143,7 @@ impl Dev {
 
     /// Sends a signal and waits for the exit.
     pub fn stop(mut self, signal: &str) -> Result<ExitStatus> {
-        let asked = Command::new("kill")
-            .arg(signal)
-            .arg(self.pid().to_string())
-            .status()?;
+        let asked = Command::new("kill").arg(signal).arg(self.pid().to_string()).status()?;
         ensure!(asked.success(), "cannot send {signal}");
         let started = Instant::now();
         while started.elapsed() < EXIT_TIMEOUT {
@@ -164,10 +152,7 @@ impl Dev {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!(
-            "still running {EXIT_TIMEOUT:?} after {signal}; its log:\n{}",
-            self.log()
-        )
+        bail!("still running {EXIT_TIMEOUT:?} after {signal}; its log:\n{}", self.log())
     }
 
     /// The end of the log, for a message about a failure.
@@ -178,9 +163,7 @@ impl Dev {
     /// What was logged after the welcome, whose links are secret on purpose.
     pub fn log_after_welcome(&self) -> Result<String> {
         let text = fs::read_to_string(&self.log)?;
-        let start = text
-            .rfind(&self.welcome)
-            .map_or(0, |at| at + self.welcome.len());
+        let start = text.rfind(&self.welcome).map_or(0, |at| at + self.welcome.len());
         Ok(text[start..].to_string())
     }
 }
@@ -202,12 +185,7 @@ pub fn tollgate(arguments: &[&str]) -> Result<Command> {
     for (name, _) in std::env::vars_os() {
         let is_setting = name.to_str().is_some_and(|name| {
             let prefixes = ["TOLLGATE_", "STRIPE_", "PAYMENT_"];
-            let names = [
-                "DATABASE_URL",
-                "WEBHOOK_SECRET",
-                "FRONTEND_URL",
-                "LOG_LEVEL",
-            ];
+            let names = ["DATABASE_URL", "WEBHOOK_SECRET", "FRONTEND_URL", "LOG_LEVEL"];
             prefixes.iter().any(|prefix| name.starts_with(prefix)) || names.contains(&name)
         });
         if is_setting {
@@ -222,9 +200,7 @@ fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("TOLLGATE_BIN") {
         return Ok(named.into());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("e2e has no parent")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("e2e has no parent")?;
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root.join(folder),
         None => root.join("target"),
@@ -232,10 +208,7 @@ fn binary() -> Result<PathBuf> {
     let binary = target.join("debug/tollgate");
     if !binary.exists() {
         let mut build = Command::new("cargo");
-        let status = build
-            .args(["build", "--package", "server"])
-            .current_dir(root)
-            .status()?;
+        let status = build.args(["build", "--package", "server"]).current_dir(root).status()?;
         ensure!(status.success(), "cargo build --package server failed");
     }
     Ok(binary)

@@ -9,20 +9,10 @@ use serde_json::Value;
 /// Runs `e2e/browser/NAME.mjs`; its argument is one JSON object, its last line another.
 pub fn run_in_browser(name: &str, input: &Value) -> Result<Value> {
     let mut command = Command::new("node");
-    command.env(
-        "TOLLGATE_NODE_MODULES",
-        tool("TOLLGATE_NODE_MODULES", "browser/node_modules")?,
-    );
+    command.env("TOLLGATE_NODE_MODULES", tool("TOLLGATE_NODE_MODULES", "browser/node_modules")?);
     let chromium = std::env::var("TOLLGATE_CHROMIUM");
-    command.env(
-        "TOLLGATE_CHROMIUM",
-        chromium.as_deref().unwrap_or("/usr/bin/chromium"),
-    );
-    run(
-        command,
-        &folder().join(format!("browser/{name}.mjs")),
-        input,
-    )
+    command.env("TOLLGATE_CHROMIUM", chromium.as_deref().unwrap_or("/usr/bin/chromium"));
+    run(command, &folder().join(format!("browser/{name}.mjs")), input)
 }
 
 /// Runs `e2e/python/NAME.py` in the virtual environment with the official SDK.
@@ -34,25 +24,12 @@ pub fn run_in_python(name: &str, input: &Value) -> Result<Value> {
 }
 
 fn run(mut command: Command, script: &Path, input: &Value) -> Result<Value> {
-    let command = command
-        .arg(script)
-        .arg(input.to_string())
-        .stdin(Stdio::null());
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = output;
+    let command = command.arg(script).arg(input.to_string()).stdin(Stdio::null());
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let Output { status, stdout, stderr } = output;
     let text = String::from_utf8_lossy(&stdout);
     if !status.success() {
-        bail!(
-            "{}: {status}\n{text}{}",
-            script.display(),
-            String::from_utf8_lossy(&stderr)
-        );
+        bail!("{}: {status}\n{text}{}", script.display(), String::from_utf8_lossy(&stderr));
     }
     let last = text.lines().last().unwrap_or("null");
     serde_json::from_str(last).with_context(|| format!("{}: {last:?}", script.display()))
@@ -67,10 +44,7 @@ fn tool(variable: &str, relative: &str) -> Result<PathBuf> {
     match path.canonicalize() {
         // The link `python` must be kept: it is what makes the environment virtual.
         Ok(_) => Ok(path),
-        Err(_) => bail!(
-            "{} is missing: run `cargo xtask setup` once",
-            path.display()
-        ),
+        Err(_) => bail!("{} is missing: run `cargo xtask setup` once", path.display()),
     }
 }
 
@@ -89,6 +63,5 @@ pub fn shared_file(relative: &str) -> Result<Option<String>> {
     }
     let path = folder.join(relative);
     let text = std::fs::read_to_string(&path);
-    text.map(Some)
-        .with_context(|| format!("cannot read {}", path.display()))
+    text.map(Some).with_context(|| format!("cannot read {}", path.display()))
 }

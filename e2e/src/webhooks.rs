@@ -18,10 +18,7 @@ pub fn signature(secret: &str, body: &str, offset_seconds: i64) -> Result<String
     let timestamp = unix_seconds()? + offset_seconds;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())?;
     mac.update(format!("{timestamp}.{body}").as_bytes());
-    Ok(format!(
-        "t={timestamp},v1={}",
-        hex::encode(mac.finalize().into_bytes())
-    ))
+    Ok(format!("t={timestamp},v1={}", hex::encode(mac.finalize().into_bytes())))
 }
 
 /// Delivers an event to the server with a good signature.
@@ -55,21 +52,14 @@ pub async fn set_deliveries(dev: &Dev, enabled: bool) -> Result<()> {
     for endpoint in endpoints {
         let path = format!("/v1/webhook_endpoints/{}", text_at(endpoint, "/id"));
         let disabled = if enabled { "false" } else { "true" };
-        sandbox
-            .post_form(&path, &[("disabled", disabled)])
-            .await?
-            .expect(200)?;
+        sandbox.post_form(&path, &[("disabled", disabled)]).await?.expect(200)?;
     }
     Ok(())
 }
 
 /// The sandbox's events about one customer of the provider, oldest first.
 pub async fn events_of(dev: &Dev, provider_customer: &str) -> Result<Vec<Value>> {
-    let events = dev
-        .sandbox()?
-        .get("/v1/events?limit=100")
-        .await?
-        .expect(200)?;
+    let events = dev.sandbox()?.get("/v1/events?limit=100").await?.expect(200)?;
     let mut found: Vec<Value> = list_at(&events, "/data")?
         .iter()
         .filter(|event| {
@@ -82,10 +72,7 @@ pub async fn events_of(dev: &Dev, provider_customer: &str) -> Result<Vec<Value>>
     Ok(found)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "signatures are made on the wall clock, here only"
-)]
+#[expect(clippy::disallowed_methods, reason = "signatures are made on the wall clock, here only")]
 pub fn unix_seconds() -> Result<i64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(i64::try_from(since.as_secs())?)

@@ -32,10 +32,10 @@ impl Page {
             return Err(Failure::invalid("limit", detail));
         }
         let cursor = cursor.unwrap_or_else(|| NEWEST.to_owned());
-        let known = cursor == NEWEST
-            || (!cursor.is_empty()
-                && cursor.len() <= CURSOR_LENGTH_MAX
-                && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
+        let id =
+            cursor.contains('_') && cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let number = !cursor.is_empty() && cursor.bytes().all(|b| b.is_ascii_digit());
+        let known = cursor == NEWEST || (cursor.len() <= CURSOR_LENGTH_MAX && (id || number));
         if !known {
             return Err(Failure::Refused {
                 code: Code::InvalidCursor,

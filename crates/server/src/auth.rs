@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::codes::Code;
 use engine::Subject;
+use engine::checkout_sessions::Pace;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
@@ -98,6 +99,14 @@ impl Caller {
 }
 
 impl Caller {
+    /// A merchant's own server is trusted with its pace.
+    pub fn pace(&self) -> Pace {
+        match self {
+            Caller::Server => Pace::Unlimited,
+            Caller::Customer { .. } => Pace::Limited,
+        }
+    }
+
     /// The same where a server key may mean the merchant itself by naming nobody.
     pub async fn subject_if_named(
         &self,
@@ -155,7 +164,7 @@ pub enum Keys {
     /// HS256 with a shared secret.
     Secret(SecretString),
     /// RS256 or ES256, as each published key says.
-    Set(KeySet),
+    Set(Box<KeySet>),
 }
 
 /// Published keys, fetched again when they are old or a token names one we do not know.

@@ -34,8 +34,10 @@ pub enum Command {
     /// Run the server for real use, with settings from a file and the environment
     #[command(after_help = "Required: DATABASE_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET.\n\
         Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
-        LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE, STRIPE_PUBLIC_KEY,\n\
-        STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS, PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE.\n\
+        LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE,\n\
+        STRIPE_PUBLIC_KEY, STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS,\n\
+        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE. Real keys are refused with debug on, weak\n\
+        secrets or plain http, and tokens need a JWT_SECRET of at least 32 bytes.\n\
         Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]
     Serve(ConfigArgs),
     /// Change or show the database's schema

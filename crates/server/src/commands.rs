@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use engine::{Clock, Engine, Settings};
+use domain::ids::CustomerId;
+use engine::{Clock, Engine, Settings, Subject};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use store::Store;
@@ -23,7 +24,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Doctor(place) => doctor(&place).await,
         Command::Token { customer, expires_in, place } => {
             let verifier = verifier(&place)?;
-            match verifier.issue(&customer, expires_in) {
+            let subject = subject(customer, &place).await?;
+            match verifier.issue(&subject, expires_in) {
                 Some(token) => say(token.expose_secret()),
                 None => bail!("only an HS256 secret can make tokens: set JWT_SECRET"),
             }
@@ -35,6 +37,15 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Clock { command: ClockCommand::Advance { by, data } } => advance(&by, &data).await,
     }
+}
+
+/// The name a token carries: the application's own, which our id is looked up for.
+async fn subject(customer: String, place: &Place) -> anyhow::Result<String> {
+    if CustomerId::parse(&customer).is_err() {
+        return Ok(customer);
+    }
+    let found = engine(place).await?.customers_get(&Subject::Named(customer.clone())).await?;
+    Ok(found.external_id.unwrap_or(customer))
 }
 
 fn say(line: &str) -> anyhow::Result<()> {

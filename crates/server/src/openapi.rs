@@ -123,7 +123,7 @@ pub fn base() -> OpenApi {
         .security_scheme("customer_token", scheme("JWT", "An end user; the customer is its `sub`"))
         .schema("Problem", ProblemView::schema())
         .schema("PaymentProblem", PaymentProblemView::schema())
-        .schema("Offer", OfferView::schema())
+        .schema("OfferView", OfferView::schema())
         .schema("Detail", DetailView::schema())
         .build();
     let tags = TAGS.map(|(name, description)| {

@@ -19,8 +19,7 @@ use store::prices::Price;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
-use crate::api::checkout_sessions::pace;
-use crate::api::prices::interval_parts;
+use crate::api::interval_parts;
 use crate::api::{CustomerBody, CustomerParams, time_text};
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -224,7 +223,7 @@ async fn checkout(
     let subject = caller.subject(app, body.customer.as_deref()).await?;
     let request = CheckoutRequest {
         product: Some(body.product_id),
-        pace: pace(caller),
+        pace: caller.pace(),
         ..one_of(subject, body.price_id, idempotency_key, kind)
     };
     Ok(Json(app.engine.checkout_create(request).await?.into()))
@@ -299,7 +298,7 @@ pub async fn checkout_amount(
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let request = |price: String| CheckoutRequest {
         email: Some(body.email),
-        pace: pace(&caller),
+        pace: caller.pace(),
         ..one_of(subject, price, key, (Wanted::OneTime, TrialRule::ByPrice))
     };
     Ok(Json(app.engine.checkout_for_amount(body.amount_cents, request).await?.into()))

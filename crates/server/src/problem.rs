@@ -59,7 +59,8 @@ impl Problem {
         }
     }
 
-    fn members(&self) -> Map<String, Value> {
+    /// What every face shows.
+    fn body(&self) -> Map<String, Value> {
         let mut members = self.members.clone();
         members.insert("code".into(), self.code.as_str().into());
         members.insert("detail".into(), self.detail.clone().into());
@@ -235,10 +236,10 @@ fn show(problem: &Problem, face: Face, request_id: &str, bare: Response) -> Resp
     let status = problem.status();
     let mut response = match face {
         Face::Page => crate::web::layout::problem_page(status, &problem.detail),
-        Face::Facade => json_response(status, "application/json", problem.members()),
+        Face::Facade => json_response(status, "application/json", problem.body()),
         Face::Api => {
             let code = problem.code.as_str();
-            let mut members = problem.members();
+            let mut members = problem.body();
             members.insert("type".into(), format!("urn:tollgate:error:{code}").into());
             members.insert("title".into(), code.replace('_', " ").into());
             members.insert("status".into(), status.as_u16().into());
@@ -345,7 +346,7 @@ pub struct OfferView {
 
 fn offers_json(offers: &[engine::Offer]) -> Value {
     let offers = offers.iter().map(|offer| {
-        let (interval, interval_count) = crate::api::prices::interval_parts(offer.billing);
+        let (interval, interval_count) = crate::api::interval_parts(offer.billing);
         json!(OfferView {
             price: offer.price.to_string(),
             product: offer.product.clone(),

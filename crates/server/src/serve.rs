@@ -113,14 +113,14 @@ pub fn verifier(rules: &TokenRules) -> anyhow::Result<Verifier> {
     let keys = match &rules.keys {
         TokenKeys::None => Keys::None,
         TokenKeys::Secret(secret) => Keys::Secret(secret.clone()),
-        TokenKeys::Url(url) => Keys::Set(KeySet::from_url(url.clone())),
+        TokenKeys::Url(url) => Keys::Set(Box::new(KeySet::from_url(url.clone()))),
         TokenKeys::File(path) => {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read JWKS_FILE {}", path.display()))?;
             let Ok(set) = serde_json::from_str::<JwkSet>(&text) else {
                 bail!("JWKS_FILE {} is not a key set", path.display());
             };
-            Keys::Set(KeySet::from_file(set))
+            Keys::Set(Box::new(KeySet::from_file(set)))
         }
     };
     Ok(Verifier { keys, issuer: rules.issuer.clone(), audience: rules.audience.clone() })

@@ -52,23 +52,16 @@ async fn main() -> Result<()> {
     let buyers = funded_buyers(&dev, &data).await?;
     let template = checkout_event(&dev, &buyers[0]).await?;
 
-    let load = Load {
-        length: Duration::from_secs(arguments.seconds),
-        connections: arguments.connections,
-    };
+    let load =
+        Load { length: Duration::from_secs(arguments.seconds), connections: arguments.connections };
     let nobody = dev.nobody()?;
     let one = json!({ "amount": 1 });
     let mut rates = vec![commit_ceiling(load.length).await?];
-    rates.push(
-        load.measure("http", None, async |_| nobody.get("/health").await)
-            .await?,
-    );
+    rates.push(load.measure("http", None, async |_| nobody.get("/health").await).await?);
     let check = "/v1/check?feature=api_access";
     rates.push(
-        load.measure("check", Some("http"), async |n| {
-            buyers[n % CUSTOMERS].api.get(check).await
-        })
-        .await?,
+        load.measure("check", Some("http"), async |n| buyers[n % CUSTOMERS].api.get(check).await)
+            .await?,
     );
     let consume = "/v1/credits/consume";
     rates.push(
@@ -112,18 +105,10 @@ async fn funded_buyers(dev: &Dev, data: &Data) -> Result<Vec<Buyer>> {
 async fn checkout_event(dev: &Dev, buyer: &Buyer) -> Result<Value> {
     let pack = offer(&buyer.api, "100 Credits", None).await?;
     let session = buyer.checkout(&pack).await?;
-    e2e::purchases::pay(dev, &session, e2e::purchases::VISA)
-        .await?
-        .expect(200)?;
-    let events = dev
-        .sandbox()?
-        .get("/v1/events?limit=100")
-        .await?
-        .expect(200)?;
+    e2e::purchases::pay(dev, &session, e2e::purchases::VISA).await?.expect(200)?;
+    let events = dev.sandbox()?.get("/v1/events?limit=100").await?.expect(200)?;
     let events = events["data"].as_array().context("no events")?;
-    let found = events
-        .iter()
-        .find(|event| text_at(event, "/data/object/id") == session);
+    let found = events.iter().find(|event| text_at(event, "/data/object/id") == session);
     found.cloned().context("no event about the session")
 }
 
@@ -150,23 +135,13 @@ impl Load {
                 let begun = Instant::now();
                 let answer = request(n).await?;
                 times.push(begun.elapsed());
-                ensure!(
-                    answer.status < 300,
-                    "{name}: {}: {}",
-                    answer.status,
-                    answer.text
-                );
+                ensure!(answer.status < 300, "{name}: {}: {}", answer.status, answer.text);
                 n += self.connections;
             }
             Ok(times)
         };
         let times = try_join_all((0..self.connections).map(worker)).await?;
-        rate(
-            name,
-            ceiling,
-            times.into_iter().flatten().collect(),
-            started.elapsed(),
-        )
+        rate(name, ceiling, times.into_iter().flatten().collect(), started.elapsed())
     }
 }
 
@@ -188,9 +163,7 @@ async fn commit_ceiling(length: Duration) -> Result<Rate> {
     let mut times = Vec::new();
     while started.elapsed() < length {
         let begun = Instant::now();
-        sqlx::query("INSERT INTO entries (amount) VALUES (1)")
-            .execute(&mut connection)
-            .await?;
+        sqlx::query("INSERT INTO entries (amount) VALUES (1)").execute(&mut connection).await?;
         times.push(begun.elapsed());
     }
     let elapsed = started.elapsed();
@@ -204,50 +177,26 @@ fn rate(
     mut times: Vec<Duration>,
     elapsed: Duration,
 ) -> Result<Rate> {
-    ensure!(
-        !times.is_empty(),
-        "{name}: nothing was answered in {elapsed:?}"
-    );
+    ensure!(!times.is_empty(), "{name}: nothing was answered in {elapsed:?}");
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1000.0;
     let per_second = times.len() as f64 / elapsed.as_secs_f64();
-    Ok(Rate {
-        name,
-        per_second,
-        p50_ms: at(50),
-        p99_ms: at(99),
-        ceiling,
-    })
+    Ok(Rate { name, per_second, p50_ms: at(50), p99_ms: at(99), ceiling })
 }
 
 fn report(rates: &[Rate], arguments: &Arguments) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "{:<26}{:>10}{:>10}{:>10}  of its ceiling",
-        "", "per s", "p50 ms", "p99 ms"
-    )?;
+    writeln!(out, "{:<26}{:>10}{:>10}{:>10}  of its ceiling", "", "per s", "p50 ms", "p99 ms")?;
     let mut rows = Vec::new();
     for rate in rates {
-        let ceiling = rate
-            .ceiling
-            .and_then(|name| rates.iter().find(|other| other.name == name));
+        let ceiling = rate.ceiling.and_then(|name| rates.iter().find(|other| other.name == name));
         let ratio = ceiling.map(|ceiling| rate.per_second / ceiling.per_second);
         let shown = match (ceiling, ratio) {
             (Some(ceiling), Some(ratio)) => format!("{ratio:.2} of {}", ceiling.name),
             _ => "is one".to_string(),
         };
-        let Rate {
-            name,
-            per_second,
-            p50_ms,
-            p99_ms,
-            ..
-        } = rate;
-        writeln!(
-            out,
-            "{name:<26}{per_second:>10.0}{p50_ms:>10.2}{p99_ms:>10.2}  {shown}"
-        )?;
+        let Rate { name, per_second, p50_ms, p99_ms, .. } = rate;
+        writeln!(out, "{name:<26}{per_second:>10.0}{p50_ms:>10.2}{p99_ms:>10.2}  {shown}")?;
         rows.push(json!({
             "name": name,
             "per_second": per_second,

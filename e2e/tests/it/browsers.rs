@@ -22,11 +22,7 @@ fn input(dev: &Dev, more: Value) -> Value {
 
 async fn portal_link(dev: &Dev, customer: &str) -> Result<String> {
     let body = json!({ "customer": customer });
-    let session = dev
-        .admin()?
-        .post("/v1/portal-sessions", &body)
-        .await?
-        .expect(201)?;
+    let session = dev.admin()?.post("/v1/portal-sessions", &body).await?.expect(201)?;
     Ok(text_at(&session, "/url"))
 }
 
@@ -34,12 +30,9 @@ async fn portal_link(dev: &Dev, customer: &str) -> Result<String> {
 fn printed_link(dev: &Dev) -> Result<String> {
     let prefix = format!("{}/portal/", dev.ready.api_url);
     let words = dev.welcome.split_whitespace();
-    let link = words
-        .map(|word| word.trim_matches(['"', '<', '>']))
-        .find(|w| w.starts_with(&prefix));
-    Ok(link
-        .with_context(|| format!("no portal link in:\n{}", dev.welcome))?
-        .to_string())
+    let link =
+        words.map(|word| word.trim_matches(['"', '<', '>'])).find(|w| w.starts_with(&prefix));
+    Ok(link.with_context(|| format!("no portal link in:\n{}", dev.welcome))?.to_string())
 }
 
 #[tokio::test]
@@ -49,11 +42,7 @@ async fn a_person_subscribes_and_sees_pro_with_100_credits() -> Result<()> {
     let pro = offer(&dev.customer()?, "Pro", Some("month")).await?;
     let more = json!({ "portal_link": printed_link(&dev)?, "price_id": pro.price_id });
     run_in_browser("subscribe", &input(&dev, more))?;
-    let balance = dev
-        .customer()?
-        .get("/v1/credits/balance")
-        .await?
-        .expect(200)?;
+    let balance = dev.customer()?.get("/v1/credits/balance").await?.expect(200)?;
     assert_eq!(balance["monthly_credits"], 100);
     assert_eq!(balance["purchased_credits"], 0);
     Ok(())
@@ -66,11 +55,7 @@ async fn a_declined_card_is_said_and_nothing_is_granted() -> Result<()> {
     let buyer = Buyer::new(&dev, &data).await?;
     let pro = offer(&buyer.api, "Pro", Some("month")).await?;
     let body = json!({ "price": pro.price_id });
-    let session = buyer
-        .api
-        .post("/v1/checkout-sessions", &body)
-        .await?
-        .expect(201)?;
+    let session = buyer.api.post("/v1/checkout-sessions", &body).await?.expect(201)?;
     let url = text_at(&session, "/url");
 
     let declined = json!({ "checkout_url": url, "card": "4000000000000002" });
@@ -103,15 +88,8 @@ async fn a_guest_buys_from_the_pricing_page() -> Result<()> {
     let dev = data.start()?;
     let pro = offer(&dev.customer()?, "Pro", Some("month")).await?;
     run_in_browser("guest", &input(&dev, json!({ "price_id": pro.price_id })))?;
-    let customers = dev
-        .admin()?
-        .get("/v1/customers?limit=100")
-        .await?
-        .expect(200)?;
-    assert!(
-        customers.to_string().contains("person@example.com"),
-        "no such customer: {customers}"
-    );
+    let customers = dev.admin()?.get("/v1/customers?limit=100").await?.expect(200)?;
+    assert!(customers.to_string().contains("person@example.com"), "no such customer: {customers}");
     Ok(())
 }
 
@@ -124,16 +102,8 @@ async fn pages_fit_a_phone_and_are_accessible_in_light_and_dark() -> Result<()> 
     buyer.buy(&dev, &pro, 100).await?;
     let pack = offer(&buyer.api, "100 Credits", None).await?;
     let body = json!({ "price": pack.price_id });
-    let open = buyer
-        .api
-        .post("/v1/checkout-sessions", &body)
-        .await?
-        .expect(201)?;
-    let portal = buyer
-        .api
-        .get("/payments/create-billing-portal-session")
-        .await?
-        .expect(200)?;
+    let open = buyer.api.post("/v1/checkout-sessions", &body).await?.expect(201)?;
+    let portal = buyer.api.get("/payments/create-billing-portal-session").await?.expect(200)?;
     let api_url = &dev.ready.api_url;
     let pages = [
         api_url.to_string(),
@@ -158,20 +128,11 @@ async fn a_portal_link_works_once_and_the_page_of_a_stranger_shows_nothing() -> 
     let link = portal_link(&dev, &dev.ready.customer_id).await?;
     let first = nobody.get(&link).await?;
     assert_eq!(first.status, 303, "{}", first.text);
-    let cookie = first
-        .headers
-        .get("set-cookie")
-        .context("no cookie")?
-        .to_str()?
-        .to_string();
+    let cookie = first.headers.get("set-cookie").context("no cookie")?.to_str()?.to_string();
     assert!(cookie.contains("HttpOnly"), "{cookie}");
     assert!(cookie.contains("SameSite="), "{cookie}");
     let second = nobody.get(&link).await?;
-    assert!(
-        (400..500).contains(&second.status),
-        "the link worked twice: {}",
-        second.status
-    );
+    assert!((400..500).contains(&second.status), "the link worked twice: {}", second.status);
     assert!(second.headers.get("set-cookie").is_none());
     let stranger = nobody.get("/portal").await?;
     assert_eq!(stranger.status, 401);

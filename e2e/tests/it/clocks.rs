@@ -11,18 +11,10 @@ async fn renewal_resets_the_allowance_and_keeps_the_pack() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
     let buyer = Buyer::new(&dev, &data).await?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100)
-        .await?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 200)
-        .await?;
+    buyer.buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100).await?;
+    buyer.buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 200).await?;
     let spent = json!({ "amount": 30, "reference": "work" });
-    buyer
-        .api
-        .post("/v1/credits/consume", &spent)
-        .await?
-        .expect(200)?;
+    buyer.api.post("/v1/credits/consume", &spent).await?.expect(200)?;
     let balance = buyer.balance().await?;
     assert_eq!(
         (&balance["monthly_credits"], &balance["purchased_credits"]),
@@ -31,18 +23,11 @@ async fn renewal_resets_the_allowance_and_keeps_the_pack() -> Result<()> {
 
     data.advance_clock("1mo")?;
     let balance = buyer.balance().await?;
-    assert_eq!(
-        balance["monthly_credits"], 100,
-        "reset to, not increased by: {balance}"
-    );
+    assert_eq!(balance["monthly_credits"], 100, "reset to, not increased by: {balance}");
     assert_eq!(balance["purchased_credits"], 100, "{balance}");
     assert_eq!(buyer.subscription().await?["status"], "active");
     let payments = buyer.api.get("/v1/payments").await?.expect(200)?;
-    assert_eq!(
-        payments["data"].as_array().map(Vec::len),
-        Some(3),
-        "{payments}"
-    );
+    assert_eq!(payments["data"].as_array().map(Vec::len), Some(3), "{payments}");
     Ok(())
 }
 
@@ -51,35 +36,20 @@ async fn a_cancelled_subscription_ends_with_its_period() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
     let buyer = Buyer::new(&dev, &data).await?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100)
-        .await?;
+    buyer.buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100).await?;
     for _ in 0..2 {
-        buyer
-            .api
-            .delete("/payments/cancel-subscription")
-            .await?
-            .expect(200)?;
+        buyer.api.delete("/payments/cancel-subscription").await?.expect(200)?;
     }
     assert_eq!(buyer.subscription().await?["cancel_at_period_end"], true);
     data.advance_clock("20d")?;
-    assert!(
-        buyer.may_use("api_access").await?,
-        "refused before the end of the paid period"
-    );
+    assert!(buyer.may_use("api_access").await?, "refused before the end of the paid period");
     assert_eq!(buyer.total_credits().await?, 100);
 
     data.advance_clock("period-end")?;
-    assert!(
-        !buyer.may_use("api_access").await?,
-        "allowed after the end of the paid period"
-    );
+    assert!(!buyer.may_use("api_access").await?, "allowed after the end of the paid period");
     assert!(!buyer.may_use("knowledge_base").await?);
     assert_eq!(buyer.balance().await?["monthly_credits"], 0);
-    let refused = buyer
-        .api
-        .post("/v1/search", &json!({ "query": "anything" }))
-        .await?;
+    let refused = buyer.api.post("/v1/search", &json!({ "query": "anything" })).await?;
     assert_eq!(refused.status, 402, "{}", refused.text);
     Ok(())
 }
@@ -89,24 +59,14 @@ async fn a_yearly_price_refills_every_month() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
     let buyer = Buyer::new(&dev, &data).await?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "Pro", Some("year")).await?, 100)
-        .await?;
+    buyer.buy(&dev, &offer(&buyer.api, "Pro", Some("year")).await?, 100).await?;
     for _ in 0..3 {
-        buyer
-            .api
-            .post("/v1/credits/consume", &json!({ "amount": 60 }))
-            .await?
-            .expect(200)?;
+        buyer.api.post("/v1/credits/consume", &json!({ "amount": 60 })).await?.expect(200)?;
         data.advance_clock("1mo")?;
         assert_eq!(buyer.balance().await?["monthly_credits"], 100);
     }
     let payments = buyer.api.get("/v1/payments").await?.expect(200)?;
-    assert_eq!(
-        payments["data"].as_array().map(Vec::len),
-        Some(1),
-        "{payments}"
-    );
+    assert_eq!(payments["data"].as_array().map(Vec::len), Some(1), "{payments}");
     Ok(())
 }
 
@@ -120,11 +80,7 @@ async fn rag_access_ends_after_thirty_days_and_documents_come_back_with_it() -> 
     pay(&dev, &session, VISA).await?.expect(200)?;
     await_feature(&buyer).await?;
     let document = json!({ "content": "the gate opens at dawn", "source": "gate.md" });
-    buyer
-        .api
-        .post("/v1/documents", &document)
-        .await?
-        .expect(201)?;
+    buyer.api.post("/v1/documents", &document).await?.expect(201)?;
     data.advance_clock("31d")?;
     let question = json!({ "query": "when does the gate open" });
     let refused = buyer.api.post("/v1/search", &question).await?;
@@ -146,11 +102,7 @@ async fn a_trial_starts_with_the_allowance_and_its_free_invoice_is_no_payment() 
     let buyer = Buyer::new(&dev, &data).await?;
     let pro = offer(&buyer.api, "Pro", Some("month")).await?;
     let body = json!({ "price_id": pro.price_id, "product_id": pro.product_id });
-    let answer = buyer
-        .api
-        .post("/payments/create-checkout-session", &body)
-        .await?
-        .expect(200)?;
+    let answer = buyer.api.post("/payments/create-checkout-session", &body).await?.expect(200)?;
     let session = e2e::purchases::provider_session(&text_at(&answer, "/checkout_url"))?;
     pay(&dev, &session, VISA).await?.expect(200)?;
     buyer.await_credits(100).await?;
@@ -163,11 +115,7 @@ async fn a_trial_starts_with_the_allowance_and_its_free_invoice_is_no_payment() 
     assert_eq!(buyer.subscription().await?["status"], "active");
     assert_eq!(buyer.total_credits().await?, 100);
     let payments = buyer.api.get("/v1/payments").await?.expect(200)?;
-    assert_eq!(
-        payments["data"].as_array().map(Vec::len),
-        Some(1),
-        "{payments}"
-    );
+    assert_eq!(payments["data"].as_array().map(Vec::len), Some(1), "{payments}");
     Ok(())
 }
 

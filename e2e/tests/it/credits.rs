@@ -9,10 +9,7 @@ use serde_json::json;
 
 async fn grant(dev: &Dev, buyer: &Buyer, amount: i64) -> Result<()> {
     let body = json!({ "customer": buyer.id, "amount": amount, "reason": "a gift" });
-    dev.admin()?
-        .post("/v1/credits/grants", &body)
-        .await?
-        .expect(201)?;
+    dev.admin()?.post("/v1/credits/grants", &body).await?.expect(201)?;
     Ok(())
 }
 
@@ -25,21 +22,13 @@ async fn ten_credits_serve_ten_of_forty_parallel_requests() -> Result<()> {
     let one = json!({ "amount": 1 });
     let calls = (0..40).map(|_| buyer.api.post("/v1/credits/consume", &one));
     let answers = try_join_all(calls).await?;
-    let count = |status| {
-        answers
-            .iter()
-            .filter(|answer| answer.status == status)
-            .count()
-    };
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert_eq!((count(200), count(402)), (10, 30));
     let refused = answers.iter().find(|answer| answer.status == 402);
     let refused = refused.map(|answer| answer.json()).unwrap_or_default();
     assert_eq!(refused["code"], "insufficient_credits");
     assert_eq!(refused["required"], 1);
-    assert!(
-        refused["available"].is_i64() && refused["offers"].is_array(),
-        "{refused}"
-    );
+    assert!(refused["available"].is_i64() && refused["offers"].is_array(), "{refused}");
     assert_eq!(buyer.total_credits().await?, 0);
     Ok(())
 }
@@ -62,10 +51,7 @@ async fn the_same_key_spends_once_and_another_body_under_it_conflicts() -> Resul
     }
     assert_eq!(buyer.total_credits().await?, 93);
     let other = consume(8).await?;
-    assert_eq!(
-        (other.status, other.code().as_str()),
-        (409, "idempotency_conflict")
-    );
+    assert_eq!((other.status, other.code().as_str()), (409, "idempotency_conflict"));
     assert_eq!(buyer.total_credits().await?, 93);
     Ok(())
 }
@@ -76,39 +62,19 @@ async fn a_hold_reserves_and_gives_back_what_was_not_captured() -> Result<()> {
     let dev = data.start()?;
     let buyer = Buyer::new(&dev, &data).await?;
     grant(&dev, &buyer, 10).await?;
-    let hold = buyer
-        .api
-        .post("/v1/credits/holds", &json!({ "amount": 8 }))
-        .await?
-        .expect(201)?;
+    let hold = buyer.api.post("/v1/credits/holds", &json!({ "amount": 8 })).await?.expect(201)?;
     let id = e2e::answers::text_at(&hold, "/id");
-    let more = buyer
-        .api
-        .post("/v1/credits/consume", &json!({ "amount": 3 }))
-        .await?;
+    let more = buyer.api.post("/v1/credits/consume", &json!({ "amount": 3 })).await?;
     assert_eq!(more.status, 402);
     assert_eq!(buyer.balance().await?["held"], 8);
     let capture = format!("/v1/credits/holds/{id}/capture");
-    buyer
-        .api
-        .post(&capture, &json!({ "amount": 5 }))
-        .await?
-        .expect(200)?;
+    buyer.api.post(&capture, &json!({ "amount": 5 })).await?.expect(200)?;
     assert_eq!(buyer.total_credits().await?, 5);
     let again = buyer.api.post(&capture, &json!({ "amount": 5 })).await?;
-    assert!(
-        again.status == 409 || again.status == 200,
-        "{}: {}",
-        again.status,
-        again.text
-    );
+    assert!(again.status == 409 || again.status == 200, "{}: {}", again.status, again.text);
     assert_eq!(buyer.total_credits().await?, 5);
 
-    let hold = buyer
-        .api
-        .post("/v1/credits/holds", &json!({ "amount": 5 }))
-        .await?
-        .expect(201)?;
+    let hold = buyer.api.post("/v1/credits/holds", &json!({ "amount": 5 })).await?.expect(201)?;
     let id = e2e::answers::text_at(&hold, "/id");
     let release = format!("/v1/credits/holds/{id}/release");
     buyer.api.post(&release, &json!({})).await?.expect(200)?;

@@ -26,10 +26,7 @@ async fn undelivered_purchase(dev: &Dev, buyer: &Buyer) -> Result<Vec<Value>> {
     // A change that touches nothing we keep, so that there is an update to deliver.
     let subscription = format!("/v1/subscriptions/{}", text_at(&paid, "/subscription"));
     let form = [("metadata[note]", "updated")];
-    dev.sandbox()?
-        .post_form(&subscription, &form)
-        .await?
-        .expect(200)?;
+    dev.sandbox()?.post_form(&subscription, &form).await?.expect(200)?;
     webhooks::events_of(dev, &customer).await
 }
 
@@ -46,8 +43,7 @@ fn orders() -> Vec<Vec<usize>> {
             .into_iter()
             .flat_map(|order| {
                 let rest: Vec<usize> = (0..KINDS.len()).filter(|i| !order.contains(i)).collect();
-                rest.into_iter()
-                    .map(move |next| [order.clone(), vec![next]].concat())
+                rest.into_iter().map(move |next| [order.clone(), vec![next]].concat())
             })
             .collect();
     }
@@ -85,15 +81,16 @@ async fn state(dev: &Dev, buyer: &Buyer) -> Result<Value> {
 /// Ids and moments differ between purchases; whether they are there does not.
 fn normal(value: &Value, key: &str) -> Value {
     match value {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| (key.clone(), normal(value, key)))
-            .collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), normal(value, key))).collect()
+        }
         Value::Array(values) => values.iter().map(|value| normal(value, key)).collect(),
         Value::String(text) => {
             let is_moment =
-                key.ends_with("_at") || key.ends_with("_start") || key.ends_with("_end");
-            let is_id = text.split_once('_').is_some_and(|(prefix, rest)| {
+                ["_at", "_start", "_end", "_expiry"].iter().any(|end| key.ends_with(end));
+            // A source is the kind of a thing and its id.
+            let bare = text.split_once(':').map_or(text.as_str(), |(_, id)| id);
+            let is_id = bare.split_once('_').is_some_and(|(prefix, rest)| {
                 !prefix.is_empty() && prefix.len() <= 8 && rest.len() >= 14
             });
             match text {
@@ -117,10 +114,7 @@ async fn all_orders_of_a_purchase_end_in_one_state() -> Result<()> {
     for order in orders() {
         let buyer = Buyer::new(&dev, &data).await?;
         let events = undelivered_purchase(&dev, &buyer).await?;
-        ensure!(
-            buyer.total_credits().await? == 0,
-            "granted before any event was delivered"
-        );
+        ensure!(buyer.total_credits().await? == 0, "granted before any event was delivered");
         for index in &order {
             let event = event_of_kind(&events, KINDS[*index])?;
             deliver(&dev, event).await?.expect(200)?;
@@ -128,11 +122,7 @@ async fn all_orders_of_a_purchase_end_in_one_state() -> Result<()> {
         settled(&dev).await?;
         assert_eq!(buyer.total_credits().await?, 100, "order {order:?}");
         let state = state(&dev, &buyer).await?;
-        assert_eq!(
-            first.get_or_insert_with(|| state.clone()),
-            &state,
-            "order {order:?}"
-        );
+        assert_eq!(first.get_or_insert_with(|| state.clone()), &state, "order {order:?}");
     }
     Ok(())
 }
@@ -146,18 +136,11 @@ async fn fifty_deliveries_of_one_event_have_one_effect() -> Result<()> {
     let pack = offer(&buyer.api, "100 Credits", None).await?;
     let session = buyer.checkout(&pack).await?;
     let paid = pay(&dev, &session, VISA).await?.expect(200)?;
-    let events = dev
-        .sandbox()?
-        .get("/v1/events?limit=100")
-        .await?
-        .expect(200)?;
+    let events = dev.sandbox()?.get("/v1/events?limit=100").await?.expect(200)?;
     let events = list_at(&events, "/data")?;
     let session_id = &paid["id"];
     let is_ours = |event: &&Value| &event["data"]["object"]["id"] == session_id;
-    let completed = events
-        .iter()
-        .find(is_ours)
-        .context("no event about the session")?;
+    let completed = events.iter().find(is_ours).context("no event about the session")?;
 
     let answers = try_join_all((0..50).map(|_| deliver(&dev, completed))).await?;
     for answer in answers {
@@ -170,9 +153,7 @@ async fn fifty_deliveries_of_one_event_have_one_effect() -> Result<()> {
     for path in ["/api/v1/webhooks/stripe", "/api/webhooks/stripe"] {
         let header = webhooks::signature(&dev.ready.webhook_secret, &body, 0)?;
         let bytes = body.clone().into_bytes();
-        deliver_raw(&dev.nobody()?, path, bytes, Some(&header))
-            .await?
-            .expect(200)?;
+        deliver_raw(&dev.nobody()?, path, bytes, Some(&header)).await?.expect(200)?;
     }
     let mut renamed = completed.clone();
     renamed["id"] = json!("evt_another_id_same_fact");
@@ -197,12 +178,7 @@ async fn every_recorded_event_is_taken() -> Result<()> {
     for line in samples.lines().filter(|line| !line.trim().is_empty()) {
         let sample: Value = serde_json::from_str(line)?;
         let answer = deliver(&dev, &sample["event"]).await?;
-        assert!(
-            (200..300).contains(&answer.status),
-            "{}: {}",
-            sample["name"],
-            answer.text
-        );
+        assert!((200..300).contains(&answer.status), "{}: {}", sample["name"], answer.text);
         count += 1;
     }
     assert!(count > 0, "the file of samples is empty");
@@ -226,16 +202,8 @@ async fn unproven_events_are_refused_and_change_nothing() -> Result<()> {
     let cases = [
         ("no header", body.clone(), None),
         ("empty header", body.clone(), Some(String::new())),
-        (
-            "another secret",
-            body.clone(),
-            Some(webhooks::signature("whsec_other", &body, 0)?),
-        ),
-        (
-            "six minutes old",
-            body.clone(),
-            Some(webhooks::signature(secret, &body, -360)?),
-        ),
+        ("another secret", body.clone(), Some(webhooks::signature("whsec_other", &body, 0)?)),
+        ("six minutes old", body.clone(), Some(webhooks::signature(secret, &body, -360)?)),
         ("changed body", changed, Some(good.clone())),
         ("no v1", body.clone(), Some(good.replace("v1=", "v0="))),
         ("garbage", body.clone(), Some("t=,v1=,,=".to_string())),
@@ -267,11 +235,7 @@ async fn late_news_do_not_refill_what_was_spent() -> Result<()> {
         deliver(&dev, event).await?.expect(200)?;
     }
     buyer.await_credits(100).await?;
-    buyer
-        .api
-        .post("/v1/credits/consume", &json!({ "amount": 30 }))
-        .await?
-        .expect(200)?;
+    buyer.api.post("/v1/credits/consume", &json!({ "amount": 30 })).await?.expect(200)?;
     let mut paid = event_of_kind(&events, "invoice.paid")?.clone();
     deliver(&dev, &paid).await?.expect(200)?;
     paid["id"] = json!("evt_late_and_renamed");

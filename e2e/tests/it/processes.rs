@@ -13,10 +13,7 @@ async fn a_second_dev_on_the_same_data_says_so_and_fails() -> Result<()> {
     let second = data.run(&["dev", "--port", "0", "--sandbox-port", "0"])?;
     let message = String::from_utf8_lossy(&second.stderr);
     assert!(!second.status.success());
-    assert!(
-        message.contains(&*data.path().to_string_lossy()),
-        "it does not say where: {message}"
-    );
+    assert!(message.contains(&*data.path().to_string_lossy()), "it does not say where: {message}");
     assert!(second.stdout.is_empty(), "it printed a ready line");
     first.nobody()?.get("/health").await?.expect(200)?;
     Ok(())
@@ -39,14 +36,10 @@ fn signals_end_it_with_success() -> Result<()> {
 async fn a_restart_keeps_secrets_customers_and_credits() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
-    let mode = std::fs::metadata(data.path().join("dev.json"))?
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(data.path().join("dev.json"))?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let buyer = Buyer::new(&dev, &data).await?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100)
-        .await?;
+    buyer.buy(&dev, &offer(&buyer.api, "Pro", Some("month")).await?, 100).await?;
     let before = dev.ready.clone();
     dev.stop("-TERM")?;
 
@@ -59,9 +52,7 @@ async fn a_restart_keeps_secrets_customers_and_credits() -> Result<()> {
     let buyer = Buyer { api, ..buyer };
     assert_eq!(buyer.total_credits().await?, 100);
     // The sandbox delivers to the new address.
-    buyer
-        .buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 200)
-        .await?;
+    buyer.buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 200).await?;
     Ok(())
 }
 
@@ -80,20 +71,12 @@ async fn the_token_command_speaks_for_its_customer() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
     let output = data.run(&["token", "--customer", &dev.ready.customer_id])?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let token = String::from_utf8(output.stdout)?;
     for token in [token.trim(), dev.ready.customer_token.as_str()] {
         let api = dev.nobody()?.with_bearer(Some(token));
         let state = api.get("/v1/customers/state").await?.expect(200)?;
-        assert_eq!(
-            state["customer"]["id"],
-            dev.ready.customer_id.as_str(),
-            "{state}"
-        );
+        assert_eq!(state["customer"]["id"], dev.ready.customer_id.as_str(), "{state}");
     }
     Ok(())
 }
@@ -107,13 +90,8 @@ async fn logs_hold_no_secrets_and_no_complaints_about_a_purchase() -> Result<()>
     let session = buyer.checkout(&pro).await?;
     let path = format!("/_sandbox/checkout/{session}/complete");
     let declined = [("payment_method", "pm_card_visa_chargeDeclined")];
-    dev.sandbox()?
-        .post_form(&path, &declined)
-        .await?
-        .expect(402)?;
-    buyer
-        .buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 100)
-        .await?;
+    dev.sandbox()?.post_form(&path, &declined).await?.expect(402)?;
+    buyer.buy(&dev, &offer(&buyer.api, "100 Credits", None).await?, 100).await?;
     let log = dev.log_after_welcome()?;
     assert!(!log.is_empty(), "nothing is logged at debug");
     let jwt_secret = data.secret("jwt_secret")?;
@@ -130,9 +108,7 @@ async fn logs_hold_no_secrets_and_no_complaints_about_a_purchase() -> Result<()>
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "the log shows the {name}");
     }
-    let complaint = log
-        .lines()
-        .find(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    let complaint = log.lines().find(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     assert_eq!(complaint, None);
     Ok(())
 }
@@ -151,10 +127,7 @@ fn every_command_has_help() -> Result<()> {
     ] {
         let output = tollgate(arguments)?.output()?;
         assert!(output.status.success(), "tollgate {arguments:?}");
-        assert!(
-            output.stdout.len() > 100,
-            "tollgate {arguments:?} says nothing"
-        );
+        assert!(output.stdout.len() > 100, "tollgate {arguments:?} says nothing");
     }
     Ok(())
 }
@@ -168,20 +141,13 @@ fn serve_without_its_settings_names_them_and_stops() -> Result<()> {
     assert!(message.contains("DATABASE_URL"), "{message}");
 
     let mut conflicting = tollgate(&["serve"])?;
-    conflicting
-        .current_dir(folder.path())
-        .env("DATABASE_URL", "sqlite://x.db");
-    conflicting
-        .env("WEBHOOK_SECRET", "whsec_one")
-        .env("STRIPE_WEBHOOK_SECRET", "whsec_two");
+    conflicting.current_dir(folder.path()).env("DATABASE_URL", "sqlite://x.db");
+    conflicting.env("WEBHOOK_SECRET", "whsec_one").env("STRIPE_WEBHOOK_SECRET", "whsec_two");
     let output = conflicting.output()?;
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(message.contains("STRIPE_WEBHOOK_SECRET"), "{message}");
     assert!(message.contains("WEBHOOK_SECRET"), "{message}");
-    assert!(
-        !message.contains("whsec_one"),
-        "a secret was printed: {message}"
-    );
+    assert!(!message.contains("whsec_one"), "a secret was printed: {message}");
     Ok(())
 }

@@ -53,9 +53,7 @@ async fn documents_are_refused_until_rag_access_is_paid_for() -> Result<()> {
 
     // The private document of one customer is not there for another who paid as well.
     let other = Buyer::new(&dev, &data).await?;
-    other
-        .buy(&dev, &offer(&other.api, "Pro", Some("month")).await?, 100)
-        .await?;
+    other.buy(&dev, &offer(&other.api, "Pro", Some("month")).await?, 100).await?;
     let question = json!({ "embedding": vec![0.01; 1536] });
     let answer = other.api.post("/v1/search", &question).await?.expect(200)?;
     assert_eq!(answer["data"], json!([]));

@@ -60,7 +60,7 @@ pub fn page(status: StatusCode, title: &str, body: Markup) -> Response {
                 style { (maud::PreEscaped(STYLE)) }
             }
             body {
-                p class="mark" role="note" { "Tollgate sandbox — simulated, no real money" }
+                header class="mark" { "Tollgate sandbox — simulated, no real money" }
                 main { (body) }
             }
         }

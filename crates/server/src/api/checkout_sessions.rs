@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use domain::ids::PriceId;
-use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
+use engine::checkout_sessions::{Buyer, CheckoutRequest, TrialRule, Wanted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ pub struct CheckoutNewBody {
     customer: Option<String>,
     price: String,
     quantity: Option<u32>,
-    /// Must be on the configured front end.
+    /// Must be on the configured front end, or on our own pages.
     success_url: Option<String>,
     cancel_url: Option<String>,
     email: Option<String>,
@@ -63,14 +63,6 @@ impl From<store::checkout_sessions::CheckoutSession> for CheckoutSessionView {
     }
 }
 
-/// A merchant's own server is trusted with its pace.
-pub fn pace(caller: &Caller) -> Pace {
-    match caller {
-        Caller::Server => Pace::Unlimited,
-        Caller::Customer { .. } => Pace::Limited,
-    }
-}
-
 /// Open a checkout session
 #[utoipa::path(
     post, path = "/v1/checkout-sessions", tag = "checkout", operation_id = "checkout_create",
@@ -97,7 +89,7 @@ pub async fn create(
         cancel_url: body.cancel_url,
         email: body.email,
         idempotency_key,
-        pace: pace(&caller),
+        pace: caller.pace(),
     };
     let checkout = app.engine.checkout_create(request).await?;
     Ok((StatusCode::CREATED, Json(checkout.session.into())))

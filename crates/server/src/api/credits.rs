@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use domain::codes::Code;
 use domain::credits::{Class, DEFAULT_UNIT};
 use domain::time::Timestamp;
@@ -168,8 +168,6 @@ pub struct ReceiptView {
     /// The total that is left.
     remaining: i64,
     balance: BalanceView,
-    /// Whether this answers a repeated request, which spent nothing again.
-    replayed: bool,
 }
 
 /// Credits to give.
@@ -352,7 +350,10 @@ pub async fn entries(
     request_body = ConsumeBody,
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat safely")),
     responses(
-        (status = 200, description = "Spent", body = ReceiptView),
+        (
+            status = 200, description = "Spent", body = ReceiptView,
+            headers(("Idempotent-Replayed", description = "`true` for a repeated request")),
+        ),
         (status = 402, description = "Too few: `required`, `available`, `offers`"),
     ),
 )]
@@ -361,7 +362,7 @@ pub async fn consume(
     caller: Caller,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(body): Body<ConsumeBody>,
-) -> Result<Json<ReceiptView>, Problem> {
+) -> Result<(HeaderMap, Json<ReceiptView>), Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let request = ConsumeRequest {
         amount: body.amount,
@@ -370,13 +371,17 @@ pub async fn consume(
         idempotency_key,
     };
     let receipt = app.engine.credits_consume(&subject, request).await?;
-    Ok(Json(ReceiptView {
+    let mut headers = HeaderMap::new();
+    if receipt.replayed {
+        headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    let view = ReceiptView {
         consumed: receipt.consumed,
         unit: receipt.balance.unit.clone(),
         remaining: receipt.balance.total,
         balance: receipt.balance.into(),
-        replayed: receipt.replayed,
-    }))
+    };
+    Ok((headers, Json(view)))
 }
 
 /// Reserve credits for work whose price is unknown until it is done

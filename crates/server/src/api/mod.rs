@@ -1,5 +1,6 @@
 //! Our own API under `/v1`: each file parses, calls one engine function and renders.
 
+use domain::catalogue::Billing;
 use engine::{Listed, Page};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -92,4 +93,12 @@ impl<T> ListView<T> {
 /// An instant on the wire: RFC 3339 with zone.
 pub fn time_text(at: Option<domain::time::Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
+}
+
+/// `("month", 1)`, or nothing for what is paid once.
+pub fn interval_parts(billing: Billing) -> (Option<&'static str>, Option<u32>) {
+    match billing {
+        Billing::OneTime => (None, None),
+        Billing::Recurring(interval) => (Some(interval.unit.as_str()), Some(interval.count)),
+    }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use domain::catalogue::{Billing, CreditGrant, FeatureGrant, Grants};
+use domain::catalogue::{CreditGrant, FeatureGrant, Grants};
 use domain::codes::Code;
 use domain::credits::Credits;
 use domain::time::{Interval, Unit};
@@ -11,8 +11,8 @@ use engine::prices::NewPrice;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ListView;
 use super::products::{ActiveBody, Listing};
+use super::{ListView, interval_parts};
 use crate::App;
 use crate::auth::Admin;
 use crate::problem::Problem;
@@ -103,14 +103,6 @@ impl From<store::prices::Price> for PriceView {
             provider_price_id: row.provider_price_id,
             created_at: row.created_at.to_string(),
         }
-    }
-}
-
-/// `("month", 1)`, or nothing for what is paid once.
-pub fn interval_parts(billing: Billing) -> (Option<&'static str>, Option<u32>) {
-    match billing {
-        Billing::OneTime => (None, None),
-        Billing::Recurring(interval) => (Some(interval.unit.as_str()), Some(interval.count)),
     }
 }
 

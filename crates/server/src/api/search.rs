@@ -43,6 +43,7 @@ pub struct SearchView {
 #[utoipa::path(
     post, path = "/v1/search", tag = "knowledge", operation_id = "search",
     request_body = SearchBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Paid for once")),
     responses(
         (status = 200, description = "Nearest first", body = SearchView),
         (status = 402, description = "Not entitled, or too few credits"),

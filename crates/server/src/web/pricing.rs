@@ -213,13 +213,18 @@ fn offer(name: &str, price: &Price, current: Option<&PriceId>, visitor: &Visitor
         @if Some(&price.id) == current {
             p { span .badge { "Current plan" } }
         } @else {
-            form method="post" action="/pricing/checkout" {
+            form method="post" action="/pricing/checkout" data-price=(sold_as(price)) {
                 (visitor.csrf_field())
                 input type="hidden" name="price" value=(price.id);
                 button type="submit" aria-label=(label) { (verb) }
             }
         }
     }
+}
+
+/// The name that programs know the price by.
+fn sold_as(price: &Price) -> &str {
+    price.provider_price_id.as_deref().unwrap_or(price.id.as_str())
 }
 
 fn unit_text(unit: Unit) -> &'static str {

@@ -1,7 +1,7 @@
 //! Signing in to the pages: a single-use link becomes a cookie that scripts cannot read.
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::codes::Code;
 use domain::ids::CustomerId;
@@ -156,8 +156,16 @@ pub struct EnterParams {
 pub async fn enter(
     State(app): State<App>,
     visitor: Visitor,
+    method: Method,
+    headers: HeaderMap,
     Params(params): Params<EnterParams>,
 ) -> Result<Response, Problem> {
+    // Whoever only looks ahead must not use the link up.
+    let is_ahead = ["sec-purpose", "purpose"].iter().any(|name| headers.contains_key(*name));
+    if method == Method::HEAD || is_ahead {
+        let headers = [(header::CACHE_CONTROL, "no-store")];
+        return Ok((StatusCode::NO_CONTENT, headers).into_response());
+    }
     let Some(session) = app.engine.portal_sessions_redeem(&params.token).await? else {
         return Ok(match visitor.0 {
             Some(_) => Redirect::to("/portal").into_response(),

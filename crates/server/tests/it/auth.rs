@@ -1,6 +1,7 @@
 //! Callers: which tokens prove somebody, and what each caller may not do.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use domain::codes::Code;
 use jsonwebtoken::jwk::JwkSet;
@@ -23,6 +24,18 @@ fn unsigned(claims: &Value) -> String {
     let part =
         |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.", part(json!({"alg": "none", "typ": "JWT"})), part(claims.clone()))
+}
+
+/// Honestly signed, but only for those who understand `exotic`.
+fn demanding(claims: &Value) -> String {
+    use base64::Engine;
+    let part =
+        |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let header = json!({"alg": "HS256", "typ": "JWT", "crit": ["exotic"], "exotic": "x"});
+    let text = format!("{}.{}", part(header), part(claims.clone()));
+    let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    let proof = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{text}.{proof}")
 }
 
 fn claims(sub: &str, lifetime: i64) -> Value {
@@ -57,6 +70,7 @@ async fn tokens_are_accepted_by_proof_alone() {
     for (name, token, expected) in cases {
         assert_eq!(check(&token).await, expected.map(str::to_owned), "{name}");
     }
+    assert_eq!(check(&demanding(&good)).await, Err(Code::Unauthorized), "unknown demands");
     let mut early = claims("anna", 600);
     early["nbf"] = json!(get_current_timestamp() + 300);
     assert_eq!(check(&hs256(&early)).await, Err(Code::Unauthorized), "not yet valid");
@@ -71,7 +85,7 @@ async fn a_public_key_never_becomes_a_shared_secret() {
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     }]}))
     .unwrap();
-    let keys = Keys::Set(KeySet::from_file(set));
+    let keys = Keys::Set(Box::new(KeySet::from_file(set)));
     let verifier = Verifier { keys, issuer: None, audience: None };
     for secret in ["f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", JWT_SECRET] {
         let forged = signed(Algorithm::HS256, secret, &claims("anna", 60));
@@ -95,7 +109,7 @@ async fn published_keys_prove_tokens_by_their_own_algorithm() {
         { "kty": "oct", "kid": "shared", "k": "c2VjcmV0" },
     ]}))
     .unwrap();
-    let keys = Keys::Set(KeySet::from_file(set));
+    let keys = Keys::Set(Box::new(KeySet::from_file(set)));
     let verifier = Verifier { keys, issuer: None, audience: None };
     let sign = |kid: Option<&str>, claims: &Value| {
         let mut header = Header::new(Algorithm::ES256);
@@ -113,6 +127,54 @@ async fn published_keys_prove_tokens_by_their_own_algorithm() {
     header.kid = Some("shared".into());
     let forged = encode(&header, &good, &EncodingKey::from_secret(b"secret")).unwrap();
     assert!(verifier.subject(&forged).await.is_err());
+}
+
+/// A key server that answers what it was told to, after a pause.
+async fn key_server(keys: Arc<Mutex<(Value, Duration)>>) -> url::Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap()).parse().unwrap();
+    let answer = move || {
+        let (set, pause) = keys.lock().unwrap().clone();
+        async move {
+            tokio::time::sleep(pause).await;
+            axum::Json(set)
+        }
+    };
+    let router = axum::Router::new().route("/jwks", axum::routing::get(answer));
+    tokio::spawn(axum::serve(listener, router).into_future());
+    url
+}
+
+#[tokio::test]
+async fn a_slow_key_server_delays_only_strangers() {
+    use base64::Engine;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let der = base64::engine::general_purpose::STANDARD.decode(PRIVATE).unwrap();
+    let sign = |kid: &str| {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(kid.to_owned());
+        encode(&header, &claims("anna", 60), &EncodingKey::from_ec_der(&der)).unwrap()
+    };
+    let key =
+        |kid: &str| json!({"kty": "EC", "crv": "P-256", "kid": kid, "x": PUBLIC_X, "y": PUBLIC_Y});
+    let first = json!({ "keys": [key("one")] });
+    let published = Arc::new(Mutex::new((first, Duration::ZERO)));
+    let keys = Keys::Set(Box::new(KeySet::from_url(key_server(published.clone()).await)));
+    let verifier = Verifier { keys, issuer: None, audience: None };
+    assert!(verifier.subject(&sign("one")).await.is_ok());
+
+    // A key that was just added is found although the keys are fresh.
+    let both = json!({ "keys": [key("one"), key("two")] });
+    *published.lock().unwrap() = (both, Duration::from_millis(500));
+    let (one, two) = (sign("one"), sign("two"));
+    let started = Instant::now();
+    let known = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        (verifier.subject(&one).await.is_ok(), started.elapsed())
+    };
+    let (added, (is_known, waited)) = tokio::join!(verifier.subject(&two), known);
+    assert!(added.is_ok() && is_known);
+    assert!(waited < Duration::from_millis(400), "{waited:?}");
 }
 
 #[tokio::test]

@@ -86,6 +86,33 @@ fn the_document_is_openapi_3_1_with_unique_operation_ids() {
     }
 }
 
+#[test]
+fn refusals_have_the_schema_of_their_face() {
+    let text = server::routes::document().to_json().unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let content = |method: &str, path: &str, status: &str| {
+        document["paths"][path][method]["responses"][status]["content"].clone()
+    };
+    let schema = |content: &Value| {
+        let schema = &content["application/problem+json"]["schema"]["$ref"];
+        schema.as_str().unwrap_or_default().to_owned()
+    };
+    for path in ["/v1/credits/consume", "/v1/credits/holds", "/v1/search", "/v1/documents"] {
+        let shortage = content("post", path, "402");
+        assert_eq!(schema(&shortage), "#/components/schemas/PaymentProblem", "{path}");
+        let other = content("post", path, "default");
+        assert_eq!(schema(&other), "#/components/schemas/Problem", "{path}");
+    }
+    let late = content("post", "/v1/clock/settle", "504");
+    assert_eq!(schema(&late), "#/components/schemas/Problem");
+    assert!(content("get", "/portal", "default")["text/html"].is_object());
+    assert!(content("get", "/payments/get-plans", "default")["application/json"].is_object());
+    for part in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is not defined");
+    }
+}
+
 #[tokio::test]
 async fn row_19_every_other_route_asks_who_is_there() {
     let server = Server::start().await;

@@ -24,6 +24,8 @@ async fn sign_in(server: &Server, customer: &str) -> (String, String) {
     let subject = engine::Subject::Own(customer.into());
     let link = server.engine.portal_sessions_create(&subject).await.unwrap();
     let path = format!("/portal/enter?token={}", link.token.expose_secret());
+    let ahead = Request::head(&path).body(Body::empty()).unwrap();
+    assert_eq!(server.send(ahead).await.status, 204, "a preview leaves the link alone");
     let answer = get(server, &path, "").await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, "/portal"));
     let set = answer.header("set-cookie");
@@ -84,4 +86,56 @@ async fn a_failed_purchase_is_told_in_the_page() {
     let page = submit(&server, "/pricing/checkout", "", "price=price_1").await;
     assert_eq!(page.status, 503);
     assert!(page.text.contains("role=\"alert\"") && page.text.contains("<h1>"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn features_are_shown_by_their_names() {
+    let (server, _) = Server::with_provider().await;
+    let page = get(&server, "/pricing", "").await;
+    assert!(page.text.contains("<li>API access</li>"), "{}", page.text);
+    assert!(page.text.contains("Knowledge base for 30 days"), "{}", page.text);
+}
+
+/// A guest's purchase of the pack, as a proxy passes it on.
+async fn buy_pack(server: &Server, forwarded: &str, cookie: &str) -> Answer {
+    let prices = server.engine.catalogue().await.unwrap();
+    let pack = prices.iter().find(|one| one.product.name == "100 Credits").unwrap();
+    let request = Request::post("/pricing/checkout")
+        .header("accept", "text/html")
+        .header("cookie", cookie)
+        .header("x-forwarded-for", forwarded)
+        .header("content-type", "application/x-www-form-urlencoded");
+    let form = format!("price={}", pack.prices[0].id);
+    server.send(request.body(Body::from(form)).unwrap()).await
+}
+
+#[tokio::test]
+async fn guests_behind_our_proxy_are_limited_one_by_one() {
+    let (server, _) = Server::with_provider().await;
+    for number in 0..6 {
+        // What stands to the left was written by the guest.
+        let bought = buy_pack(&server, &format!("10.0.0.{number}, 192.0.2.1"), "").await;
+        let expected = if number < 5 { 303 } else { 429 };
+        assert_eq!(bought.status, expected, "{number}: {}", bought.text);
+    }
+    let other = buy_pack(&server, "192.0.2.1, 192.0.2.2", "").await;
+    assert_eq!(other.status, 303, "{}", other.text);
+}
+
+#[tokio::test]
+async fn a_guest_comes_back_to_our_own_pages() {
+    let (server, base) = Server::with_provider().await;
+    let bought = buy_pack(&server, "192.0.2.1", "").await;
+    let kept = bought.header("set-cookie").to_owned();
+    assert!(kept.starts_with("tollgate_checkout=") && kept.contains("Max-Age=86400"), "{kept}");
+    let sessions = server::dev::local_client().unwrap().get(format!("{base}/v1/checkout/sessions"));
+    let sessions = sessions.bearer_auth(crate::servers::PROVIDER_KEY).send().await.unwrap();
+    let sessions: serde_json::Value = sessions.json().await.unwrap();
+    let session = &sessions["data"][0];
+    assert_eq!(session["cancel_url"], "http://shop.test/pay/cancel");
+    let success = session["success_url"].as_str().unwrap();
+    assert!(success.starts_with("http://shop.test/pay/success?session_id="), "{success}");
+    let canceled = get(&server, "/pay/cancel", "").await;
+    let page = get(&server, canceled.header("location"), "").await;
+    assert!(page.text.contains("Nothing was charged."), "{}", page.text);
 }

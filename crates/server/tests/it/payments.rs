@@ -58,6 +58,14 @@ async fn rows_24_to_28_products_and_plans() {
     let path = format!("/v1/prices/{}", pro["id"].as_str().unwrap());
     let off = server.call("PATCH", &path, &server.key, r#"{"active": false}"#).await;
     assert_eq!(off.status, 200, "{}", off.text);
+    let id = pro["id"].as_str().unwrap();
+    let all = "/v1/prices?active=all&limit=100";
+    let listed = server.call("GET", "/v1/prices?limit=100", &server.key, "").await;
+    assert!(!listed.text.contains(id), "{}", listed.text);
+    let listed = server.call("GET", all, &server.key, "").await;
+    assert!(listed.text.contains(id), "{}", listed.text);
+    assert_eq!(server.call("GET", all, "", "").await.status, 401);
+    assert_eq!(server.call("GET", all, &token("anna"), "").await.status, 403);
     let plans = products(&server, "subscription").await;
     assert_eq!(named(&plans, "Pro")["prices"].as_array().unwrap().len(), 1);
     let product = &named(&plans, "Pro")["id"];
@@ -78,7 +86,7 @@ async fn rows_34_35_and_42_checkouts_open_at_the_provider() {
     let session = session_at_provider(&base, &answer).await;
     assert_eq!(session["mode"], "subscription");
     assert!(session["customer"].is_string(), "{session}");
-    assert!(session["success_url"].as_str().unwrap().starts_with("http://shop.test/"));
+    assert!(session["success_url"].as_str().unwrap().starts_with("http://front.test/"));
     assert!(session["success_url"].as_str().unwrap().contains("session_id="));
 
     let price = &pack["price"]["price_id"];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use engine::{Clock, Engine};
+use engine::{Clock, Engine, Settings};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use server::auth::{Keys, Verifier};
@@ -90,12 +90,17 @@ impl Server {
         let url = format!("sqlite://{}", dir.path().join("test.db").display());
         let store = Store::open(&url).await.expect("a new database opens");
         store.migrate_up().await.expect("migrations run");
-        let frontend = url::Url::parse("http://shop.test").unwrap();
-        let settings = server::serve::settings(frontend.clone(), server::config::PLANS);
+        // The shop's front end is elsewhere, as the seeds have it.
+        let public_url = url::Url::parse("http://shop.test").unwrap();
+        let frontend_url = url::Url::parse("http://front.test").unwrap();
+        let settings = Settings {
+            public_url: public_url.clone(),
+            ..server::serve::settings(frontend_url, server::config::PLANS)
+        };
         let engine = Engine::new(store, client, Clock::wall_only(), settings);
         let (_, key) = engine.api_keys_create("tests").await.expect("a key can be made");
         let site = Site {
-            public_url: frontend,
+            public_url,
             allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             trusted_proxies: 1,
             verifier: verifier(),
