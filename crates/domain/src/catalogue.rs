@@ -1,6 +1,6 @@
 //! What is for sale and what each price grants to whoever pays it.
 
-use crate::credits::{Class, CreditError, Credits};
+use crate::credits::{CreditError, Credits};
 use crate::time::Interval;
 
 /// How a price is paid.
@@ -8,16 +8,6 @@ use crate::time::Interval;
 pub enum Billing {
     OneTime,
     Recurring(Interval),
-}
-
-impl Billing {
-    /// The class of the credits it buys: a plan refills an allowance, a pack is kept until used.
-    pub const fn credit_class(self) -> Class {
-        match self {
-            Billing::OneTime => Class::Purchased,
-            Billing::Recurring(_) => Class::Allowance,
-        }
-    }
 }
 
 /// Everything a paid price grants. A checkout session keeps a copy, so buyers get what was on sale

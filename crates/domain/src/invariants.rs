@@ -1,4 +1,4 @@
-//! What is always true: one definition each, used by property tests, debug assertions and audits.
+//! What is always true: one definition each, used by tests and debug assertions.
 
 /// The numbers of one lot of credits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,11 @@ pub struct LotNumbers {
 }
 
 impl LotNumbers {
+    /// A lot nothing has happened to.
+    pub const fn new(granted: i64) -> Self {
+        Self { granted, spent: 0, held: 0, expired: 0, revoked: 0 }
+    }
+
     /// What is left of the lot, by INV-CREDITS.
     pub const fn available(&self) -> i64 {
         self.granted - self.spent - self.held - self.expired - self.revoked

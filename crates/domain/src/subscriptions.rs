@@ -132,7 +132,6 @@ pub struct AccessFacts {
     pub started_at: Timestamp,
     pub cancel_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
-    pub trial_end: Option<Timestamp>,
     pub past_due_since: Option<Timestamp>,
 }
 
@@ -182,7 +181,6 @@ mod tests {
             started_at: at(0),
             cancel_at: None,
             ended_at: None,
-            trial_end: None,
             past_due_since: Some(at(100)),
         }
     }

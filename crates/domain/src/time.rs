@@ -156,6 +156,9 @@ impl Interval {
 
     /// Every whole or begun interval of `covered` that has started by `now`, oldest first.
     ///
+    /// Each begins where the one before it ends; ends are counted from the first start, so that a
+    /// clipped month does not shorten those after it.
+    ///
     /// A yearly payment that refills monthly yields twelve of these over the year, and a server
     /// that was down for a season yields the missed ones too.
     ///
@@ -184,9 +187,7 @@ impl Interval {
         }
         periods
     }
-}
 
-impl Interval {
     /// Where an interval of `covered` ends. A period anchored on the thirty-first that was clipped
     /// to a shorter month is some days longer than its own first day suggests: those days belong
     /// to it and are no period of their own.

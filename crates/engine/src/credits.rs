@@ -9,7 +9,6 @@ use crate::failures::Failure;
 use crate::lists::{Listed, Page};
 use crate::{Engine, Subject, customers};
 use domain::catalogue::Grants;
-use domain::codes::Code;
 use domain::credits::{Class, Credits, Draw, Shortage, check_unit, plan_burn};
 use domain::ids::{CustomerId, EntryId, GrantId, HoldId};
 use domain::invariants::{LotNumbers, lot_is_exact};
@@ -44,22 +43,24 @@ impl Balance {
         };
         let by_class: Vec<_> =
             Class::ALL.into_iter().map(|class| (class, of_class(class))).collect();
+        let held = grants.iter().map(|grant| grant.numbers.held).sum();
+        let waiting = usable.iter().filter(|lot| 0 < lot.available);
+        let next_expiry = waiting.filter_map(|lot| lot.expires_at).min();
+        Self::from_classes(unit, by_class, held, next_expiry)
+    }
+
+    fn from_classes(
+        unit: &str,
+        by_class: Vec<(Class, i64)>,
+        held: i64,
+        next_expiry: Option<Timestamp>,
+    ) -> Self {
         let total = by_class.iter().map(|(_, sum)| sum).sum();
-        let monthly =
-            by_class.iter().filter(|(class, _)| class.is_monthly()).map(|(_, sum)| sum).sum();
-        Balance {
-            unit: unit.to_owned(),
-            monthly,
-            purchased: total - monthly,
-            total,
-            held: grants.iter().map(|grant| grant.numbers.held).sum(),
-            by_class,
-            next_expiry: usable
-                .iter()
-                .filter(|lot| 0 < lot.available)
-                .filter_map(|lot| lot.expires_at)
-                .min(),
-        }
+        let plan = by_class.iter().filter(|(class, _)| class.is_monthly());
+        let monthly = plan.map(|(_, sum)| sum).sum();
+        let unit = unit.to_owned();
+        let purchased = total - monthly;
+        Balance { unit, monthly, purchased, total, held, by_class, next_expiry }
     }
 
     pub(crate) async fn read(
@@ -142,18 +143,8 @@ impl ReceiptText {
     fn receipt(self, unit: &str) -> Receipt {
         let parsed = |(word, sum): (String, i64)| Class::parse(&word).map(|class| (class, sum));
         let by_class: Vec<_> = self.by_class.into_iter().filter_map(parsed).collect();
-        let total = by_class.iter().map(|(_, sum)| sum).sum();
-        let monthly =
-            by_class.iter().filter(|(class, _)| class.is_monthly()).map(|(_, sum)| sum).sum();
-        let balance = Balance {
-            unit: unit.to_owned(),
-            monthly,
-            purchased: total - monthly,
-            total,
-            held: self.held,
-            by_class,
-            next_expiry: self.next_expiry.map(Timestamp::from_micros),
-        };
+        let next_expiry = self.next_expiry.map(Timestamp::from_micros);
+        let balance = Balance::from_classes(unit, by_class, self.held, next_expiry);
         Receipt { consumed: self.consumed, balance, replayed: true }
     }
 }
@@ -173,13 +164,8 @@ pub(crate) async fn remembered(
     match tx.idempotency_find(request).await? {
         Remembered::Nothing => Ok(None),
         Remembered::Answer(answer) => Ok(Some(answer)),
-        Remembered::Conflict => Err(key_conflict()),
+        Remembered::Conflict => Err(Failure::key_conflict()),
     }
-}
-
-fn key_conflict() -> Failure {
-    let detail = "this idempotency key was used for another request";
-    Failure::refused(Code::IdempotencyConflict, detail)
 }
 
 pub(crate) fn request<'a>(
@@ -236,13 +222,7 @@ impl Engine {
             customer_id: customer.id.clone(),
             unit: grant.unit,
             class: grant.class,
-            numbers: LotNumbers {
-                granted: amount.get(),
-                spent: 0,
-                held: 0,
-                expired: 0,
-                revoked: 0,
-            },
+            numbers: LotNumbers::new(amount.get()),
             payment_id: None,
             provider_subscription_id: None,
             reason: grant.reason,
@@ -333,7 +313,7 @@ impl Engine {
         };
         match tx.idempotency_remember(request, answer, self.clock().wall()).await? {
             true => Ok(()),
-            false => Err(key_conflict()),
+            false => Err(Failure::key_conflict()),
         }
     }
 

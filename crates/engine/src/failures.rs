@@ -44,6 +44,11 @@ impl Failure {
         Failure::Refused { code, detail: detail.into(), param: None }
     }
 
+    pub(crate) fn key_conflict() -> Self {
+        let detail = "this idempotency key was used for another request";
+        Self::refused(Code::IdempotencyConflict, detail)
+    }
+
     pub(crate) fn invalid(param: &'static str, detail: impl Into<String>) -> Self {
         Failure::Refused { code: Code::InvalidRequest, detail: detail.into(), param: Some(param) }
     }

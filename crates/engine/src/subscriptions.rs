@@ -14,6 +14,9 @@ use store::subscriptions::Subscription;
 /// Nobody has more at once, dead ones included, than are looked at.
 pub(crate) const SUBSCRIPTIONS_MAX: u32 = 100;
 
+/// How often the provider is asked again because our row has changed meanwhile.
+const TELLINGS_MAX: u32 = 3;
+
 /// A subscription with what it is a subscription to.
 #[derive(Debug, Clone)]
 pub struct SubscriptionDetail {
@@ -129,14 +132,28 @@ impl Engine {
         let cancel = ending == Ending::AtPeriodEnd;
         let key = format!("tollgate-ending-{}-{cancel}-{}", held.id, held.updated_at.micros());
         let provider_id = &held.provider_subscription_id;
-        let told =
-            self.provider()?.subscription_cancel_at_period_end(provider_id, cancel, &key).await?;
-        let mut tx = self.store().begin("subscriptions.ending").await?;
-        tx.customers_lock(&customer.id).await?;
-        self.subscription_told(&mut tx, &held, told).await?;
-        let held = tx.subscriptions_get(&held.id).await?.ok_or_else(not_found)?;
-        tx.commit().await?;
-        Ok(held)
+        let provider = self.provider()?;
+        let mut told =
+            provider.subscription_cancel_at_period_end(provider_id, cancel, &key).await?;
+        let mut seen = held.clone();
+        for _ in 0..TELLINGS_MAX {
+            let mut tx = self.store().begin("subscriptions.ending").await?;
+            tx.customers_lock(&customer.id).await?;
+            let applied = self.subscription_told(&mut tx, &seen, told).await?;
+            let now = tx.subscriptions_get(&held.id).await?.ok_or_else(not_found)?;
+            if applied {
+                tx.commit().await?;
+                return Ok(now);
+            }
+            drop(tx);
+            // An event was applied between our look and the answer: ask for what is true now.
+            told = provider.subscription(provider_id).await?;
+            seen = now;
+        }
+        Err(Failure::Provider {
+            code: Code::OutcomeUnknown,
+            detail: "the subscription keeps changing; repeat the request".to_owned(),
+        })
     }
 
     /// An address at the provider where the customer manages billing.

@@ -16,7 +16,6 @@ DROP TABLE credit_grants;
 DROP TABLE allowance_schedules;
 DROP TABLE payments;
 DROP TABLE invoices;
-DROP TABLE subscription_items;
 DROP TABLE subscriptions;
 DROP TABLE checkout_sessions;
 DROP TABLE features;

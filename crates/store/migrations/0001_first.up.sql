@@ -99,7 +99,6 @@ CREATE TABLE checkout_sessions (
 CREATE INDEX checkout_sessions_customer ON checkout_sessions (customer_id);
 CREATE INDEX checkout_sessions_rate ON checkout_sessions (rate_key, requested_at);
 CREATE INDEX checkout_sessions_browser ON checkout_sessions (browser_hash);
-CREATE INDEX checkout_sessions_payment ON checkout_sessions (provider_payment_intent_id);
 CREATE INDEX checkout_sessions_subscription ON checkout_sessions (provider_subscription_id);
 
 CREATE TABLE subscriptions (
@@ -129,18 +128,6 @@ CREATE TABLE subscriptions (
     UNIQUE (provider, provider_subscription_id)
 );
 CREATE INDEX subscriptions_customer ON subscriptions (customer_id);
-
-CREATE TABLE subscription_items (
-    id TEXT PRIMARY KEY,
-    subscription_id TEXT NOT NULL REFERENCES subscriptions (id),
-    provider_item_id TEXT NOT NULL,
-    price_id TEXT REFERENCES prices (id),
-    provider_price_id TEXT,
-    quantity BIGINT NOT NULL,
-    period_start BIGINT,
-    period_end BIGINT,
-    UNIQUE (subscription_id, provider_item_id)
-);
 
 CREATE TABLE invoices (
     id TEXT PRIMARY KEY,
@@ -302,7 +289,6 @@ CREATE TABLE credit_debts (
     unit TEXT NOT NULL,
     grant_id TEXT NOT NULL UNIQUE,
     amount BIGINT NOT NULL CHECK (amount >= 0),
-    policy TEXT NOT NULL CHECK (policy IN ('forgive', 'net_next_grant', 'block')),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
@@ -409,3 +395,4 @@ CREATE TABLE portal_sessions (
     closed_at BIGINT,
     created_at BIGINT NOT NULL
 );
+CREATE INDEX portal_sessions_expiry ON portal_sessions (expires_at);

@@ -115,8 +115,6 @@ statements! {
         "SELECT * FROM checkout_sessions WHERE provider = ? AND provider_session_id = ?";
     BY_KEY = "checkout_sessions.by_key":
         "SELECT * FROM checkout_sessions WHERE rate_key = ? AND idempotency_key = ?";
-    BY_INTENT = "checkout_sessions.by_intent":
-        "SELECT * FROM checkout_sessions WHERE provider_payment_intent_id = ?";
     BY_SUBSCRIPTION = "checkout_sessions.by_subscription":
         "SELECT * FROM checkout_sessions WHERE provider_subscription_id = ?";
     OF_BROWSER = "checkout_sessions.of_browser":
@@ -130,9 +128,6 @@ statements! {
     RECENT = "checkout_sessions.recent":
         "SELECT requested_at FROM checkout_sessions
          WHERE rate_key = ? AND requested_at > ? ORDER BY requested_at";
-    HAD_TRIAL = "checkout_sessions.had_trial":
-        "SELECT COUNT(*) AS found FROM subscriptions
-         WHERE customer_id = ? AND product_id = ? AND trial_start IS NOT NULL";
     OPENED = "checkout_sessions.opened":
         "UPDATE checkout_sessions SET status = 'open', provider_session_id = ?, url = ?,
              updated_at = ?
@@ -246,13 +241,6 @@ impl Tx {
         row.as_ref().map(session).transpose()
     }
 
-    pub async fn checkout_sessions_by_intent(
-        &mut self,
-        payment_intent: &str,
-    ) -> Result<Option<CheckoutSession>, StoreError> {
-        self.first(&BY_INTENT, args![payment_intent]).await?.as_ref().map(session).transpose()
-    }
-
     pub async fn checkout_sessions_by_subscription(
         &mut self,
         provider_subscription_id: &str,
@@ -287,16 +275,6 @@ impl Tx {
     ) -> Result<Vec<Timestamp>, StoreError> {
         let rows = self.all(&RECENT, args![rate_key, since]).await?;
         rows.iter().map(|row| row.time("requested_at")).collect()
-    }
-
-    /// Whether the customer has ever had a trial of the product.
-    pub async fn checkout_sessions_had_trial(
-        &mut self,
-        customer: &CustomerId,
-        product: &domain::ids::ProductId,
-    ) -> Result<bool, StoreError> {
-        let row = self.first(&HAD_TRIAL, args![customer, product]).await?;
-        Ok(row.map(|row| row.int("found")).transpose()?.unwrap_or(0) != 0)
     }
 
     /// The provider has answered.

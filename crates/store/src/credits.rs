@@ -204,9 +204,9 @@ statements! {
     DEBT_SET = "credit_debts.set":
         "UPDATE credit_debts SET amount = ?, updated_at = ? WHERE grant_id = ?";
     DEBT_INSERT = "credit_debts.insert":
-        "INSERT INTO credit_debts (id, customer_id, unit, grant_id, amount, policy, created_at,
+        "INSERT INTO credit_debts (id, customer_id, unit, grant_id, amount, created_at,
              updated_at)
-         VALUES (?, ?, ?, ?, ?, 'forgive', ?, ?)";
+         VALUES (?, ?, ?, ?, ?, ?, ?)";
 }
 
 fn grant(row: &Row) -> Result<Grant, StoreError> {

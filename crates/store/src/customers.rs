@@ -107,7 +107,7 @@ impl Tx {
         self.change_if(&FILL, args![email, name, now, id]).await
     }
 
-    /// Every use case that changes what a customer owns takes this lock first.
+    /// Taken before a customer's subscriptions, payments or entitlements are judged and changed.
     pub async fn customers_lock(&mut self, id: &CustomerId) -> Result<(), StoreError> {
         self.first(&LOCK, args![id]).await.map(drop)
     }

@@ -2,7 +2,8 @@
 //!
 //! SQLite has one writing connection and several readers; a writing transaction starts with
 //! `BEGIN IMMEDIATE`, so it never has to be repeated. PostgreSQL runs at read committed with row
-//! locks: every use case locks its customer's row first, so there is one lock order.
+//! locks in one order: a session, its customer, the customer's account of credits. Who only spends
+//! takes the last one alone.
 
 use crate::errors::StoreError;
 use crate::rows::Row;

@@ -48,7 +48,7 @@ statements! {
         "SELECT * FROM invoices
          WHERE provider = ? AND provider_subscription_id = ? AND status = 'paid'
            AND reason IN (?, ?)
-         ORDER BY issued_at DESC, provider_invoice_id DESC LIMIT 1";
+         ORDER BY COALESCE(issued_at, as_of) DESC, provider_invoice_id DESC LIMIT 1";
     LIST = "invoices.list":
         "SELECT * FROM invoices WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }

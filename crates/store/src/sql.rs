@@ -159,5 +159,4 @@ id_args! {
     PriceId,
     ProductId,
     SubscriptionId,
-    SubscriptionItemId,
 }

@@ -1,4 +1,4 @@
-//! Subscriptions and their items, as the provider last described them.
+//! Subscriptions, as the provider last described them.
 
 use crate::database::Tx;
 use crate::errors::StoreError;
@@ -6,7 +6,7 @@ use crate::prices::{grants_parse, grants_text};
 use crate::rows::{Row, id, opt_id};
 use crate::sql::{args, statements};
 use domain::catalogue::Grants;
-use domain::ids::{CustomerId, PriceId, ProductId, SubscriptionId, SubscriptionItemId};
+use domain::ids::{CustomerId, PriceId, ProductId, SubscriptionId};
 use domain::subscriptions::Status;
 use domain::time::Timestamp;
 
@@ -40,18 +40,6 @@ pub struct Subscription {
     pub updated_at: Timestamp,
 }
 
-#[derive(Debug, Clone)]
-pub struct SubscriptionItem {
-    pub id: SubscriptionItemId,
-    pub subscription_id: SubscriptionId,
-    pub provider_item_id: String,
-    pub price_id: Option<PriceId>,
-    pub provider_price_id: Option<String>,
-    pub quantity: i64,
-    pub period_start: Option<Timestamp>,
-    pub period_end: Option<Timestamp>,
-}
-
 statements! {
     INSERT = "subscriptions.insert":
         "INSERT INTO subscriptions (status, price_id, product_id, quantity, period_start,
@@ -69,16 +57,11 @@ statements! {
     GET = "subscriptions.get": "SELECT * FROM subscriptions WHERE id = ?";
     FIND = "subscriptions.find":
         "SELECT * FROM subscriptions WHERE provider = ? AND provider_subscription_id = ?";
+    HAD_TRIAL = "subscriptions.had_trial":
+        "SELECT COUNT(*) AS found FROM subscriptions
+         WHERE customer_id = ? AND product_id = ? AND trial_start IS NOT NULL";
     OF_CUSTOMER = "subscriptions.of_customer":
         "SELECT * FROM subscriptions WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
-    ITEMS = "subscription_items.list":
-        "SELECT * FROM subscription_items WHERE subscription_id = ? ORDER BY provider_item_id";
-    ITEMS_CLEAR = "subscription_items.clear":
-        "DELETE FROM subscription_items WHERE subscription_id = ?";
-    ITEM_INSERT = "subscription_items.insert":
-        "INSERT INTO subscription_items (id, subscription_id, provider_item_id, price_id,
-             provider_price_id, quantity, period_start, period_end)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 }
 
 fn subscription(row: &Row) -> Result<Subscription, StoreError> {
@@ -106,19 +89,6 @@ fn subscription(row: &Row) -> Result<Subscription, StoreError> {
         revision: row.int("revision")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
-    })
-}
-
-fn item(row: &Row) -> Result<SubscriptionItem, StoreError> {
-    Ok(SubscriptionItem {
-        id: id!(row, "id", SubscriptionItemId)?,
-        subscription_id: id!(row, "subscription_id", SubscriptionId)?,
-        provider_item_id: row.text("provider_item_id")?,
-        price_id: opt_id!(row, "price_id", PriceId)?,
-        provider_price_id: row.opt_text("provider_price_id")?,
-        quantity: row.int("quantity")?,
-        period_start: row.opt_time("period_start")?,
-        period_end: row.opt_time("period_end")?,
     })
 }
 
@@ -191,33 +161,13 @@ impl Tx {
         rows.iter().map(subscription).collect()
     }
 
-    pub async fn subscriptions_items(
+    /// Whether the customer has ever had a trial of the product.
+    pub async fn subscriptions_had_trial(
         &mut self,
-        id: &SubscriptionId,
-    ) -> Result<Vec<SubscriptionItem>, StoreError> {
-        self.all(&ITEMS, args![id]).await?.iter().map(item).collect()
-    }
-
-    /// Replaces the items by what the provider says now.
-    pub async fn subscriptions_set_items(
-        &mut self,
-        id: &SubscriptionId,
-        items: &[SubscriptionItem],
-    ) -> Result<(), StoreError> {
-        self.execute(&ITEMS_CLEAR, args![id]).await?;
-        for item in items {
-            let args = args![
-                &item.id,
-                &item.subscription_id,
-                &item.provider_item_id,
-                &item.price_id,
-                &item.provider_price_id,
-                item.quantity,
-                item.period_start,
-                item.period_end
-            ];
-            self.change_one(&ITEM_INSERT, args).await?;
-        }
-        Ok(())
+        customer: &CustomerId,
+        product: &ProductId,
+    ) -> Result<bool, StoreError> {
+        let row = self.first(&HAD_TRIAL, args![customer, product]).await?;
+        Ok(row.map(|row| row.int("found")).transpose()?.unwrap_or(0) != 0)
     }
 }

@@ -7,30 +7,32 @@ use crate::clock::random;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::entitlements::Entitlement;
-use domain::ids::{EntitlementId, SubscriptionId, SubscriptionItemId};
+use domain::ids::{EntitlementId, SubscriptionId};
 use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outranks};
 use domain::time::Timestamp;
 use providers::facts::{self, BillingReason};
 use store::Tx;
 use store::payments::PaymentStatus;
 use store::prices::Price;
-use store::subscriptions::{Subscription, SubscriptionItem};
+use store::subscriptions::Subscription;
 
 impl Engine {
-    /// What the provider answered to a call of ours. It carries no time of the provider's, so the
-    /// row stays as old as the newest event told: that of this very change is still to come.
+    /// Applies what the provider answered to a call of ours; `false` where the row has changed since
+    /// `held` was read, so that the provider has to be asked again. The answer carries no time of the
+    /// provider's: the row stays as old as the newest event told, that of this change is to come.
     pub(crate) async fn subscription_told(
         &self,
         tx: &mut Tx,
         held: &Subscription,
         told: facts::Subscription,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let session = tx.checkout_sessions_by_subscription(&told.id).await?;
         let owner = Owner { customer: held.customer_id.clone(), session };
         let trust = Trust::Truth { revision: Some(held.revision) };
         let told = Told { subscription: told, trust };
         match self.subscription_apply(tx, &owner, &told, held.as_of).await {
-            Ok(()) | Err(Stop::Ignored(_) | Stop::Changed) => Ok(()),
+            Ok(()) | Err(Stop::Ignored(_)) => Ok(true),
+            Err(Stop::Changed) => Ok(false),
             Err(Stop::Failed(failure)) => Err(failure),
             Err(Stop::Parked(why)) => {
                 Err(Failure::refused(domain::codes::Code::ProviderRefused, why))
@@ -55,11 +57,8 @@ impl Engine {
             Some(held) => held.id.clone(),
             None => SubscriptionId::new(self.clock().wall(), random()),
         };
-        let items = self.known_items(tx, subscription, &id).await?;
-        let main = items.iter().find_map(|(item, price)| Some((item, price.as_ref()?)));
-        let Some((item, price)) = main else {
-            return Err(Stop::Parked("none of the subscription's prices is known".to_owned()));
-        };
+        let (item, price) = self.known_item(tx, subscription).await?;
+        let period_end = item.period_end.or(subscription.period_end);
         let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
         let grants = session.map_or(&price.grants, |session| &session.grants);
         let now = self.clock().now();
@@ -74,11 +73,11 @@ impl Engine {
             status,
             price_id: Some(price.id.clone()),
             product_id: Some(price.product_id.clone()),
-            quantity: item.quantity,
-            period_start: item.period_start,
-            period_end: item.period_end,
+            quantity: item.quantity.unwrap_or(1),
+            period_start: item.period_start.or(subscription.period_start),
+            period_end,
             cancel_at: subscription.cancel_at.or(match subscription.cancel_at_period_end {
-                true => item.period_end,
+                true => period_end,
                 false => None,
             }),
             cancel_at_period_end: subscription.cancel_at_period_end,
@@ -101,37 +100,23 @@ impl Engine {
             Some(_) => tx.subscriptions_update(&row).await?,
             None => tx.subscriptions_insert(&row).await?,
         }
-        let rows: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
-        tx.subscriptions_set_items(&row.id, &rows).await?;
         self.subscription_settle(tx, &row).await
     }
 
-    /// The items with the prices we know, the first of which names the plan.
-    pub(super) async fn known_items(
+    /// The first item whose price we know: it names the plan.
+    async fn known_item<'a>(
         &self,
         tx: &mut Tx,
-        told: &facts::Subscription,
-        subscription: &SubscriptionId,
-    ) -> Result<Vec<(SubscriptionItem, Option<Price>)>, Stop> {
-        let mut items = Vec::new();
+        told: &'a facts::Subscription,
+    ) -> Result<(&'a facts::SubscriptionItem, Price), Stop> {
         for item in &told.items {
-            let price = match &item.price {
-                Some(id) => tx.prices_find(PROVIDER, id).await?,
-                None => None,
-            };
-            let row = SubscriptionItem {
-                id: SubscriptionItemId::new(self.clock().wall(), random()),
-                subscription_id: subscription.clone(),
-                provider_item_id: item.id.clone(),
-                price_id: price.as_ref().map(|price| price.id.clone()),
-                provider_price_id: item.price.clone(),
-                quantity: item.quantity.unwrap_or(1),
-                period_start: item.period_start.or(told.period_start),
-                period_end: item.period_end.or(told.period_end),
-            };
-            items.push((row, price));
+            if let Some(id) = &item.price
+                && let Some(price) = tx.prices_find(PROVIDER, id).await?
+            {
+                return Ok((item, price));
+            }
         }
-        Ok(items)
+        Err(Stop::Parked("none of the subscription's prices is known".to_owned()))
     }
 
     /// What follows from a subscription's row: its trial, its access, its end.
@@ -154,7 +139,6 @@ impl Engine {
             started_at: row.started_at,
             cancel_at: row.cancel_at,
             ended_at: row.ended_at,
-            trial_end: row.trial_end,
             past_due_since: row.past_due_since,
         };
         let refunded = self.period_refunded(tx, row).await?;
@@ -191,8 +175,8 @@ impl Engine {
     /// (INV-MONEY). Side invoices do not count, and a period that cost nothing was not given back.
     async fn period_refunded(&self, tx: &mut Tx, row: &Subscription) -> Result<bool, Stop> {
         let id = &row.provider_subscription_id;
-        let reasons = [BillingReason::SubscriptionCreate, BillingReason::SubscriptionCycle];
-        let reasons = [reasons[0].as_str(), reasons[1].as_str()];
+        let (first, next) = (BillingReason::SubscriptionCreate, BillingReason::SubscriptionCycle);
+        let reasons = [first.as_str(), next.as_str()];
         let Some(invoice) = tx.invoices_newest_paid(PROVIDER, id, reasons).await? else {
             return Ok(false);
         };

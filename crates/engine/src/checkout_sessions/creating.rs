@@ -41,6 +41,9 @@ impl Engine {
             _ => intent,
         };
         self.expire_all_but_newest(&session).await?;
+        // An old key may have named a page that has just been closed: say what it is now.
+        let mut tx = self.store().read("checkout.created").await?;
+        let session = tx.checkout_sessions_get(&session.id).await?.unwrap_or(session);
         Ok(Checkout { session, browser })
     }
 

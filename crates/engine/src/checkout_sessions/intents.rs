@@ -48,7 +48,7 @@ impl Engine {
         {
             return match earlier.request_hash.as_deref() == Some(hash.as_str()) {
                 true => Ok((earlier, customer, price, None)),
-                false => Err(conflict()),
+                false => Err(Failure::key_conflict()),
             };
         }
         if request.pace == Pace::Limited {
@@ -71,7 +71,7 @@ impl Engine {
             check_not_subscribed(&mut tx, &customer.id, &price).await?;
         }
         if !tx.checkout_sessions_insert(&intent).await? {
-            return Err(conflict());
+            return Err(Failure::key_conflict());
         }
         tx.commit().await?;
         Ok((intent, customer, price, browser))
@@ -175,7 +175,7 @@ impl Engine {
         let Some(customer) = customer else {
             return Ok(days);
         };
-        let had = tx.checkout_sessions_had_trial(&customer.id, &price.product_id).await?;
+        let had = tx.subscriptions_had_trial(&customer.id, &price.product_id).await?;
         Ok(if had { 0 } else { days })
     }
 }
@@ -190,11 +190,6 @@ fn browser_secret(buyer: &Buyer) -> Option<SecretString> {
     };
     let kept = browser.as_ref().filter(ours).cloned();
     Some(SecretString::from(kept.unwrap_or_else(|| hex::encode(random_secret()))))
-}
-
-fn conflict() -> Failure {
-    let detail = "this idempotency key was used for another request";
-    Failure::refused(Code::IdempotencyConflict, detail)
 }
 
 fn total(price: &Price, quantity: u32) -> Result<Money, Failure> {
