@@ -17,9 +17,9 @@ use store::prices::Price;
 use store::subscriptions::Subscription;
 
 impl Engine {
-    /// Applies what the provider answered to a call of ours; `false` where the row has changed since
-    /// `held` was read, so that the provider has to be asked again. The answer carries no time of the
-    /// provider's: the row stays as old as the newest event told, that of this change is to come.
+    /// Applies what the provider answered to a call of ours; `false` where the row has changed
+    /// since `held` was read, so that the provider has to be asked again. The answer carries no
+    /// time of the provider's: the row stays as old as the newest event told.
     pub(crate) async fn subscription_told(
         &self,
         tx: &mut Tx,
