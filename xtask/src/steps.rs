@@ -15,9 +15,7 @@ impl Repository {
     pub fn find() -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = manifest.parent().context("xtask has no parent folder")?;
-        Ok(Self {
-            root: root.to_path_buf(),
-        })
+        Ok(Self { root: root.to_path_buf() })
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -44,9 +42,7 @@ impl Repository {
 pub fn run(title: &str, command: &mut Command) -> Result<()> {
     eprintln!("==> {title}");
     let started = Instant::now();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     if !status.success() {
         bail!("{title} failed ({status}): {}", shown(command));
     }
@@ -70,11 +66,7 @@ pub fn run_quietly(title: &str, command: &mut Command) -> Result<()> {
 /// Whether a program starts and answers with success.
 pub fn answers(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 

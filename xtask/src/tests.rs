@@ -17,30 +17,16 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
         command.args(arguments);
         command
     };
-    step(
-        "cargo fmt --check",
-        &mut cargo(&["fmt", "--all", "--check"]),
-    )?;
+    step("cargo fmt --check", &mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run(repository)?;
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     step("cargo clippy", &mut cargo(&clippy))?;
     if answers("cargo-deny", &["--version"]) {
         step("cargo deny", &mut cargo(&["deny", "check"]))?;
     } else {
         eprintln!("==> cargo deny: skipped, it is not installed (cargo install cargo-deny)");
     }
-    step(
-        "building the binary",
-        &mut cargo(&["build", "--locked", "--package", "server"]),
-    )?;
+    step("building the binary", &mut cargo(&["build", "--locked", "--package", "server"]))?;
 
     let postgres = Postgres::start(&tools.postgres)?;
     let mut test = cargo(&["test", "--workspace", "--locked"]);
@@ -63,15 +49,7 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
 /// The load generator lives in `e2e`, beside the harness that starts the server.
 pub fn bench(repository: &Repository, json: Option<&Path>, seconds: u32) -> Result<()> {
     let mut build = repository.cargo();
-    build.args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "server",
-        "--package",
-        "e2e",
-    ]);
+    build.args(["build", "--release", "--locked", "--package", "server", "--package", "e2e"]);
     step("building for release", &mut build)?;
     let release = repository.target().join("release");
     let mut bench = Command::new(release.join("bench"));

@@ -20,10 +20,7 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("store", &["domain"]),
     ("providers", &["domain"]),
     ("engine", &["domain", "store", "providers", "retrieval"]),
-    (
-        "server",
-        &["domain", "store", "engine", "providers", "sandbox"],
-    ),
+    ("server", &["domain", "store", "engine", "providers", "sandbox"]),
 ];
 
 /// Words that would let the rules of `domain` depend on the moment, on luck or on rounding.
@@ -52,12 +49,8 @@ const SQL: [&str; 7] = [
 ];
 
 /// A few names that only a provider's own wire format has.
-const PROVIDER_WORDS: [&str; 4] = [
-    "Stripe-Signature",
-    "checkout.session.",
-    "customer.subscription.",
-    "whsec_",
-];
+const PROVIDER_WORDS: [&str; 4] =
+    ["Stripe-Signature", "checkout.session.", "customer.subscription.", "whsec_"];
 
 /// One source file, read once for all rules.
 struct Source {
@@ -73,11 +66,7 @@ impl Source {
 
     /// Lines of code with their numbers: comments and the tests below `mod tests` are left out.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let numbered = self
-            .text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line));
+        let numbered = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
         numbered
             .take_while(|(_, line)| !line.starts_with("mod tests {"))
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
@@ -121,10 +110,7 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> 
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path)?;
             let relative = path.strip_prefix(root)?.to_string_lossy().into_owned();
-            sources.push(Source {
-                path: relative,
-                text,
-            });
+            sources.push(Source { path: relative, text });
         }
     }
     Ok(())
@@ -135,24 +121,16 @@ fn crate_edges(repository: &Repository) -> Result<Vec<String>> {
     let mut broken = Vec::new();
     for entry in fs::read_dir(repository.path("crates"))? {
         let folder: PathBuf = entry?.path();
-        let name = folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
         let Some((_, allowed)) = EDGES.iter().find(|(from, _)| *from == name) else {
-            broken.push(format!(
-                "crates/{name}: unknown crate, add it to EDGES in xtask/tidy"
-            ));
+            broken.push(format!("crates/{name}: unknown crate, add it to EDGES in xtask/tidy"));
             continue;
         };
         for target in ordinary_dependencies(&manifest) {
             let ours = EDGES.iter().any(|(to, _)| *to == target);
             if ours && !allowed.contains(&target) {
-                broken.push(format!(
-                    "crates/{name}/Cargo.toml: must not depend on {target}"
-                ));
+                broken.push(format!("crates/{name}/Cargo.toml: must not depend on {target}"));
             }
         }
     }
@@ -181,9 +159,7 @@ fn shape(source: &Source, broken: &mut Vec<String>) {
     }
     let lines = source.text.lines().count();
     if lines > LINES_PER_FILE {
-        broken.push(format!(
-            "{path}: {lines} lines, the limit is {LINES_PER_FILE}"
-        ));
+        broken.push(format!("{path}: {lines} lines, the limit is {LINES_PER_FILE}"));
     }
     for (index, line) in source.text.lines().enumerate() {
         let number = index + 1;
@@ -191,13 +167,8 @@ fn shape(source: &Source, broken: &mut Vec<String>) {
             broken.push(format!("{path}:{number}: wider than {COLUMNS} columns"));
         }
         let comment = line.split_once("//").map_or("", |(_, comment)| comment);
-        if ["TODO", "FIXME", "XXX"]
-            .iter()
-            .any(|word| comment.contains(word))
-        {
-            broken.push(format!(
-                "{path}:{number}: a note to oneself; write an issue instead"
-            ));
+        if ["TODO", "FIXME", "XXX"].iter().any(|word| comment.contains(word)) {
+            broken.push(format!("{path}:{number}: a note to oneself; write an issue instead"));
         }
         if line.trim_start().starts_with("#[ignore") {
             broken.push(format!("{path}:{number}: an ignored test proves nothing"));
@@ -231,15 +202,7 @@ fn long_functions(source: &Source, broken: &mut Vec<String>) {
 
 fn begins_function(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    let qualifiers = [
-        "pub",
-        "pub(crate)",
-        "pub(super)",
-        "async",
-        "const",
-        "extern",
-        "\"C\"",
-    ];
+    let qualifiers = ["pub", "pub(crate)", "pub(super)", "async", "const", "extern", "\"C\""];
     let first = words.find(|word| !qualifiers.contains(word));
     first == Some("fn") && !line.trim_end().ends_with(['}', ';'])
 }
@@ -263,15 +226,10 @@ fn forbidden_words(source: &Source, broken: &mut Vec<String>) {
             broken.push(format!("{path}:{number}: `{word}` in the pure crate"));
         }
         if !may_have_sql && let Some(word) = found(&SQL) {
-            broken.push(format!(
-                "{path}:{number}: SQL (`{}`) outside store",
-                word.trim()
-            ));
+            broken.push(format!("{path}:{number}: SQL (`{}`) outside store", word.trim()));
         }
         if !may_name_provider && let Some(word) = found(&PROVIDER_WORDS) {
-            broken.push(format!(
-                "{path}:{number}: a provider's word (`{word}`) outside providers"
-            ));
+            broken.push(format!("{path}:{number}: a provider's word (`{word}`) outside providers"));
         }
     }
 }
@@ -288,14 +246,9 @@ fn has_word(line: &str, word: &str) -> bool {
 fn undocumented_errors(repository: &Repository, sources: &[Source]) -> Vec<String> {
     let page = fs::read_to_string(repository.path("docs/ERRORS.md")).unwrap_or_default();
     let Some(codes) = sources.iter().find(|source| source.path == CODES) else {
-        return vec![format!(
-            "{CODES}: missing, although docs/ERRORS.md is checked against it"
-        )];
+        return vec![format!("{CODES}: missing, although docs/ERRORS.md is checked against it")];
     };
-    let declared: Vec<&str> = codes
-        .code()
-        .filter_map(|(_, line)| declared_code(line))
-        .collect();
+    let declared: Vec<&str> = codes.code().filter_map(|(_, line)| declared_code(line)).collect();
     let mut broken = Vec::new();
     for code in &declared {
         if !page.contains(&format!("`{code}`")) {
@@ -304,9 +257,7 @@ fn undocumented_errors(repository: &Repository, sources: &[Source]) -> Vec<Strin
     }
     for code in page.lines().filter_map(explained_code) {
         if !declared.contains(&code) {
-            broken.push(format!(
-                "{CODES}: `{code}` is gone; codes are only ever added"
-            ));
+            broken.push(format!("{CODES}: `{code}` is gone; codes are only ever added"));
         }
     }
     broken
@@ -314,30 +265,20 @@ fn undocumented_errors(repository: &Repository, sources: &[Source]) -> Vec<Strin
 
 /// `Name => "code",` inside the list.
 fn declared_code(line: &str) -> Option<&str> {
-    line.split_once("=> \"")?
-        .1
-        .split_once('"')
-        .map(|(code, _)| code)
+    line.split_once("=> \"")?.1.split_once('"').map(|(code, _)| code)
 }
 
 /// The first cell of a row of the table: `| `code` | …`.
 fn explained_code(line: &str) -> Option<&str> {
-    line.strip_prefix("| `")?
-        .split_once('`')
-        .map(|(code, _)| code)
+    line.strip_prefix("| `")?.split_once('`').map(|(code, _)| code)
 }
 
 /// Lock files record what was installed, not from which mirror.
 fn lock_file_addresses(repository: &Repository) -> Result<Vec<String>> {
     let path = "e2e/browser/package-lock.json";
     let text = fs::read_to_string(repository.path(path))?;
-    let found = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.contains("\"resolved\""));
-    Ok(found
-        .map(|(index, _)| format!("{path}:{}: names a registry", index + 1))
-        .collect())
+    let found = text.lines().enumerate().filter(|(_, line)| line.contains("\"resolved\""));
+    Ok(found.map(|(index, _)| format!("{path}:{}: names a registry", index + 1)).collect())
 }
 
 #[cfg(test)]
@@ -347,10 +288,7 @@ mod tests {
     #[test]
     fn the_repository_is_tidy() {
         let repository = Repository::find().expect("xtask lies in the repository");
-        assert_eq!(
-            broken_rules(&repository).expect("readable"),
-            Vec::<String>::new()
-        );
+        assert_eq!(broken_rules(&repository).expect("readable"), Vec::<String>::new());
     }
 
     #[test]
@@ -364,13 +302,7 @@ mod tests {
         let body = "    let x = 1;\n".repeat(LINES_PER_FUNCTION);
         let text = format!("//! A module.\nfn long() {{\n{body}}}\nfn short() {{\n}}\n");
         let mut broken = Vec::new();
-        long_functions(
-            &Source {
-                path: "a.rs".into(),
-                text,
-            },
-            &mut broken,
-        );
+        long_functions(&Source { path: "a.rs".into(), text }, &mut broken);
         assert_eq!(broken, ["a.rs:2: a function of 72 lines, the limit is 70"]);
     }
 

@@ -39,20 +39,10 @@ const NEEDS: [Need; 5] = [
         what: "node 18 or newer",
         packages: &["nodejs"],
         present: || {
-            answers(
-                "node",
-                &[
-                    "-e",
-                    "process.exit(+(parseInt(process.versions.node) < 18))",
-                ],
-            )
+            answers("node", &["-e", "process.exit(+(parseInt(process.versions.node) < 18))"])
         },
     },
-    Need {
-        what: "npm",
-        packages: &["npm"],
-        present: || answers("npm", &["--version"]),
-    },
+    Need { what: "npm", packages: &["npm"], present: || answers("npm", &["--version"]) },
     Need {
         what: "chromium",
         packages: &["chromium", "fonts-dejavu-core"],
@@ -70,12 +60,7 @@ pub fn set_up(repository: &Repository) -> Result<Tools> {
     let node_modules = node_modules(repository, &folder)?;
     let postgres = postgres::unpack(repository, &folder, &python)?;
     let chromium = chromium().context("chromium is still missing after the installation")?;
-    Ok(Tools {
-        python,
-        node_modules,
-        chromium,
-        postgres,
-    })
+    Ok(Tools { python, node_modules, chromium, postgres })
 }
 
 /// Only what `cargo xtask postgres` needs: no browser, no SDKs.
@@ -108,11 +93,7 @@ fn programs() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing
-        .iter()
-        .flat_map(|need| need.packages)
-        .copied()
-        .collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     let names: Vec<&str> = missing.iter().map(|need| need.what).collect();
     if !is_root() || !Path::new("/etc/debian_version").exists() {
         bail!(
@@ -124,19 +105,11 @@ fn programs() -> Result<()> {
         );
     }
     eprintln!("missing: {}", names.join(", "));
-    run_quietly(
-        "apt-get update",
-        Command::new("apt-get").args(["update", "-q"]),
-    )?;
+    run_quietly("apt-get update", Command::new("apt-get").args(["update", "-q"]))?;
     let mut install = Command::new("apt-get");
-    install
-        .args(["install", "-y", "-q", "--no-install-recommends"])
-        .args(&packages);
+    install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&packages);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    run_quietly(
-        &format!("apt-get install {}", packages.join(" ")),
-        &mut install,
-    )?;
+    run_quietly(&format!("apt-get install {}", packages.join(" ")), &mut install)?;
     match NEEDS.iter().find(|need| !(need.present)()) {
         Some(need) => bail!("{} is still missing after the installation", need.what),
         None => Ok(()),
@@ -145,11 +118,7 @@ fn programs() -> Result<()> {
 
 fn chromium() -> Option<String> {
     let named = std::env::var("TOLLGATE_CHROMIUM").ok();
-    let known = [
-        "/usr/bin/chromium",
-        "/usr/bin/chromium-browser",
-        "/usr/bin/google-chrome",
-    ];
+    let known = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
     let mut candidates = named.into_iter().chain(known.map(String::from));
     candidates.find(|path| Path::new(path).exists())
 }
@@ -175,13 +144,7 @@ fn python(repository: &Repository, folder: &Path) -> Result<PathBuf> {
 
 pub fn pip(python: &Path) -> Command {
     let mut command = Command::new(python);
-    command.args([
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]);
+    command.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]);
     command
 }
 
@@ -200,9 +163,7 @@ fn node_modules(repository: &Repository, folder: &Path) -> Result<PathBuf> {
         fs::copy(source.join(name), target.join(name))?;
     }
     let mut install = Command::new("npm");
-    install
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-        .current_dir(&target);
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&target);
     run_quietly("node packages (playwright-core, axe-core)", &mut install)?;
     fs::copy(&wanted, &stamp)?;
     Ok(modules)

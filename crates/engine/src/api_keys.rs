@@ -4,6 +4,7 @@ use crate::Engine;
 use crate::clock::{random, random_secret};
 use crate::failures::Failure;
 use crate::portal_sessions::digest;
+use domain::codes::Code;
 use domain::ids::ApiKeyId;
 use secrecy::{ExposeSecret as _, SecretString};
 use store::api_keys::ApiKey;
@@ -49,5 +50,22 @@ impl Engine {
     pub async fn api_keys_find(&self, secret: &str) -> Result<Option<ApiKey>, Failure> {
         let mut tx = self.store().read("api_keys.find").await?;
         Ok(tx.api_keys_find(&digest(secret)).await?)
+    }
+
+    /// Every key there is or was, without its secret.
+    pub async fn api_keys_list(&self) -> Result<Vec<ApiKey>, Failure> {
+        let mut tx = self.store().read("api_keys.list").await?;
+        Ok(tx.api_keys_list().await?)
+    }
+
+    /// Revokes a key by its id: from this commit on it opens nothing.
+    pub async fn api_keys_revoke(&self, id: &str) -> Result<(), Failure> {
+        let missing = || Failure::refused(Code::NotFound, "no such key, or it is revoked already");
+        let id = ApiKeyId::parse(id).map_err(|_| missing())?;
+        let mut tx = self.store().begin("api_keys.revoke").await?;
+        if !tx.api_keys_revoke(&id, self.clock().wall()).await? {
+            return Err(missing());
+        }
+        Ok(tx.commit().await?)
     }
 }

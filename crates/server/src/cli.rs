@@ -125,6 +125,19 @@ pub enum KeysCommand {
         #[command(flatten)]
         place: Place,
     },
+    /// Show every key: its id, first characters, name, and whether it is revoked
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Revoke a key: from now on it opens nothing
+    Revoke {
+        /// The key's id, as `keys list` shows it
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -30,12 +30,28 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
                 None => bail!("only an HS256 secret can make tokens: set JWT_SECRET"),
             }
         }
-        Command::Keys { command: KeysCommand::Create { name, place } } => {
-            let engine = engine(&place).await?;
-            let (_, secret) = engine.api_keys_create(&name).await?;
+        Command::Keys { command } => keys(command).await,
+        Command::Clock { command: ClockCommand::Advance { by, data } } => advance(&by, &data).await,
+    }
+}
+
+async fn keys(command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Create { name, place } => {
+            let (_, secret) = engine(&place).await?.api_keys_create(&name).await?;
             say(secret.expose_secret())
         }
-        Command::Clock { command: ClockCommand::Advance { by, data } } => advance(&by, &data).await,
+        KeysCommand::List { place } => {
+            for key in engine(&place).await?.api_keys_list().await? {
+                let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
+                say(&format!("{}  {}…  {state}  {}", key.id, key.prefix, key.name))?;
+            }
+            Ok(())
+        }
+        KeysCommand::Revoke { id, place } => {
+            engine(&place).await?.api_keys_revoke(&id).await?;
+            say(&format!("{id} is revoked"))
+        }
     }
 }
 

@@ -116,6 +116,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         serve::finish("sandbox", simulated),
         serve::finish("worker", worker),
     );
+    engine.store().close().await;
     let _ = fs::remove_file(dir.join(RUNNING_FILE));
     Ok(())
 }

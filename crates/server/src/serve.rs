@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(listen = %listener.local_addr()?, livemode = config.livemode, "serving");
     let (stop, stopped) = watch::channel(false);
     let worker = tokio::spawn({
-        let stopped = stopped.clone();
+        let (engine, stopped) = (engine.clone(), stopped.clone());
         async move { engine.run(stopped).await }
     });
     tokio::spawn(async move {
@@ -57,6 +57,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     listen(listener, crate::router(app), stopped).await?;
     finish("worker", worker).await;
+    engine.store().close().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -23,6 +23,7 @@ statements! {
         "INSERT INTO api_keys (id, name, prefix, hash, created_at, revoked_at)
          VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING";
     FIND = "api_keys.find": "SELECT * FROM api_keys WHERE hash = ? AND revoked_at IS NULL";
+    LIST = "api_keys.list": "SELECT * FROM api_keys ORDER BY id";
     REVOKE = "api_keys.revoke":
         "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
 }
@@ -50,6 +51,12 @@ impl Tx {
         self.first(&FIND, args![hash]).await?.as_ref().map(api_key).transpose()
     }
 
+    /// Every key there is or was, oldest first.
+    pub async fn api_keys_list(&mut self) -> Result<Vec<ApiKey>, StoreError> {
+        self.all(&LIST, args![]).await?.iter().map(api_key).collect()
+    }
+
+    /// From here on the key opens nothing; `false` where it had been revoked already.
     pub async fn api_keys_revoke(
         &mut self,
         id: &ApiKeyId,
