@@ -4,8 +4,8 @@
 //! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
 
 use crate::clock::random;
-use crate::customers::check_text;
 use crate::failures::Failure;
+use crate::limits::check_text;
 use crate::lists::{Listed, Page};
 use crate::{Engine, Subject, customers};
 use domain::catalogue::Grants;

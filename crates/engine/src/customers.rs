@@ -3,6 +3,7 @@
 use crate::clock::random;
 use crate::credits::Balance;
 use crate::failures::Failure;
+use crate::limits::check_text;
 use crate::lists::{Listed, Page};
 use crate::{Engine, PROVIDER, Subject};
 use domain::codes::Code;
@@ -14,7 +15,6 @@ use store::Tx;
 use store::customers::Customer;
 use store::subscriptions::Subscription;
 
-const NAME_LENGTH_MAX: usize = 255;
 const METADATA_KEYS_MAX: usize = 50;
 const METADATA_VALUE_MAX: usize = 500;
 
@@ -39,21 +39,6 @@ pub struct CustomerState {
 
 pub(crate) fn not_found() -> Failure {
     Failure::refused(Code::CustomerNotFound, "no such customer")
-}
-
-pub(crate) fn check_text(param: &'static str, text: Option<&str>) -> Result<(), Failure> {
-    let fits = |text: &str| {
-        !text.is_empty()
-            && text.len() <= NAME_LENGTH_MAX
-            && !text.chars().any(|character| character.is_control())
-    };
-    match text {
-        Some(text) if !fits(text) => {
-            let detail = format!("{param} must be 1 to {NAME_LENGTH_MAX} printable bytes");
-            Err(Failure::invalid(param, detail))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// An address is only checked for what would break a page or a mail; the owner proves the rest.

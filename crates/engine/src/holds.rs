@@ -2,8 +2,8 @@
 
 use crate::clock::random;
 use crate::credits::{Why, remembered, request};
-use crate::customers::check_text;
 use crate::failures::Failure;
+use crate::limits::check_text;
 use crate::{Engine, Subject};
 use domain::codes::Code;
 use domain::credits::{CreditError, Credits, Draw, Shortage, check_unit, plan_capture};

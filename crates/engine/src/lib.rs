@@ -20,6 +20,7 @@ pub mod health;
 pub mod holds;
 pub mod invoices;
 mod jobs;
+mod limits;
 pub mod lists;
 pub mod payments;
 pub mod portal_sessions;

@@ -2,9 +2,9 @@
 
 use crate::collections::{not_found, visible};
 use crate::credits::{remembered, request};
-use crate::customers::check_text;
 use crate::documents::{check_dimensions, vector};
 use crate::failures::Failure;
+use crate::limits::check_text;
 use crate::{Engine, Subject};
 use domain::credits::{Credits, DEFAULT_UNIT};
 use domain::ids::{ChunkId, CollectionId, DocumentId};
