@@ -190,6 +190,10 @@ statements! {
     GRANTS_OF_SUBSCRIPTION = "credit_grants.of_subscription":
         "SELECT * FROM credit_grants
          WHERE provider_subscription_id = ? AND spent + expired + revoked < granted ORDER BY id";
+    ALLOWED_UNTIL = "credit_grants.allowed_until":
+        "SELECT expires_at FROM credit_grants
+         WHERE provider_subscription_id = ? AND class = 'allowance' AND expires_at IS NOT NULL
+         ORDER BY expires_at DESC LIMIT 1";
     EXPIRED = "credit_grants.expired":
         "SELECT DISTINCT customer_id, unit FROM credit_grants
          WHERE expires_at <= ? AND spent + held + expired + revoked < granted LIMIT ?";
@@ -412,6 +416,15 @@ impl Tx {
     ) -> Result<Vec<Grant>, StoreError> {
         let rows = self.all(&GRANTS_OF_SUBSCRIPTION, args![provider_subscription_id]).await?;
         rows.iter().map(grant).collect()
+    }
+
+    /// When the newest allowance of a subscription ends, spent or not.
+    pub async fn credits_allowed_until(
+        &mut self,
+        provider_subscription_id: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let row = self.first(&ALLOWED_UNTIL, args![provider_subscription_id]).await?;
+        row.map(|row| row.time("expires_at")).transpose()
     }
 
     /// Accounts with lots whose time is over and whose rest is not yet written off.

@@ -8,10 +8,19 @@ use crate::{Engine, PROVIDER};
 use domain::ids::InvoiceId;
 use domain::money::{Currency, Money};
 use domain::time::{Period, Timestamp};
-use providers::facts::{self, InvoiceStatus};
+use providers::facts::{self, BillingReason, InvoiceStatus};
 use store::Tx;
 use store::invoices::Invoice;
 use store::payments::{Payment, PaymentStatus};
+
+/// From when on a paid period brings its allowance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refill {
+    FromItsStart,
+    /// A change of plan in the middle refills nothing now; a new period that it pays for, a year
+    /// instead of a month for example, goes on where the running allowance ends.
+    AfterTheRunningOne,
+}
 
 impl Engine {
     pub(super) async fn invoice_told(
@@ -36,12 +45,15 @@ impl Engine {
             true => Some(self.invoice_payment(tx, &owner, told, currency, paid_at).await?),
             false => None,
         };
-        let refills = matches!(
-            told.reason,
-            facts::BillingReason::SubscriptionCreate | facts::BillingReason::SubscriptionCycle
-        );
-        if refills {
-            self.invoice_refills(tx, &owner, told, payment.as_ref()).await?;
+        let refill = match told.reason {
+            BillingReason::SubscriptionCreate | BillingReason::SubscriptionCycle => {
+                Some(Refill::FromItsStart)
+            }
+            BillingReason::SubscriptionUpdate => Some(Refill::AfterTheRunningOne),
+            _ => None,
+        };
+        if let Some(refill) = refill {
+            self.invoice_refills(tx, &owner, told, payment.as_ref(), refill).await?;
         }
         if let Some(payment) = &payment {
             self.withdraw_refunded(tx, payment).await?;
@@ -133,12 +145,13 @@ impl Engine {
 
     /// Each line that pays for a period of an item refills that item's allowance. Prorations and
     /// the free line of a trial do not.
-    pub(super) async fn invoice_refills(
+    async fn invoice_refills(
         &self,
         tx: &mut Tx,
         owner: &Owner,
         told: &facts::Invoice,
         payment: Option<&Payment>,
+        refill: Refill,
     ) -> Result<(), Stop> {
         let (mut known, mut unknown) = (0_usize, None);
         for line in &told.lines {
@@ -150,6 +163,13 @@ impl Engine {
             };
             let (Some(start), Some(end)) = (line.period_start, line.period_end) else {
                 continue;
+            };
+            let start = match refill {
+                Refill::FromItsStart => start,
+                Refill::AfterTheRunningOne => {
+                    let running = tx.credits_allowed_until(subscription).await?;
+                    running.map_or(start, |until| until.max(start))
+                }
             };
             if line.proration || end <= start {
                 continue;

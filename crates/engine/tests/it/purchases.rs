@@ -442,3 +442,39 @@ async fn row_39_a_guest_with_two_tabs_buys_one_subscription() -> anyhow::Result<
     assert_eq!(told["status"], "expired");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_month_changed_to_a_year_goes_on_refilling() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro monthly").await).await?;
+    world.tell_all().await;
+    let consume = engine::credits::ConsumeRequest {
+        amount: 100,
+        unit: "credits".into(),
+        reference: None,
+        idempotency_key: None,
+    };
+    world.engine.credits_consume(&own("buyer"), consume).await?;
+    world.advance("10d").await;
+    let yearly = world.engine.prices_get(&world.price("Pro yearly").await).await?;
+    let subscription = world.get("/v1/subscriptions?limit=1").await["data"][0].clone();
+    let item = subscription["items"]["data"][0]["id"].as_str().unwrap();
+    let path = format!("/v1/subscriptions/{}", subscription["id"].as_str().unwrap());
+    let form = [
+        ("items[0][id]", item),
+        ("items[0][price]", yearly.provider_price_id.as_deref().unwrap()),
+        ("proration_behavior", "always_invoice"),
+    ];
+    let changed = world.post(&path, &form).await;
+    assert!(changed["id"].is_string(), "{changed}");
+    world.tell_all().await;
+    let upgraded = state(&world.engine, "buyer").await;
+    assert_eq!(upgraded["balance"], json!([0, 0, 0]), "an upgrade refills nothing: {upgraded}");
+    for month in 1..=3 {
+        world.advance("1mo").await;
+        world.tell_all().await;
+        let refilled = state(&world.engine, "buyer").await;
+        assert_eq!(refilled["balance"], json!([100, 0, 0]), "month {month}: {refilled}");
+    }
+    Ok(())
+}
