@@ -122,8 +122,10 @@ statements! {
          WHERE browser_hash = ? AND customer_id IS NOT NULL ORDER BY id LIMIT 1";
     OPEN_SUBSCRIPTIONS = "checkout_sessions.open_subscriptions":
         "SELECT * FROM checkout_sessions
-         WHERE (customer_id = ? OR browser_hash = ?) AND mode = 'subscription'
-           AND status = 'open'
+         WHERE (customer_id = ? OR browser_hash = ?
+                OR browser_hash IN (SELECT browser_hash FROM checkout_sessions
+                                    WHERE customer_id = ? AND browser_hash IS NOT NULL))
+           AND mode = 'subscription' AND status = 'open'
          ORDER BY id";
     RECENT = "checkout_sessions.recent":
         "SELECT requested_at FROM checkout_sessions
@@ -263,7 +265,7 @@ impl Tx {
         &mut self,
         of: &CheckoutSession,
     ) -> Result<Vec<CheckoutSession>, StoreError> {
-        let args = args![&of.customer_id, &of.browser_hash];
+        let args = args![&of.customer_id, &of.browser_hash, &of.customer_id];
         self.all(&OPEN_SUBSCRIPTIONS, args).await?.iter().map(session).collect()
     }
 

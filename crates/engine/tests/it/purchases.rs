@@ -433,13 +433,24 @@ async fn row_39_a_paid_page_whose_event_is_on_its_way_is_a_subscription() -> any
 async fn row_39_a_guest_with_two_tabs_buys_one_subscription() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     let mut plan = world.request("nobody", "Pro monthly").await;
+    let mut pack = world.request("nobody", "100 Credits").await;
     let browser = Some("ab".repeat(32));
-    plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser };
+    plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: browser.clone() };
+    pack.buyer = plan.buyer.clone();
     let first = world.engine.checkout_create(plan.clone()).await?.session;
-    world.engine.checkout_create(plan).await?;
-    let first = first.provider_session_id.unwrap();
-    let told = world.get(&format!("/v1/checkout/sessions/{first}")).await;
-    assert_eq!(told["status"], "expired");
+    let second = world.engine.checkout_create(plan.clone()).await?.session;
+    let status = async |session: &store::checkout_sessions::CheckoutSession| {
+        let id = session.provider_session_id.clone().unwrap();
+        world.get(&format!("/v1/checkout/sessions/{id}")).await["status"].clone()
+    };
+    assert_eq!((status(&first).await, status(&second).await), (json!("expired"), json!("open")));
+    // Paying for something else signs the guest in; what is open in the browser is theirs too.
+    let paid = world.pay(pack).await?;
+    world.tell_all().await;
+    let web = world.engine.checkout_claim(&paid, &browser.unwrap()).await?.unwrap();
+    plan.buyer = Buyer::Subject(engine::Subject::Known(web.customer));
+    let third = world.engine.checkout_create(plan).await?.session;
+    assert_eq!((status(&second).await, status(&third).await), (json!("expired"), json!("open")));
     Ok(())
 }
 
