@@ -134,6 +134,8 @@ statements! {
         "UPDATE checkout_sessions SET status = 'open', provider_session_id = ?, url = ?,
              updated_at = ?
          WHERE id = ? AND status IN ('creating', 'open')";
+    FORGET_KEY = "checkout_sessions.forget_key":
+        "UPDATE checkout_sessions SET idempotency_key = NULL WHERE id = ?";
     FORGET = "checkout_sessions.forget":
         "DELETE FROM checkout_sessions WHERE id = ? AND status = 'creating'";
     SETTLE = "checkout_sessions.settle":
@@ -288,6 +290,14 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.change_if(&OPENED, args![provider_session_id, url, now, id]).await
+    }
+
+    /// Frees the idempotency key of an attempt that is over.
+    pub async fn checkout_sessions_forget_key(
+        &mut self,
+        id: &CheckoutSessionId,
+    ) -> Result<(), StoreError> {
+        self.change_one(&FORGET_KEY, args![id]).await
     }
 
     /// The provider has refused: nothing half-created stays.

@@ -13,7 +13,7 @@ mod subscriptions;
 
 use crate::Engine;
 use crate::failures::Failure;
-use providers::facts::{self, Event};
+use providers::facts::{self, Event, Fact};
 use store::Tx;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,5 +99,32 @@ impl Engine {
             told_anything = true;
         }
         if told_anything { Ok(()) } else { Err(Stop::Ignored("the object no longer exists")) }
+    }
+
+    /// Applies a completed session that we have asked for ourselves, through the same functions as
+    /// an event about it. It is as old as the session, so that no real event is mistaken for older.
+    pub(crate) async fn session_fetched(
+        &self,
+        told: facts::CheckoutSession,
+    ) -> Result<(), Failure> {
+        let event = Event {
+            id: told.id.clone(),
+            kind: String::new(),
+            created_at: told.created_at.unwrap_or(self.clock().now()),
+            livemode: self.settings().livemode,
+            account: None,
+            api_version: None,
+            object_id: Some(told.id.clone()),
+            customer: told.customer.clone(),
+            fact: Fact::CheckoutSession(Box::new(told)),
+        };
+        let gathered = self.gather(event).await?;
+        let mut tx = self.store().begin("apply.fetched").await?;
+        match self.apply(&mut tx, &gathered).await {
+            Ok(()) => Ok(tx.commit().await?),
+            Err(Stop::Failed(failure)) => Err(failure),
+            // The event itself, when it comes, is kept with the reason.
+            Err(Stop::Ignored(_) | Stop::Parked(_) | Stop::Changed) => Ok(()),
+        }
     }
 }

@@ -1,17 +1,19 @@
 //! Closing payment pages, so that two tabs do not become two subscriptions.
 
+use super::intents::check_not_subscribed;
 use super::settled;
 use crate::Engine;
+use crate::clock::random;
 use crate::failures::Failure;
 use domain::codes::Code;
 use providers::errors::ProviderError;
+use providers::facts;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
 
 /// What became of a page that should be closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expiry {
     Closed,
-    PaidAlready,
+    PaidAlready(Box<facts::CheckoutSession>),
 }
 
 impl Engine {
@@ -26,15 +28,35 @@ impl Engine {
         drop(tx);
         let newest = open.pop();
         for session in open {
-            if self.checkout_expire(&session).await? == Expiry::PaidAlready {
-                // Its event is on the way; a second subscription must not be.
-                if let Some(newest) = &newest {
-                    self.checkout_expire(newest).await?;
-                }
-                return Err(already_subscribed());
+            let Expiry::PaidAlready(told) = self.checkout_expire(&session).await? else {
+                continue;
+            };
+            // Its event is late or lost; the provider has just said what it would have said.
+            self.session_fetched(*told).await?;
+            let Some(newest) = &newest else {
+                continue;
+            };
+            if let Err(refusal) = self.check_still_sellable(newest, &session).await {
+                self.checkout_expire(newest).await?;
+                return Err(refusal);
             }
         }
         Ok(())
+    }
+
+    /// Whether a page may stay payable next to what was bought on another one.
+    async fn check_still_sellable(
+        &self,
+        page: &CheckoutSession,
+        paid: &CheckoutSession,
+    ) -> Result<(), Failure> {
+        let mut tx = self.store().read("checkout.still_sellable").await?;
+        let paid = tx.checkout_sessions_get(&paid.id).await?;
+        let customer = paid.and_then(|paid| paid.customer_id).or(page.customer_id.clone());
+        match (customer, tx.prices_get(&page.price_id).await?) {
+            (Some(customer), Some(price)) => check_not_subscribed(&mut tx, &customer, &price).await,
+            _ => Err(already_subscribed()),
+        }
     }
 
     /// Closes a payment page, unless somebody has paid there.
@@ -42,14 +64,20 @@ impl Engine {
         let Some(id) = &session.provider_session_id else {
             return Ok(Expiry::Closed);
         };
-        let key = format!("tollgate-expire-{}", session.id);
+        // Closing twice is closing once, so a failure that the provider remembers under a key must
+        // not stand in the way of the next attempt.
+        let key = format!("tollgate-expire-{}-{}", session.id, hex::encode(random()));
         let provider = self.provider()?;
         match provider.checkout_session_expire(id, &key).await {
             Ok(_) | Err(ProviderError::NotFound { .. }) => {}
-            Err(ProviderError::Refused { .. }) => {
+            Err(refused @ ProviderError::Refused { .. }) => {
                 let told = provider.checkout_session(id).await?;
-                if told.status == providers::facts::SessionStatus::Complete {
-                    return Ok(Expiry::PaidAlready);
+                match told.status {
+                    facts::SessionStatus::Complete => {
+                        return Ok(Expiry::PaidAlready(Box::new(told)));
+                    }
+                    facts::SessionStatus::Expired => {}
+                    _ => return Err(refused.into()),
                 }
             }
             Err(error) => return Err(error.into()),

@@ -46,10 +46,14 @@ impl Engine {
         if let Some(key) = &request.idempotency_key
             && let Some(earlier) = tx.checkout_sessions_by_key(&rate_key, key).await?
         {
-            return match earlier.request_hash.as_deref() == Some(hash.as_str()) {
-                true => Ok((earlier, customer, price, None)),
-                false => Err(Failure::key_conflict()),
-            };
+            if earlier.request_hash.as_deref() != Some(hash.as_str()) {
+                return Err(Failure::key_conflict());
+            }
+            if !matches!(earlier.status, SessionStatus::Expired | SessionStatus::Failed) {
+                return Ok((earlier, customer, price, None));
+            }
+            // The attempt that the key stood for is over; the same wish may be had again.
+            tx.checkout_sessions_forget_key(&earlier.id).await?;
         }
         if request.pace == Pace::Limited {
             self.check_pace(&mut tx, &rate_key).await?;
@@ -228,7 +232,7 @@ async fn sellable(tx: &mut Tx, request: &CheckoutRequest) -> Result<Price, Failu
 }
 
 /// One person has one subscription; only a free one may be left for a paid one.
-async fn check_not_subscribed(
+pub(super) async fn check_not_subscribed(
     tx: &mut Tx,
     customer: &CustomerId,
     wanted: &Price,

@@ -426,6 +426,26 @@ async fn row_39_a_paid_page_whose_event_is_on_its_way_is_a_subscription() -> any
     assert_eq!(code(second), Code::AlreadySubscribed);
     let open = world.get("/v1/checkout/sessions?status=open").await;
     assert_eq!(open["data"], json!([]), "nothing stays payable");
+    let told = state(&world.engine, "buyer").await;
+    assert_eq!(told["balance"], json!([100, 0, 0]), "and what was paid is there: {told}");
+    world.tell_all().await;
+    assert_eq!(state(&world.engine, "buyer").await, told, "its late events change nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_free_plan_just_taken_may_be_left_and_an_old_key_used_again() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Free").await).await?;
+    let mut plan = world.request("buyer", "Pro monthly").await;
+    plan.idempotency_key = Some("once".into());
+    let first = world.engine.checkout_create(plan.clone()).await?.session;
+    let again = world.engine.checkout_create(plan.clone()).await?.session;
+    assert_eq!(first.id, again.id);
+    let other = world.request("buyer", "Pro yearly").await;
+    world.engine.checkout_create(other).await?;
+    let anew = world.engine.checkout_create(plan).await?.session;
+    assert_ne!(first.id, anew.id, "the page that the key stood for is closed");
     Ok(())
 }
 
@@ -434,8 +454,9 @@ async fn row_39_a_guest_with_two_tabs_buys_one_subscription() -> anyhow::Result<
     let world = World::sqlite().await?;
     let mut plan = world.request("nobody", "Pro monthly").await;
     let mut pack = world.request("nobody", "100 Credits").await;
-    let browser = Some("ab".repeat(32));
-    plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: browser.clone() };
+    let browser = "ab".repeat(32);
+    let kept = Some(browser.clone());
+    plan.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: kept };
     pack.buyer = plan.buyer.clone();
     let first = world.engine.checkout_create(plan.clone()).await?.session;
     let second = world.engine.checkout_create(plan.clone()).await?.session;
@@ -447,7 +468,7 @@ async fn row_39_a_guest_with_two_tabs_buys_one_subscription() -> anyhow::Result<
     // Paying for something else signs the guest in; what is open in the browser is theirs too.
     let paid = world.pay(pack).await?;
     world.tell_all().await;
-    let web = world.engine.checkout_claim(&paid, &browser.unwrap()).await?.unwrap();
+    let web = world.engine.checkout_claim(&paid, &browser).await?.unwrap();
     plan.buyer = Buyer::Subject(engine::Subject::Known(web.customer));
     let third = world.engine.checkout_create(plan).await?.session;
     assert_eq!((status(&second).await, status(&third).await), (json!("expired"), json!("open")));
