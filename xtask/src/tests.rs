@@ -22,7 +22,7 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     step("cargo clippy", &mut cargo(&clippy))?;
     if answers("cargo-deny", &["--version"]) {
-        step("cargo deny", &mut cargo(&["deny", "check"]))?;
+        step("cargo deny", &mut cargo(&["deny", "check", "bans", "licenses", "sources"]))?;
     } else {
         eprintln!("==> cargo deny: skipped, it is not installed (cargo install cargo-deny)");
     }
