@@ -27,11 +27,13 @@ const PUBLIC: [(&str, &str); 13] = [
 ];
 
 /// What a customer's own token is refused with 403.
-const ADMINISTRATOR: [(&str, &str); 11] = [
+const ADMINISTRATOR: [(&str, &str); 13] = [
     ("GET", "/v1/customers"),
     ("POST", "/v1/customers"),
     ("POST", "/v1/products"),
+    ("PATCH", "/v1/products/{id}"),
     ("POST", "/v1/prices"),
+    ("PATCH", "/v1/prices/{id}"),
     ("POST", "/v1/credits/grants"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/{id}"),
@@ -41,9 +43,24 @@ const ADMINISTRATOR: [(&str, &str); 11] = [
     ("POST", "/v1/collections"),
 ];
 
+/// The pages of a stranger. The others belong to whoever has the cookie of a portal link.
+const PUBLIC_PAGES: [(&str, &str); 7] = [
+    ("GET", "/"),
+    ("GET", "/pricing"),
+    ("POST", "/pricing/checkout"),
+    ("GET", "/pay/success"),
+    ("GET", "/pay/cancel"),
+    ("GET", "/portal/enter"),
+    ("GET", "/assets/tollgate.css"),
+];
+
 struct Route {
     method: Method,
     path: String,
+    /// Pages have cookies and forms instead of tokens.
+    is_page: bool,
+    /// What the description itself says of it.
+    needs_server_key: bool,
 }
 
 impl Route {
@@ -73,14 +90,12 @@ async fn routes(dev: &Dev) -> Result<Vec<Route>> {
     let mut routes = Vec::new();
     for (path, item) in paths {
         for (method, operation) in item.as_object().context("no methods")? {
-            // Pages have cookies and forms instead of tokens, and tests of their own.
-            if operation["tags"][0] == "pages" {
-                continue;
-            }
+            let is_page = operation["tags"][0] == "pages";
+            let needs_server_key = operation["security"] == json!([{ "server_key": [] }]);
             if let Ok(method) = method.to_uppercase().parse::<Method>()
                 && ["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str())
             {
-                routes.push(Route { method, path: path.clone() });
+                routes.push(Route { method, path: path.clone(), is_page, needs_server_key });
             }
         }
     }
@@ -159,7 +174,7 @@ async fn no_route_opens_without_a_good_token() -> Result<()> {
     let before = footprint(&dev, &buyer).await?;
     let nobody = dev.nobody()?;
     for route in routes(&dev).await? {
-        if route.is_in(&PUBLIC) {
+        if route.is_in(&PUBLIC) || route.is_page {
             continue;
         }
         for (name, bearer) in &strangers {
@@ -180,6 +195,10 @@ async fn a_customer_is_no_administrator() -> Result<()> {
     let buyer = Buyer::new(&dev, &data).await?;
     let routes = routes(&dev).await?;
     let before = footprint(&dev, &buyer).await?;
+    for route in &routes {
+        let Route { method, path, needs_server_key, .. } = route;
+        assert_eq!(route.is_in(&ADMINISTRATOR), *needs_server_key, "{method} {path}");
+    }
     let mut asked = 0;
     for route in routes.iter().filter(|route| route.is_in(&ADMINISTRATOR)) {
         let answer = ask(&buyer.api, route, &buyer.id, None).await?;
@@ -187,6 +206,37 @@ async fn a_customer_is_no_administrator() -> Result<()> {
         asked += 1;
     }
     assert_eq!(asked, ADMINISTRATOR.len(), "a route of the list is not described any more");
+    assert_eq!(footprint(&dev, &buyer).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn private_pages_open_only_with_the_cookie_of_a_link() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start()?;
+    let buyer = Buyer::new(&dev, &data).await?;
+    let before = footprint(&dev, &buyer).await?;
+    let nobody = dev.nobody()?;
+    let mut private = 0;
+    for route in routes(&dev).await? {
+        if !route.is_page || route.is_in(&PUBLIC_PAGES) {
+            continue;
+        }
+        for cookie in [None, Some("tollgate_session=forged")] {
+            let mut request = nobody.request(route.method.clone(), &route.path);
+            if route.method == Method::POST {
+                request = request.form(&[("csrf", "forged")]);
+            }
+            if let Some(cookie) = cookie {
+                request = request.header("cookie", cookie);
+            }
+            let answer = nobody.send(request).await?;
+            let refused = [401, 403].contains(&answer.status);
+            assert!(refused, "{}: {}", answer.request, answer.status);
+        }
+        private += 1;
+    }
+    assert!(private >= 4, "only {private} private pages are described");
     assert_eq!(footprint(&dev, &buyer).await?, before);
     Ok(())
 }
@@ -213,7 +263,7 @@ async fn nobody_reaches_another_customers_things() -> Result<()> {
     let stranger = Buyer::new(&dev, &data).await?;
     let before = footprint(&dev, &victim).await?;
     for route in routes(&dev).await? {
-        if route.is_in(&PUBLIC) || route.is_in(&ADMINISTRATOR) {
+        if route.is_in(&PUBLIC) || route.is_in(&ADMINISTRATOR) || route.is_page {
             continue;
         }
         for id in ids.iter().filter(|id| !id.is_empty()) {

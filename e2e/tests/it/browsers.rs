@@ -5,6 +5,7 @@ use e2e::answers::text_at;
 use e2e::purchases::{Buyer, offer};
 use e2e::servers::{Data, Dev};
 use e2e::tools::run_in_browser;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// What every script needs to know, and what this one needs beside it.
@@ -136,5 +137,15 @@ async fn a_portal_link_works_once_and_the_page_of_a_stranger_shows_nothing() -> 
     assert!(second.headers.get("set-cookie").is_none());
     let stranger = nobody.get("/portal").await?;
     assert_eq!(stranger.status, 401);
+
+    // The cookie alone reads; a form needs the proof that it came from our page.
+    let cookie = cookie.split(';').next().unwrap_or_default();
+    let own = nobody.request(Method::GET, "/portal").header("cookie", cookie);
+    assert_eq!(nobody.send(own).await?.status, 200);
+    for page in ["/portal/cancel", "/portal/billing", "/portal/sign-out"] {
+        let forged = nobody.request(Method::POST, page).header("cookie", cookie);
+        let answer = nobody.send(forged.form(&[("csrf", "forged")])).await?;
+        assert_eq!(answer.status, 403, "{page}: {}", answer.text);
+    }
     Ok(())
 }
