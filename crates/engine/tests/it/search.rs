@@ -79,18 +79,22 @@ async fn row_127_nobody_finds_what_is_not_theirs() -> anyhow::Result<()> {
         assert!(found.iter().all(|one| one.content.starts_with("alice")));
         assert!(found.windows(2).all(|pair| pair[0].distance <= pair[1].distance));
     }
-    let page = Page::first();
-    let bobs = engine.collections_list(None, page).await?.data;
-    let bobs = bobs.iter().find(|one| one.owner.is_some()).unwrap().id.to_string();
-    let mut foreign = by_vector(vec![0.0, 0.0, 0.0]);
-    for who in ["alice", "bob"] {
-        foreign.collection = Some(bobs.clone());
-        let outcome = engine.search(&own(who), foreign.clone()).await;
-        let own_collection = outcome.is_ok();
-        let missing =
-            matches!(outcome, Err(Failure::Refused { code: Code::CollectionNotFound, .. }));
-        assert!(own_collection || missing);
-    }
+    let bob = own("bob");
+    let visible = engine.collections_list(Some(&bob), Page::first()).await?.data;
+    let bobs = visible.iter().find(|one| one.owner.is_some()).unwrap().id.to_string();
+    let asked = SearchRequest { collection: Some(bobs.clone()), ..by_vector(vec![0.0; 3]) };
+    assert_eq!(engine.search(&bob, asked.clone()).await?.len(), 3);
+    let foreign = engine.search(&own("alice"), asked).await;
+    assert!(
+        matches!(foreign, Err(Failure::Refused { code: Code::CollectionNotFound, .. })),
+        "{foreign:?}"
+    );
+    let planted = NewDocument { collection: Some(bobs), ..note("alice", vec![0.0; 3]) };
+    let foreign = engine.documents_add(&DocumentOwner::Customer(own("alice")), planted).await;
+    assert!(
+        matches!(foreign, Err(Failure::Refused { code: Code::CollectionNotFound, .. })),
+        "{foreign:?}"
+    );
     let wrong = engine.search(&own("alice"), by_vector(vec![0.0; 4])).await;
     assert!(matches!(wrong, Err(Failure::Refused { code: Code::DimensionMismatch, .. })));
     let nan = engine.search(&own("alice"), by_vector(vec![f32::NAN, 0.0, 0.0])).await;
