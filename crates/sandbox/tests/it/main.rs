@@ -7,5 +7,6 @@ mod faults;
 mod payments;
 mod portal;
 mod restarts;
+mod schema;
 mod webhooks;
 mod world;

@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::schema::{self, Expansion, Question};
+
 static TLS: Once = Once::new();
 
 pub struct World {
@@ -105,10 +107,15 @@ impl World {
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.expect("an answer");
+        let (client, request) = request.build_split();
+        let request = request.expect("a request");
+        let asked = Asked::of(&request);
+        let response = client.execute(request).await.expect("an answer");
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        asked.check(status, &body);
+        (status, body)
     }
 
     /// What must work.
@@ -180,6 +187,43 @@ impl World {
     }
 }
 
+/// What the answer to a request is judged by.
+struct Asked {
+    method: String,
+    path: String,
+    version: Option<String>,
+    expansion: Expansion,
+}
+
+impl Asked {
+    fn of(request: &reqwest::Request) -> Asked {
+        let version = request.headers().get("stripe-version");
+        let query = request.url().query().unwrap_or_default().as_bytes();
+        let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+        let expands = [query, body].concat().windows(6).any(|part| part == b"expand");
+        Asked {
+            method: request.method().to_string(),
+            path: request.url().path().to_owned(),
+            version: version.map(|value| value.to_str().expect("a version").to_owned()),
+            expansion: if expands { Expansion::Asked } else { Expansion::Never },
+        }
+    }
+
+    fn check(&self, status: u16, body: &Value) {
+        let Some(schema) = schema::shared() else {
+            return;
+        };
+        let is_latest = self.version.as_ref().is_none_or(|version| *version == schema.version);
+        if !self.path.starts_with("/v1/") || !is_latest {
+            return;
+        }
+        let Asked { method, path, expansion, .. } = self;
+        let question = Question { method, path, expansion: *expansion };
+        let problems = schema.check_answer(&question, status, body);
+        assert!(problems.is_empty(), "{}\n{body}", problems.join("\n"));
+    }
+}
+
 pub fn id(object: &Value) -> String {
     text(&object["id"])
 }
@@ -199,6 +243,8 @@ struct Heard {
     hooks: Mutex<Vec<Hook>>,
     statuses: Mutex<VecDeque<u16>>,
     delay_ms: AtomicI64,
+    /// What the schema says against the events that came.
+    problems: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -226,6 +272,8 @@ impl Shop {
     }
 
     pub fn hooks(&self) -> Vec<Hook> {
+        let problems = self.heard.problems.lock().expect("not poisoned").join("\n");
+        assert!(problems.is_empty(), "{problems}");
         self.heard.hooks.lock().expect("not poisoned").clone()
     }
 
@@ -254,16 +302,31 @@ impl Shop {
     }
 }
 
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.hooks();
+        }
+    }
+}
+
 async fn hear(State(heard): State<Arc<Heard>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let delay_ms = heard.delay_ms.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0))).await;
     let header = |name: &str| {
         headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
     };
+    let event = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    if let Some(schema) = schema::shared()
+        && event["api_version"] == schema.version
+    {
+        let problems = schema.check_event(&event);
+        heard.problems.lock().expect("not poisoned").extend(problems);
+    }
     heard.hooks.lock().expect("not poisoned").push(Hook {
         signature: header("stripe-signature"),
         body: body.to_vec(),
-        event: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        event,
         authorization: header("authorization"),
     });
     let status = heard.statuses.lock().expect("not poisoned").pop_front().unwrap_or(200);
