@@ -64,10 +64,7 @@ pub fn page<T: Row>(
     params.finish()?;
     let no_cursor = |id: &str, param: &str| ApiError::no_such(T::KIND, id, param);
     let mut found: Vec<&T> = match (&starting_after, &ending_before) {
-        (Some(_), Some(_)) => {
-            let message = "You can only pass one of: starting_after, ending_before.";
-            return Err(ApiError::invalid(message).param("starting_after"));
-        }
+        (Some(_), Some(_)) => return Err(two_cursors()),
         (Some(id), None) => {
             let rows = table.before(id).ok_or_else(|| no_cursor(id, "starting_after"))?;
             rows.filter(|row| keep(row)).take(limit + 1).collect()
@@ -85,6 +82,39 @@ pub fn page<T: Row>(
     }
     let data: Vec<Value> = found.into_iter().map(view).collect();
     Ok(json!({"object": "list", "data": data, "has_more": has_more, "url": call.path}))
+}
+
+/// One page of objects that are computed, not stored; each has an id.
+pub fn page_of_values(call: &mut Call, values: Vec<Value>) -> Result<Value, ApiError> {
+    let params = &mut call.params;
+    let limit = limit(params)?;
+    let starting_after = params.text("starting_after")?;
+    let ending_before = params.text("ending_before")?;
+    params.finish()?;
+    let position = |id: &str, param: &str| {
+        let position = values.iter().position(|value| value["id"] == id);
+        position.ok_or_else(|| ApiError::no_such("object", id, param))
+    };
+    let (from, to) = match (&starting_after, &ending_before) {
+        (Some(_), Some(_)) => return Err(two_cursors()),
+        (Some(id), None) => {
+            let from = position(id, "starting_after")? + 1;
+            (from, values.len().min(from + limit))
+        }
+        (None, Some(id)) => {
+            let to = position(id, "ending_before")?;
+            (to.saturating_sub(limit), to)
+        }
+        (None, None) => (0, values.len().min(limit)),
+    };
+    let has_more = if ending_before.is_some() { 0 < from } else { to < values.len() };
+    let data = values.get(from..to).unwrap_or_default();
+    Ok(json!({"object": "list", "data": data, "has_more": has_more, "url": call.path}))
+}
+
+fn two_cursors() -> ApiError {
+    let message = "You can only pass one of: starting_after, ending_before.";
+    ApiError::invalid(message).param("starting_after")
 }
 
 fn limit(params: &mut Params) -> Result<usize, ApiError> {

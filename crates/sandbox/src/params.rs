@@ -244,6 +244,20 @@ impl Params {
         texts.collect::<Result<Vec<String>, ApiError>>().map(Some)
     }
 
+    /// Every field as a text, for hashes whose keys the caller chooses.
+    pub fn into_texts(self) -> Result<BTreeMap<String, String>, ApiError> {
+        let mut texts = BTreeMap::new();
+        for (key, value) in &self.fields {
+            match value {
+                Value::String(text) if text.len() <= MAX_TEXT => {
+                    texts.insert(key.clone(), text.clone())
+                }
+                _ => return Err(self.invalid(key, "Invalid string")),
+            };
+        }
+        Ok(texts)
+    }
+
     pub fn metadata(&mut self) -> Result<MetadataChange, ApiError> {
         let name = self.name("metadata");
         let fields = match self.fields.remove("metadata") {

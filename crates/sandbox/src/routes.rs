@@ -3,8 +3,8 @@
 use crate::requests::{Call, Handler, Verb};
 use crate::{
     accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
-    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
-    subscriptions, webhook_endpoints,
+    invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
+    payment_methods, prices, products, refunds, subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
@@ -14,6 +14,15 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "balance", accounts::balance),
     (Get, "balance_transactions", accounts::list_transactions),
     (Get, "balance_transactions/{}", accounts::retrieve_transaction),
+    (Post, "billing/meter_event_adjustments", meter_events::adjust),
+    (Post, "billing/meter_events", meter_events::create),
+    (Get, "billing/meters", meters::list),
+    (Post, "billing/meters", meters::create),
+    (Get, "billing/meters/{}", meters::retrieve),
+    (Post, "billing/meters/{}", meters::update),
+    (Post, "billing/meters/{}/deactivate", meters::deactivate),
+    (Get, "billing/meters/{}/event_summaries", meter_event_summaries::list),
+    (Post, "billing/meters/{}/reactivate", meters::reactivate),
     (Post, "billing_portal/sessions", billing_portal::create),
     (Get, "charges", charges::list),
     (Get, "charges/{}", charges::retrieve),

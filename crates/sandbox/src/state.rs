@@ -17,6 +17,8 @@ use crate::idempotency::Replay;
 use crate::invoice_items::InvoiceItem;
 use crate::invoice_payments::InvoicePayment;
 use crate::invoices::Invoice;
+use crate::meter_events::MeterEvent;
+use crate::meters::Meter;
 use crate::payment_intents::PaymentIntent;
 use crate::payment_methods::PaymentMethod;
 use crate::prices::Price;
@@ -207,6 +209,8 @@ tables! {
     customers: Customer,
     products: Product,
     prices: Price,
+    meters: Meter,
+    meter_events: MeterEvent,
     payment_methods: PaymentMethod,
     payment_intents: PaymentIntent,
     charges: Charge,

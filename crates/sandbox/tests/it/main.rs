@@ -4,6 +4,7 @@ mod api;
 mod checkout;
 mod clock;
 mod faults;
+mod meters;
 mod payments;
 mod portal;
 mod restarts;
