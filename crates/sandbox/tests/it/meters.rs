@@ -6,6 +6,9 @@ use crate::world::{World, id, text};
 
 const MINUTE: i64 = 60;
 
+/// Form, expected code and param.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 async fn meter(world: &World, event_name: &str, formula: &str) -> Value {
     let form = [
         ("display_name", "API calls"),
@@ -65,7 +68,7 @@ async fn bad_meters_are_refused() {
     let world = World::start().await;
     meter(&world, "calls", "sum").await;
     let long = "x".repeat(101);
-    let cases: [(&[(&str, &str)], &str, &str); 5] = [
+    let cases: [Case<'_>; 5] = [
         (
             &[("event_name", "a"), ("default_aggregation[formula]", "sum")],
             "parameter_missing",
@@ -158,7 +161,7 @@ async fn bad_events_are_refused() {
     let who = ("payload[stripe_customer_id]", customer.as_str());
     let what = ("payload[value]", "1");
     let name = ("event_name", "calls");
-    let cases: [(&[(&str, &str)], &str, &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&[who, what], "parameter_missing", "event_name"),
         (&[name], "parameter_missing", "payload"),
         (&[("event_name", "none"), who, what], "resource_missing", "event_name"),
