@@ -45,6 +45,7 @@ mod products;
 mod refunds;
 mod requests;
 mod routes;
+mod search;
 mod state;
 mod subscriptions;
 mod transactions;

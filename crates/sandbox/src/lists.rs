@@ -117,7 +117,7 @@ fn two_cursors() -> ApiError {
     ApiError::invalid(message).param("starting_after")
 }
 
-fn limit(params: &mut Params) -> Result<usize, ApiError> {
+pub fn limit(params: &mut Params) -> Result<usize, ApiError> {
     let limit = params.within("limit", 1, MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     Ok(usize::try_from(limit).unwrap_or(1))
 }

@@ -21,14 +21,25 @@ use crate::{expand, forms, ids, routes};
 /// One request to the API, decoded.
 pub struct Call {
     pub path: String,
+    /// The first id of a path with two.
+    pub parent: String,
     pub id: String,
     pub params: Params,
+    /// What the caller wants to see expanded.
+    pub expand: Vec<String>,
 }
 
 impl Call {
     /// The id in the path.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether a path is to be expanded that the handler itself must answer.
+    pub fn takes_expansion(&mut self, path: &str) -> bool {
+        let asked = self.expand.len();
+        self.expand.retain(|wanted| wanted != path);
+        self.expand.len() < asked
     }
 }
 
@@ -100,8 +111,14 @@ async fn answer(
     };
     let mut fields = forms::decode(raw.query.as_bytes())?;
     fields.extend(decode_body(&raw)?);
-    let (params, paths) = split_expand(fields)?;
-    let mut call = Call { path: raw.path.to_owned(), id: String::new(), params };
+    let (params, expand) = split_expand(fields)?;
+    let mut call = Call {
+        path: raw.path.to_owned(),
+        parent: String::new(),
+        id: String::new(),
+        params,
+        expand,
+    };
     let handler = routes::find(verb, &mut call)
         .ok_or_else(|| ApiError::unknown_route(raw.method.as_str(), raw.path))?;
     let guard = match (key, verb) {
@@ -114,7 +131,7 @@ async fn answer(
         request_id: Some(request_id.to_owned()),
         idempotency_key: guard.as_ref().and(key).map(str::to_owned),
     };
-    execute(app, &mut call, handler, &paths, guard, cause).await
+    execute(app, &mut call, handler, guard, cause).await
 }
 
 /// Runs the handler in one transaction. With a key, the first answer is stored in it too.
@@ -122,7 +139,6 @@ async fn execute(
     app: &App,
     call: &mut Call,
     handler: Handler,
-    paths: &[String],
     guard: Option<Guard>,
     cause: Cause,
 ) -> Result<Answer, ApiError> {
@@ -137,7 +153,8 @@ async fn execute(
             tx.state.in_progress.insert(guard.scope.clone());
             progress.scope = Some(guard.scope.clone());
         }
-        let outcome = handler(tx, call).and_then(|value| expand::apply(tx.state, value, paths));
+        let outcome =
+            handler(tx, call).and_then(|value| expand::apply(tx.state, value, &call.expand));
         let answer = match outcome {
             Ok(value) => Answer { status: 200, body: value.to_string(), replay_of: None },
             // A decline is an answer like any other: it is kept and given again.

@@ -5,6 +5,8 @@ use crate::{
     accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
     invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
     payment_methods, prices, products, refunds, subscriptions, webhook_endpoints,
+    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
+    search, subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
@@ -25,6 +27,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "billing/meters/{}/reactivate", meters::reactivate),
     (Post, "billing_portal/sessions", billing_portal::create),
     (Get, "charges", charges::list),
+    (Get, "charges/search", search::charges),
     (Get, "charges/{}", charges::retrieve),
     (Post, "charges/{}", charges::update),
     (Get, "checkout/sessions", checkout_sessions::list),
@@ -35,6 +38,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "checkout/sessions/{}/line_items", checkout_sessions::line_items),
     (Get, "customers", customers::list),
     (Post, "customers", customers::create),
+    (Get, "customers/search", search::customers),
     (Get, "customers/{}", customers::retrieve),
     (Post, "customers/{}", customers::update),
     (Delete, "customers/{}", customers::delete),
@@ -49,6 +53,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Delete, "invoiceitems/{}", invoice_items::delete),
     (Get, "invoices", invoices::list),
     (Post, "invoices", invoices::create),
+    (Get, "invoices/search", search::invoices),
     (Get, "invoices/{}", invoices::retrieve),
     (Post, "invoices/{}", invoices::update),
     (Delete, "invoices/{}", invoices::delete),
@@ -59,6 +64,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "invoices/{}/void", invoices::void),
     (Get, "payment_intents", payment_intents::list),
     (Post, "payment_intents", payment_intents::create),
+    (Get, "payment_intents/search", search::payment_intents),
     (Get, "payment_intents/{}", payment_intents::retrieve),
     (Post, "payment_intents/{}", payment_intents::update),
     (Post, "payment_intents/{}/cancel", payment_intents::cancel),
@@ -71,10 +77,12 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "payment_methods/{}/detach", payment_methods::detach),
     (Get, "prices", prices::list),
     (Post, "prices", prices::create),
+    (Get, "prices/search", search::prices),
     (Get, "prices/{}", prices::retrieve),
     (Post, "prices/{}", prices::update),
     (Get, "products", products::list),
     (Post, "products", products::create),
+    (Get, "products/search", search::products),
     (Get, "products/{}", products::retrieve),
     (Post, "products/{}", products::update),
     (Delete, "products/{}", products::delete),
@@ -84,6 +92,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "refunds/{}", refunds::update),
     (Get, "subscriptions", subscriptions::list),
     (Post, "subscriptions", subscriptions::create::create),
+    (Get, "subscriptions/search", search::subscriptions),
     (Get, "subscriptions/{}", subscriptions::retrieve),
     (Post, "subscriptions/{}", subscriptions::update::update),
     (Delete, "subscriptions/{}", subscriptions::cancel),
@@ -99,8 +108,9 @@ pub fn find(verb: Verb, call: &mut Call) -> Option<Handler> {
     let path = call.path.strip_prefix("/v1/")?;
     for (route_verb, pattern, handler) in ROUTES {
         if *route_verb == verb
-            && let Some(id) = matches(pattern, path)
+            && let Some((parent, id)) = matches(pattern, path)
         {
+            call.parent = parent;
             call.id = id;
             return Some(*handler);
         }
@@ -108,19 +118,22 @@ pub fn find(verb: Verb, call: &mut Call) -> Option<Handler> {
     None
 }
 
-/// The id in a path that fits the pattern; empty where the pattern has none.
-fn matches(pattern: &str, path: &str) -> Option<String> {
+/// The ids in a path that fits the pattern, the object's own last; empty where there is none.
+fn matches(pattern: &str, path: &str) -> Option<(String, String)> {
+    let mut parent = String::new();
     let mut id = String::new();
     let mut parts = path.split('/');
     for expected in pattern.split('/') {
         let part = parts.next()?;
         match expected {
-            "{}" if !part.is_empty() => id = percent_decoded(part)?,
+            "{}" if !part.is_empty() => {
+                parent = std::mem::replace(&mut id, percent_decoded(part)?);
+            }
             _ if expected == part => {}
             _ => return None,
         }
     }
-    parts.next().is_none().then_some(id)
+    parts.next().is_none().then_some((parent, id))
 }
 
 /// Ids chosen by callers may hold signs that travel encoded.
@@ -136,8 +149,10 @@ mod tests {
 
     #[test]
     fn paths_match_whole() {
-        assert_eq!(matches("prices/{}", "prices/a%2Fb"), Some("a/b".to_owned()));
-        assert_eq!(matches("prices", "prices"), Some(String::new()));
+        let ids = |parent: &str, id: &str| Some((parent.to_owned(), id.to_owned()));
+        assert_eq!(matches("prices/{}", "prices/a%2Fb"), ids("", "a/b"));
+        assert_eq!(matches("prices", "prices"), ids("", ""));
+        assert_eq!(matches("prices/{}/x/{}", "prices/a/x/b"), ids("a", "b"));
         assert_eq!(matches("prices/{}", "prices/"), None);
         assert_eq!(matches("prices", "prices/a"), None);
         assert_eq!(matches("prices/{}/x", "prices/a/y"), None);

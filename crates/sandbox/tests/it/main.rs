@@ -9,5 +9,6 @@ mod payments;
 mod portal;
 mod restarts;
 mod schema;
+mod searches;
 mod webhooks;
 mod world;
