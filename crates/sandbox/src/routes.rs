@@ -4,9 +4,7 @@ use crate::requests::{Call, Handler, Verb};
 use crate::{
     accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
     invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
-    payment_methods, prices, products, refunds, subscriptions, webhook_endpoints,
-    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
-    search, subscriptions, webhook_endpoints,
+    payment_methods, prices, products, refunds, search, subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
