@@ -25,6 +25,15 @@ pub fn required(params: &mut Params) -> Result<String, ApiError> {
     Ok(currency)
 }
 
+/// A currency used as the key of a hash.
+pub fn check(currency: &str, param: &str) -> Result<(), ApiError> {
+    if decimals(currency).is_none() {
+        let shown: String = currency.chars().take(10).collect();
+        return Err(ApiError::invalid(format!("Invalid currency: {shown}.")).param(param));
+    }
+    Ok(())
+}
+
 fn decimals(currency: &str) -> Option<usize> {
     if TWO_DECIMALS.contains(&currency) {
         Some(2)

@@ -5,8 +5,9 @@ use serde_json::Value;
 use crate::errors::ApiError;
 use crate::state::State;
 use crate::{
-    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
-    invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
+    billing_portal, charges, checkout_sessions, costs, coupons, customers, invoice_items,
+    invoice_payments, invoices, lists, payment_intents, payment_methods, prices, products,
+    promotion_codes, refunds, subscriptions,
 };
 
 const MAX_PATHS: usize = 50;
@@ -74,10 +75,14 @@ fn replace_ids(state: &State, value: &mut Value, field: &str, path: &str) -> Res
     }
 }
 
-/// The object an id names. Products have ids of the caller's choice, so their field decides.
+/// The object an id names. Products and coupons have ids of the caller's choice, so their field
+/// decides.
 fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     if field == "product" {
         return state.products.get(id).map(products::view);
+    }
+    if field == "coupon" {
+        return state.coupons.get(id).map(|row| coupons::shown(state, row));
     }
     match id.split('_').next()? {
         "cus" => state.customers.get(id).map(customers::view),
@@ -85,6 +90,7 @@ fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "pm" => state.payment_methods.get(id).map(payment_methods::view),
         "pi" => state.payment_intents.get(id).map(|row| payment_intents::view(state, row)),
         "ch" => state.charges.get(id).map(|row| charges::view(state, row)),
+        "promo" => state.promotion_codes.get(id).map(|row| promotion_codes::view(state, row)),
         "re" => state.refunds.get(id).map(refunds::view),
         "cs" => state.checkout_sessions.get(id).map(|row| checkout_sessions::view(state, row)),
         "sub" => state.subscriptions.get(id).map(|row| subscriptions::view(state, row)),
@@ -110,6 +116,8 @@ fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
             Some(invoices::render::confirmation_secret_view(state, id))
         }
         ("price", "tiers") => state.prices.get(id).map(|price| costs::tiers_view(&price.cost)),
+        ("coupon", "applies_to") => state.coupons.get(id).map(coupons::products_view),
+        ("coupon", "currency_options") => state.coupons.get(id).map(coupons::currencies_view),
         ("charge", "refunds") => Some(charges::refunds_view(state, id)),
         ("customer", "subscriptions") => {
             let rows = state.subscriptions.newest_first();

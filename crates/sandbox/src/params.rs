@@ -123,6 +123,11 @@ impl Params {
         empty
     }
 
+    /// The names in a hash whose keys are the caller's, such as currencies.
+    pub fn keys(&self) -> Vec<String> {
+        self.fields.keys().cloned().collect()
+    }
+
     pub fn only_has(&self, keys: &[&str]) -> bool {
         self.fields.keys().all(|key| keys.contains(&key.as_str()))
     }

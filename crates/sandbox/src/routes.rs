@@ -5,6 +5,9 @@ use crate::{
     accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
     invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
     payment_methods, prices, products, refunds, search, subscriptions, webhook_endpoints,
+    accounts, billing_portal, charges, checkout_sessions, coupons, customers, events,
+    invoice_items, invoice_payments, invoices, payment_intents, payment_methods, prices, products,
+    promotion_codes, refunds, subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
@@ -34,6 +37,11 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "checkout/sessions/{}", checkout_sessions::update),
     (Post, "checkout/sessions/{}/expire", checkout_sessions::expire),
     (Get, "checkout/sessions/{}/line_items", checkout_sessions::line_items),
+    (Get, "coupons", coupons::list),
+    (Post, "coupons", coupons::create),
+    (Get, "coupons/{}", coupons::retrieve),
+    (Post, "coupons/{}", coupons::update),
+    (Delete, "coupons/{}", coupons::delete),
     (Get, "customers", customers::list),
     (Post, "customers", customers::create),
     (Get, "customers/search", search::customers),
@@ -84,6 +92,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "products/{}", products::retrieve),
     (Post, "products/{}", products::update),
     (Delete, "products/{}", products::delete),
+    (Get, "promotion_codes", promotion_codes::list),
+    (Post, "promotion_codes", promotion_codes::create),
+    (Get, "promotion_codes/{}", promotion_codes::retrieve),
+    (Post, "promotion_codes/{}", promotion_codes::update),
     (Get, "refunds", refunds::list),
     (Post, "refunds", refunds::create),
     (Get, "refunds/{}", refunds::retrieve),

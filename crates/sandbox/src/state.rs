@@ -10,6 +10,7 @@ use crate::billing_portal::PortalSession;
 use crate::charges::Charge;
 use crate::checkout_sessions::CheckoutSession;
 use crate::clock::Clock;
+use crate::coupons::Coupon;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
 use crate::events::Event;
@@ -23,6 +24,7 @@ use crate::payment_intents::PaymentIntent;
 use crate::payment_methods::PaymentMethod;
 use crate::prices::Price;
 use crate::products::Product;
+use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
 use crate::subscriptions::Subscription;
 use crate::webhook_endpoints::WebhookEndpoint;
@@ -211,6 +213,8 @@ tables! {
     prices: Price,
     meters: Meter,
     meter_events: MeterEvent,
+    coupons: Coupon,
+    promotion_codes: PromotionCode,
     payment_methods: PaymentMethod,
     payment_intents: PaymentIntent,
     charges: Charge,

@@ -3,6 +3,7 @@
 mod api;
 mod checkout;
 mod clock;
+mod coupons;
 mod faults;
 mod meters;
 mod payments;
