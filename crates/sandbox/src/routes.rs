@@ -2,12 +2,10 @@
 
 use crate::requests::{Call, Handler, Verb};
 use crate::{
-    accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
-    invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
-    payment_methods, prices, products, refunds, search, subscriptions, webhook_endpoints,
     accounts, billing_portal, charges, checkout_sessions, coupons, customers, events,
-    invoice_items, invoice_payments, invoices, payment_intents, payment_methods, prices, products,
-    promotion_codes, refunds, subscriptions, webhook_endpoints,
+    invoice_items, invoice_payments, invoices, meter_event_summaries, meter_events, meters,
+    payment_intents, payment_methods, prices, products, promotion_codes, refunds, search,
+    subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
