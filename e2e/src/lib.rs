@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod purchases;
+pub mod sandboxes;
 pub mod servers;
 pub mod tools;
 pub mod webhooks;

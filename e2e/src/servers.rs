@@ -74,7 +74,7 @@ impl Data {
         let started = Instant::now();
         let mut child = command.spawn().context("cannot start tollgate dev")?;
         let stdout = child.stdout.take().context("stdout is piped")?;
-        let (ready, printed) = match wait_for_ready(stdout) {
+        let (ready, printed) = match wait_for_line(stdout, READY_PREFIX) {
             Ok(found) => found,
             Err(error) => {
                 kill(&mut child)?;
@@ -82,6 +82,7 @@ impl Data {
             }
         };
         let started_in = started.elapsed();
+        let ready = serde_json::from_str(&ready)?;
         let mut welcome = fs::read_to_string(&log).unwrap_or_default();
         welcome.drain(..logged.min(welcome.len()));
         Ok(Dev { child, ready, welcome, stdout: printed, started_in, log })
@@ -214,7 +215,11 @@ fn binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn wait_for_ready(stdout: impl std::io::Read + Send + 'static) -> Result<(Ready, String)> {
+/// What follows the prefix on its line, and everything printed before.
+pub(crate) fn wait_for_line(
+    stdout: impl std::io::Read + Send + 'static,
+    prefix: &str,
+) -> Result<(String, String)> {
     let (sender, receiver) = mpsc::channel();
     // The thread goes on reading after the ready line, so that the server never blocks on a full
     // pipe; it ends with the process.
@@ -229,14 +234,14 @@ fn wait_for_ready(stdout: impl std::io::Read + Send + 'static) -> Result<(Ready,
         let left = deadline.saturating_duration_since(Instant::now());
         let line = receiver.recv_timeout(left);
         let line = line.with_context(|| format!("no ready line; stdout was:\n{printed}"))?;
-        match line.strip_prefix(READY_PREFIX) {
-            Some(json) => return Ok((serde_json::from_str(json)?, printed)),
+        match line.strip_prefix(prefix) {
+            Some(found) => return Ok((found.to_string(), printed)),
             None => printed = printed + &line + "\n",
         }
     }
 }
 
-fn kill(child: &mut Child) -> Result<()> {
+pub(crate) fn kill(child: &mut Child) -> Result<()> {
     child.kill()?;
     child.wait()?;
     Ok(())

@@ -41,14 +41,11 @@ enum Command {
     Tidy,
     /// Start a private PostgreSQL, print its address, and stop it on Ctrl-C.
     Postgres,
-    /// Build for release and measure consume/s, webhook/s and check/s on SQLite.
+    /// Build for release and measure the server's rates on SQLite and the sandbox's pace.
     Bench {
-        /// Write the results as JSON to this file as well.
-        #[arg(long, value_name = "FILE")]
-        json: Option<std::path::PathBuf>,
-        /// How long each measurement runs.
-        #[arg(long, value_name = "N", default_value_t = 5)]
-        seconds: u32,
+        /// Passed on: --only server|sandbox, --seconds N, --customers N, --json FILE.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -58,7 +55,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => tests::run(&repository, &filter),
         Command::Tidy => tidy::run(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
-        Command::Bench { json, seconds } => tests::bench(&repository, json.as_deref(), seconds),
+        Command::Bench { arguments } => tests::bench(&repository, &arguments),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,5 @@
 //! The whole check of the repository in one order, and the benchmark.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -46,17 +45,19 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The load generator lives in `e2e`, beside the harness that starts the server.
-pub fn bench(repository: &Repository, json: Option<&Path>, seconds: u32) -> Result<()> {
+/// The load generator lives in `e2e`, beside the harness that starts the server. It takes the
+/// arguments as they are.
+pub fn bench(repository: &Repository, arguments: &[String]) -> Result<()> {
     let mut build = repository.cargo();
     build.args(["build", "--release", "--locked", "--package", "server", "--package", "e2e"]);
     step("building for release", &mut build)?;
+    let mut build = repository.cargo();
+    build.args(["build", "--release", "--locked", "--package", "sandbox", "--example", "serve"]);
+    step("building the sandbox for release", &mut build)?;
     let release = repository.target().join("release");
     let mut bench = Command::new(release.join("bench"));
     bench.env("TOLLGATE_BIN", release.join("tollgate"));
-    bench.args(["--seconds", &seconds.to_string()]);
-    if let Some(file) = json {
-        bench.arg("--json").arg(file);
-    }
+    bench.env("TOLLGATE_SANDBOX_BIN", release.join("examples/serve"));
+    bench.args(arguments);
     step("measuring", &mut bench)
 }

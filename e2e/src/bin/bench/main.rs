@@ -1,12 +1,14 @@
 //! The load generator behind `cargo xtask bench`: rates of the server beside ceilings of the
 //! machine, measured in the same run, because only their ratio means anything elsewhere.
 
+mod sandbox;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use e2e::answers::{Answer, text_at};
 use e2e::purchases::{Buyer, offer};
 use e2e::servers::{Data, Dev};
@@ -30,6 +32,18 @@ struct Arguments {
     /// How many requests are under way at any moment.
     #[arg(long, default_value_t = 32)]
     connections: usize,
+    /// Measure only this part.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// How many customers of the sandbox renew for a year.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    customers: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Server,
+    Sandbox,
 }
 
 /// One measured rate.
@@ -45,6 +59,24 @@ struct Rate {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let wants = |part| arguments.only.is_none_or(|only| only == part);
+    let mut results = json!({ "backend": "sqlite", "seconds": arguments.seconds });
+    if wants(Part::Server) {
+        let rates = measure_server(&arguments).await?;
+        results["connections"] = json!(arguments.connections);
+        results["rates"] = report(&rates)?;
+    }
+    if wants(Part::Sandbox) {
+        let length = Duration::from_secs(arguments.seconds);
+        results["sandbox"] = sandbox::measure(arguments.customers, length).await?;
+    }
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, serde_json::to_string_pretty(&results)? + "\n")?;
+    }
+    Ok(())
+}
+
+async fn measure_server(arguments: &Arguments) -> Result<Vec<Rate>> {
     let data = Data::new()?;
     let dev = data.start()?;
     eprintln!("start to ready: {:?}", dev.started_in);
@@ -85,7 +117,7 @@ async fn main() -> Result<()> {
         })
         .await?,
     );
-    report(&rates, &arguments)
+    Ok(rates)
 }
 
 /// Customers with more credits than can be spent.
@@ -184,7 +216,7 @@ fn rate(
     Ok(Rate { name, per_second, p50_ms: at(50), p99_ms: at(99), ceiling })
 }
 
-fn report(rates: &[Rate], arguments: &Arguments) -> Result<()> {
+fn report(rates: &[Rate]) -> Result<Value> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<26}{:>10}{:>10}{:>10}  of its ceiling", "", "per s", "p50 ms", "p99 ms")?;
     let mut rows = Vec::new();
@@ -206,14 +238,5 @@ fn report(rates: &[Rate], arguments: &Arguments) -> Result<()> {
             "ratio": ratio,
         }));
     }
-    if let Some(file) = &arguments.json {
-        let text = json!({
-            "backend": "sqlite",
-            "seconds": arguments.seconds,
-            "connections": arguments.connections,
-            "rates": rows,
-        });
-        std::fs::write(file, serde_json::to_string_pretty(&text)? + "\n")?;
-    }
-    Ok(())
+    Ok(Value::Array(rows))
 }
