@@ -12,7 +12,7 @@ use crate::clock::{self, END_OF_TIME, Interval};
 use crate::errors::ApiError;
 use crate::state::{State, Timer};
 use crate::transactions::{Cause, Tx};
-use crate::{billing, checkout_sessions, idempotency};
+use crate::{billing, checkout_sessions, idempotency, subscription_schedules};
 
 const TICK: Duration = Duration::from_secs(1);
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -113,6 +113,7 @@ fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
     match timer {
         Timer::CheckoutSession(id) => checkout_sessions::due(tx, id),
         Timer::Invoice(id) => billing::invoice_due(tx, id),
+        Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),
     }
 }

@@ -56,6 +56,21 @@ pub fn create(
     Ok(())
 }
 
+/// A subscription made by its schedule: nobody waits for the payment, so it begins active.
+pub fn create_unattended(tx: &mut Tx<'_>, subscription: Subscription) -> Result<(), ApiError> {
+    let id = subscription.id.clone();
+    let automatic = subscription.collection_method == "charge_automatically";
+    let invoice = open_first_invoice(tx, subscription, &[])?;
+    let mut subscription = subscriptions::find(tx.state, &id)?.clone();
+    if subscription.status == Status::Incomplete {
+        subscription.status = Status::Active;
+        tx.state.subscriptions.put(subscription);
+    }
+    announce(tx, &id);
+    send_late_trial_notice(tx, &id);
+    if automatic { collect_renewal(tx, &invoice) } else { Ok(()) }
+}
+
 /// Stores the subscription with its first period and finalizes its first invoice. `extra` are the
 /// one-time lines a Checkout page sells along.
 pub fn open_first_invoice(
@@ -246,7 +261,8 @@ fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
 
 fn count_failure(tx: &mut Tx<'_>, id: &str, event: &str) -> Result<(), ApiError> {
     let mut invoice = count_attempt(tx, id)?;
-    let renewal = invoice.billing_reason == "subscription_cycle";
+    let subscription = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
+    let renewal = subscription.is_some_and(|row| row.status != Status::Incomplete);
     // Paying by hand in between does not move the next automatic attempt.
     let due = invoice.next_payment_attempt.is_none_or(|next| next <= tx.now);
     if renewal && due {

@@ -1,5 +1,6 @@
 //! Ending subscriptions: now, at the end of the period, or not after all.
 
+use crate::subscription_schedules;
 use crate::subscriptions::{self, Status, Subscription};
 use crate::transactions::Tx;
 
@@ -17,8 +18,12 @@ pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
     subscription.cancellation.reason = Some(reason.to_owned());
     let shown = subscriptions::view(tx.state, &subscription);
     let latest = subscription.latest_invoice.clone();
+    let schedule = subscription.schedule.clone();
     tx.state.subscriptions.put(subscription);
     tx.emit("customer.subscription.deleted", shown);
+    if let Some(schedule) = schedule {
+        subscription_schedules::subscription_ended(tx, &schedule, reason);
+    }
     let open = latest.and_then(|latest| tx.state.invoices.get(&latest).cloned());
     if let Some(mut invoice) = open
         && invoice.next_payment_attempt.is_some()

@@ -8,6 +8,9 @@ use crate::{
     billing_portal, charges, checkout_sessions, costs, coupons, customers, invoice_items,
     invoice_payments, invoices, lists, payment_intents, payment_methods, prices, products,
     promotion_codes, refunds, subscriptions,
+    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
+    invoices, lists, payment_intents, payment_methods, prices, products, refunds,
+    subscription_schedules, subscriptions,
 };
 
 const MAX_PATHS: usize = 50;
@@ -83,6 +86,8 @@ fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     }
     if field == "coupon" {
         return state.coupons.get(id).map(|row| coupons::shown(state, row));
+    if id.starts_with("sub_sched_") {
+        return state.subscription_schedules.get(id).map(subscription_schedules::view);
     }
     match id.split('_').next()? {
         "cus" => state.customers.get(id).map(customers::view),

@@ -54,6 +54,7 @@ mod requests;
 mod routes;
 mod search;
 mod state;
+mod subscription_schedules;
 mod subscriptions;
 mod transactions;
 mod webhook_endpoints;

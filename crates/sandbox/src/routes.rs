@@ -6,6 +6,9 @@ use crate::{
     invoice_items, invoice_payments, invoices, meter_event_summaries, meter_events, meters,
     payment_intents, payment_methods, prices, products, promotion_codes, refunds, search,
     subscriptions, webhook_endpoints,
+    accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
+    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
+    subscription_schedules, subscriptions, webhook_endpoints,
 };
 
 use Verb::{Delete, Get, Post};
@@ -98,6 +101,12 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "refunds", refunds::create),
     (Get, "refunds/{}", refunds::retrieve),
     (Post, "refunds/{}", refunds::update),
+    (Get, "subscription_schedules", subscription_schedules::list),
+    (Post, "subscription_schedules", subscription_schedules::create::create),
+    (Get, "subscription_schedules/{}", subscription_schedules::retrieve),
+    (Post, "subscription_schedules/{}", subscription_schedules::create::update),
+    (Post, "subscription_schedules/{}/cancel", subscription_schedules::cancel),
+    (Post, "subscription_schedules/{}/release", subscription_schedules::release),
     (Get, "subscriptions", subscriptions::list),
     (Post, "subscriptions", subscriptions::create::create),
     (Get, "subscriptions/search", search::subscriptions),

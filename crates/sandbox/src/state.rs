@@ -26,6 +26,7 @@ use crate::prices::Price;
 use crate::products::Product;
 use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
+use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
 use crate::webhook_endpoints::WebhookEndpoint;
 
@@ -221,6 +222,7 @@ tables! {
     refunds: Refund,
     checkout_sessions: CheckoutSession,
     subscriptions: Subscription,
+    subscription_schedules: SubscriptionSchedule,
     invoices: Invoice,
     invoice_payments: InvoicePayment,
     invoice_items: InvoiceItem,
@@ -249,6 +251,10 @@ impl State {
             let due = self.subscriptions.get(id).and_then(Subscription::due_at);
             self.timers.set(Timer::Subscription(id.clone()), due);
         }
+        for id in self.subscription_schedules.changed_ids() {
+            let due = self.subscription_schedules.get(id).and_then(SubscriptionSchedule::due_at);
+            self.timers.set(Timer::Schedule(id.clone()), due);
+        }
         for id in self.invoices.changed_ids() {
             let due = self.invoices.get(id).and_then(Invoice::due_at);
             self.timers.set(Timer::Invoice(id.clone()), due);
@@ -264,6 +270,9 @@ impl State {
         for row in self.subscriptions.rows.values() {
             self.timers.set(Timer::Subscription(row.id.clone()), row.due_at());
         }
+        for row in self.subscription_schedules.rows.values() {
+            self.timers.set(Timer::Schedule(row.id.clone()), row.due_at());
+        }
         for row in self.invoices.rows.values() {
             self.timers.set(Timer::Invoice(row.id.clone()), row.due_at());
         }
@@ -278,6 +287,8 @@ impl State {
 pub enum Timer {
     CheckoutSession(String),
     Invoice(String),
+    /// Before its subscription: a phase that ends with a period decides what is renewed.
+    Schedule(String),
     Subscription(String),
 }
 

@@ -9,27 +9,54 @@ use crate::prices::Price;
 use crate::requests::Call;
 use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, view};
 use crate::transactions::Tx;
-use crate::{billing, cancellations, customers, payment_methods};
+use crate::{billing, cancellations, customers, payment_methods, prices, products};
 
-pub(super) const MAX_ITEMS: usize = 20;
+pub const MAX_ITEMS: usize = 20;
+
+/// The recurring price an item names, or the one its `price_data` makes.
+pub fn read_price(tx: &mut Tx<'_>, item: &mut Params) -> Result<Option<Price>, ApiError> {
+    let param = item.name("price");
+    let id = match item.text("price")? {
+        None => item.text("plan")?,
+        id => id,
+    };
+    let Some(mut data) = item.hash("price_data")? else {
+        return id.map(|id| recurring_price(tx.state, &id, &param)).transpose();
+    };
+    if id.is_some() {
+        let message = "You may only specify one of these parameters: price, price_data.";
+        return Err(ApiError::invalid(message).param(&param));
+    }
+    if !data.has("recurring") {
+        return Err(ApiError::missing_parameter(&data.name("recurring")));
+    }
+    let product = data.required("product")?;
+    products::existing(tx.state, &product, &data.name("product"))?;
+    let mut price = prices::from_params(tx, &mut data, &product)?;
+    data.finish()?;
+    // Nobody can buy it again.
+    price.active = false;
+    prices::save(tx, price.clone());
+    Ok(Some(price))
+}
 
 pub(super) fn read_item(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     item: &mut Params,
 ) -> Result<(SubscriptionItem, Price), ApiError> {
-    let param = item.name("price");
-    let price = recurring_price(tx.state, &item.required("price")?, &param)?;
+    let price = read_price(tx, item)?;
+    let price = price.ok_or_else(|| ApiError::missing_parameter(&item.name("price")))?;
     let quantity = item.quantity("quantity")?.unwrap_or(1);
     price.amount(quantity)?;
     let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
     row.metadata = item.metadata()?.fresh();
-    item.refuse(&["price_data", "discounts", "tax_rates", "billing_thresholds"])?;
+    item.refuse(&["discounts", "tax_rates", "billing_thresholds"])?;
     item.finish()?;
     Ok((row, price))
 }
 
 /// All items of a subscription renew together: one currency, one interval.
-pub(super) fn check_alike(prices: &[Price]) -> Result<(), ApiError> {
+pub fn check_alike(prices: &[Price]) -> Result<(), ApiError> {
     for pair in prices.windows(2) {
         if pair[0].currency != pair[1].currency {
             return Err(ApiError::invalid("All prices must use the same currency.").param("items"));

@@ -48,6 +48,9 @@ pub struct Subscription {
     pub cancellation: Cancellation,
     pub pause_collection: Option<String>,
     pub metadata: Metadata,
+    /// The schedule that changes this subscription by itself.
+    pub schedule: Option<String>,
+    pub start_date: i64,
     /// `customer.subscription.created` has been told; changes are told only after it.
     pub announced: bool,
 }
@@ -137,6 +140,8 @@ impl Subscription {
             cancellation: Cancellation::default(),
             pause_collection: None,
             metadata: Metadata::new(),
+            schedule: None,
+            start_date: now,
             announced: false,
         }
     }
@@ -210,7 +215,8 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
             "save_default_payment_method":
                 if subscription.saves_default_method { "on_subscription" } else { "off" },
         },
-        "start_date": subscription.created,
+        "schedule": subscription.schedule,
+        "start_date": subscription.start_date,
         "status": subscription.status,
         "trial_end": subscription.trial_end,
         "trial_settings": {
@@ -255,7 +261,6 @@ fn constants() -> Value {
         "pending_invoice_item_interval": null,
         "pending_setup_intent": null,
         "pending_update": null,
-        "schedule": null,
         "test_clock": null,
         "transfer_data": null,
     })

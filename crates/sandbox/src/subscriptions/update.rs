@@ -6,12 +6,12 @@ use crate::errors::ApiError;
 use crate::params::Params;
 use crate::prices::{self, Price};
 use crate::requests::Call;
-use crate::subscriptions::create::{MAX_ITEMS, check_alike, read_common, read_item, read_trial};
-use crate::subscriptions::{
-    Status, Subscription, SubscriptionItem, find, recurring_price, save, view,
+use crate::subscriptions::create::{
+    MAX_ITEMS, check_alike, read_common, read_item, read_price, read_trial,
 };
+use crate::subscriptions::{Status, Subscription, SubscriptionItem, find, save, view};
 use crate::transactions::Tx;
-use crate::{billing, cancellations, plan_changes};
+use crate::{billing, cancellations, plan_changes, subscription_schedules};
 
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut subscription = find(tx.state, call.id())?.clone();
@@ -22,6 +22,11 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         let message = "A canceled subscription can only update its cancellation_details and \
                        metadata.";
         return Err(ApiError::invalid(message));
+    }
+    if let Some(schedule) = &subscription.schedule
+        && (params.has("cancel_at") || params.has("cancel_at_period_end"))
+    {
+        return Err(managed_by(schedule));
     }
     let clears_cancel_at = params.is_text("cancel_at") && params.take_if_empty("cancel_at");
     if clears_cancel_at {
@@ -54,10 +59,18 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         Some(items) => plan_changes::apply(tx, subscription, items, proration, anchor_now)?,
         None => save(tx, subscription),
     }
+    subscription_schedules::phases::follow(tx, &find(tx.state, &id)?.clone());
     if ends_trial_now {
         billing::subscription_due(tx, &id)?;
     }
     Ok(view(tx.state, find(tx.state, &id)?))
+}
+
+fn managed_by(schedule: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "The subscription is managed by the subscription schedule `{schedule}`, and updating any \
+         cancelation behavior directly is not allowed. Please update the schedule instead."
+    ))
 }
 
 /// A trial can be moved or ended; the billing anchor moves with it.
@@ -113,7 +126,7 @@ fn read_pause(params: &mut Params) -> Result<Option<String>, ApiError> {
 
 /// The items as they will be, or nothing when `items` is absent.
 fn read_item_changes(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     params: &mut Params,
     subscription: &Subscription,
 ) -> Result<Option<Vec<SubscriptionItem>>, ApiError> {
@@ -136,8 +149,8 @@ fn read_item_changes(
             items.remove(position);
         } else {
             let item = &mut items[position];
-            if let Some(price) = hash.text("price")? {
-                item.price = recurring_price(tx.state, &price, &hash.name("price"))?.id;
+            if let Some(price) = read_price(tx, &mut hash)? {
+                item.price = price.id;
             }
             if let Some(quantity) = hash.quantity("quantity")? {
                 item.quantity = quantity;
@@ -145,7 +158,7 @@ fn read_item_changes(
             hash.metadata()?.apply(&mut item.metadata);
         }
         hash.ignore(&["clear_usage"]);
-        hash.refuse(&["price_data", "discounts", "tax_rates", "billing_thresholds"])?;
+        hash.refuse(&["discounts", "tax_rates", "billing_thresholds"])?;
         hash.finish()?;
     }
     let found = items.iter().map(|item| prices::existing(tx.state, &item.price, "items").cloned());

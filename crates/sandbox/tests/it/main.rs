@@ -11,5 +11,6 @@ mod portal;
 mod restarts;
 mod schema;
 mod searches;
+mod schedules;
 mod webhooks;
 mod world;
