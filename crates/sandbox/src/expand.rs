@@ -86,6 +86,7 @@ fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     }
     if field == "coupon" {
         return state.coupons.get(id).map(|row| coupons::shown(state, row));
+    }
     if id.starts_with("sub_sched_") {
         return state.subscription_schedules.get(id).map(subscription_schedules::view);
     }
