@@ -7,10 +7,7 @@ use crate::state::State;
 use crate::{
     billing_portal, charges, checkout_sessions, costs, coupons, customers, invoice_items,
     invoice_payments, invoices, lists, payment_intents, payment_methods, prices, products,
-    promotion_codes, refunds, subscriptions,
-    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
-    invoices, lists, payment_intents, payment_methods, prices, products, refunds,
-    subscription_schedules, subscriptions,
+    promotion_codes, refunds, subscription_schedules, subscriptions,
 };
 
 const MAX_PATHS: usize = 50;

@@ -5,9 +5,6 @@ use crate::{
     accounts, billing_portal, charges, checkout_sessions, coupons, customers, events,
     invoice_items, invoice_payments, invoices, meter_event_summaries, meter_events, meters,
     payment_intents, payment_methods, prices, products, promotion_codes, refunds, search,
-    subscriptions, webhook_endpoints,
-    accounts, billing_portal, charges, checkout_sessions, customers, events, invoice_items,
-    invoice_payments, invoices, payment_intents, payment_methods, prices, products, refunds,
     subscription_schedules, subscriptions, webhook_endpoints,
 };
 
