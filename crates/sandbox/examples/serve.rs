@@ -17,6 +17,7 @@ async fn main() -> anyhow::Result<()> {
     provider.install_default().map_err(|_| anyhow::anyhow!("a TLS provider is installed"))?;
     let sandbox = sandbox::start(sandbox::Config {
         listener: tokio::net::TcpListener::bind(("127.0.0.1", port)).await?,
+        reach: sandbox::Reach::ThisMachine,
         data,
         offset: Arc::new(AtomicI64::new(0)),
         secret_key: None,

@@ -60,6 +60,7 @@ mod transactions;
 mod webhook_endpoints;
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -79,9 +80,14 @@ use state::State;
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// The version of the API that this simulator speaks.
+pub const API_VERSION: &str = events::API_VERSION;
+
 pub struct Config {
-    /// Already bound, on the loopback interface.
+    /// Already bound.
     pub listener: TcpListener,
+    /// Who may reach the listener. Without keys and accounts of its own it is not for everyone.
+    pub reach: Reach,
     /// Directory of `sandbox.db`; none keeps everything in memory.
     pub data: Option<PathBuf>,
     /// Business clock = wall clock + this many microseconds. Restored from `sandbox.db` at start.
@@ -90,6 +96,14 @@ pub struct Config {
     pub secret_key: Option<String>,
     /// Whom to call after each step of the clock.
     pub after_advance: Option<AfterAdvance>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Listeners on other interfaces than loopback are refused.
+    ThisMachine,
+    /// Whoever reaches the listener, as chosen by the caller: a container, a network of testers.
+    Network,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +115,7 @@ pub struct AfterAdvance {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("sandbox must listen on the loopback interface, not on {0}")]
-    NotLoopback(std::net::SocketAddr),
+    NotLoopback(SocketAddr),
     #[error("sandbox listener has no address")]
     Listener(#[source] std::io::Error),
     #[error("sandbox directory {path} cannot be created")]
@@ -127,7 +141,7 @@ pub struct Sandbox {
 /// Loads the state; nothing is served yet. The process has installed a rustls provider before.
 pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     let address = config.listener.local_addr().map_err(StartError::Listener)?;
-    if !address.ip().is_loopback() {
+    if config.reach == Reach::ThisMachine && !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
     if config.secret_key.as_ref().is_some_and(|key| !key.starts_with("sk_test_")) {
@@ -139,7 +153,7 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         .no_proxy()
         .build()
         .map_err(StartError::Client)?;
-    let base_url = format!("http://{address}");
+    let base_url = base_url(address);
     let clock = Clock::new(config.offset);
     let mut state = State::new(base_url.clone(), clock.clone());
     let mut writer = None;
@@ -153,6 +167,16 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     }
     let app = Arc::new(App::new(state, writer, config.after_advance, client));
     Ok(Sandbox { base_url, listener: config.listener, app, writing })
+}
+
+/// The address links are made with. "All interfaces" is no place a browser could go to.
+fn base_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 impl Sandbox {

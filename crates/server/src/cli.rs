@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     after_help = "Start here:\n  \
     tollgate dev                        a complete demo on this machine, no account needed\n  \
+    tollgate sandbox                    only a local Stripe, for your own code\n  \
     tollgate clock advance 1mo          let a month pass in the demo\n  \
     tollgate serve --config my.toml     the real thing\n"
 )]
@@ -31,6 +32,14 @@ pub enum Command {
         tollgate dev --data /tmp/demo --port 0 --sandbox-port 0\n  \
         tollgate dev --fresh                forget the demo data and start again\n")]
     Dev(DevArgs),
+    /// Run the simulated provider alone: a local Stripe in test mode, no account needed
+    #[command(after_help = "When it is ready, one line on stdout says so, for programs:\n  \
+        SANDBOX_READY {\"base_url\":…,\"secret_key\":…,\"dashboard_url\":…,\
+        \"api_version\":…,\"version\":…,\"data\":…}\n\n\
+        Examples:\n  \
+        tollgate sandbox\n  \
+        tollgate sandbox --ephemeral --port 0\n")]
+    Sandbox(SandboxArgs),
     /// Run the server for real use, with settings from a file and the environment
     #[command(after_help = "Required: DATABASE_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET.\n\
         Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
@@ -65,7 +74,7 @@ pub enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// The business clock of a running `tollgate dev`
+    /// The business clock of a running `tollgate dev` or `tollgate sandbox`
     Clock {
         #[command(subcommand)]
         command: ClockCommand,
@@ -86,6 +95,22 @@ pub struct DevArgs {
     /// Delete what earlier runs left in the data directory first
     #[arg(long)]
     pub fresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// The port; 0 picks a free one
+    #[arg(long, value_name = "N", default_value_t = 12111)]
+    pub port: u16,
+    /// The address to listen on; beyond loopback, everyone who reaches it may do everything
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Keep everything in memory, and nothing at the end
+    #[arg(long, conflicts_with = "data")]
+    pub ephemeral: bool,
+    /// Where to keep the data [default: ./tollgate-sandbox]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +174,7 @@ pub enum ClockCommand {
         /// 15m, 12h, 30d, 1mo, 1y or period-end
         #[arg(value_name = "SPEC")]
         by: String,
-        /// The data directory of the running demo
+        /// The data directory of the running demo or sandbox
         #[arg(long, value_name = "DIR", default_value = crate::dev::DATA_DIR)]
         data: PathBuf,
     },

@@ -13,12 +13,13 @@ use store::Store;
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
 use crate::config::{self, Config, Database, PLANS};
-use crate::{dev, serve};
+use crate::{dev, serve, simulator};
 
 /// Runs what the command line asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Dev(args) => dev::run(args).await,
+        Command::Sandbox(args) => simulator::run(args).await,
         Command::Serve(args) => serve::run(settings(args.config.as_deref())?).await,
         Command::Migrate { direction, place } => migrate(direction, &place).await,
         Command::Doctor(place) => doctor(&place).await,
@@ -186,16 +187,16 @@ async fn doctor(place: &Place) -> anyhow::Result<()> {
 /// Asks the running demo's provider to let time pass, and waits until all is applied.
 async fn advance(by: &str, data: &Path) -> anyhow::Result<()> {
     let running = match existing(data) {
-        Ok(dir) => dev::read_running(&dir)?,
+        Ok(dir) => simulator::running(&dir)?,
         Err(_) => None,
     };
     let Some(running) = running else {
-        bail!("no tollgate dev runs on {}", data.display());
+        bail!("no tollgate dev or sandbox runs on {}", data.display());
     };
     let address = format!("{}/_sandbox/clock", running.sandbox_url);
     let request = dev::local_client()?.post(address).json(&json!({ "advance": by }));
     let answer = request.send().await.with_context(|| {
-        format!("the demo on {} does not answer, is it still running", data.display())
+        format!("what runs on {} does not answer, is it still there", data.display())
     })?;
     let status = answer.status();
     let body: Value = answer.json().await.context("the clock's answer cannot be read")?;

@@ -25,7 +25,7 @@ use crate::{App, Site, serve};
 pub const DATA_DIR: &str = "./tollgate-data";
 const LOCK_FILE: &str = "lock";
 const SECRETS_FILE: &str = "dev.json";
-const RUNNING_FILE: &str = "running.json";
+pub const RUNNING_FILE: &str = "running.json";
 /// What `--fresh` forgets, besides the journals that databases keep next to themselves.
 const OWN_FILES: &[&str] = &["tollgate.db", "sandbox.db", SECRETS_FILE, RUNNING_FILE];
 const JOURNALS: &[&str] = &["", "-wal", "-shm", "-journal"];
@@ -50,10 +50,10 @@ struct Endpoint {
 }
 
 /// Where a running demo is, for commands beside it.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Running {
-    pub api_url: String,
-    pub sandbox_url: String,
+#[derive(Debug, Serialize)]
+struct Running {
+    api_url: String,
+    sandbox_url: String,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
@@ -131,6 +131,7 @@ async fn sandbox(
 ) -> anyhow::Result<sandbox::Sandbox> {
     let config = sandbox::Config {
         listener,
+        reach: sandbox::Reach::ThisMachine,
         data: Some(dir.to_owned()),
         offset,
         secret_key: Some(secrets.provider_key.clone()),
@@ -143,13 +144,13 @@ async fn sandbox(
 }
 
 /// Quiet unless asked, so that the welcome stays in sight.
-fn log() {
+pub fn log() {
     let level = environment("LOG_LEVEL").map(|level| level.to_ascii_lowercase());
     let level = level.filter(|level| LOG_LEVELS.contains(&level.as_str()));
     serve::log_to_stderr(&serve::log_filter(level.as_deref().unwrap_or("warn")));
 }
 
-fn directory(path: &Path) -> anyhow::Result<PathBuf> {
+pub fn directory(path: &Path) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     // The databases hold customers, and the sandbox's own the webhook secret.
     let mut private = fs::DirBuilder::new();
@@ -159,13 +160,13 @@ fn directory(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// One process per data directory; the lock ends with the process, however it ends.
-fn lock(dir: &Path) -> anyhow::Result<File> {
+pub fn lock(dir: &Path) -> anyhow::Result<File> {
     let file = File::create(dir.join(LOCK_FILE))
         .with_context(|| format!("cannot write to {}", dir.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("another tollgate dev is running on {}", dir.display())
+            bail!("another tollgate is running on {}", dir.display())
         }
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", dir.display()))
@@ -208,12 +209,7 @@ pub fn read_secrets(dir: &Path) -> anyhow::Result<Option<Secrets>> {
     read_json(&dir.join(SECRETS_FILE))
 }
 
-/// Where the demo on a data directory runs.
-pub fn read_running(dir: &Path) -> anyhow::Result<Option<Running>> {
-    read_json(&dir.join(RUNNING_FILE))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => {
             let value = serde_json::from_slice(&bytes);
@@ -231,7 +227,7 @@ fn random_hex() -> anyhow::Result<String> {
 }
 
 /// Whole or not at all, and readable by the owner alone from its first moment.
-fn write_private(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
+pub fn write_private(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {

@@ -21,6 +21,7 @@ pub mod problem;
 pub mod requests;
 pub mod routes;
 pub mod serve;
+pub mod simulator;
 pub mod web;
 pub mod webhooks;
 

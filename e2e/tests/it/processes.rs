@@ -118,6 +118,7 @@ fn every_command_has_help() -> Result<()> {
     for arguments in [
         &["--help"][..],
         &["dev", "--help"],
+        &["sandbox", "--help"],
         &["serve", "--help"],
         &["migrate", "--help"],
         &["doctor", "--help"],

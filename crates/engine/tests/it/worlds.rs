@@ -43,8 +43,14 @@ fn random_name(prefix: &str) -> String {
 
 async fn sandbox(offset: Arc<AtomicI64>) -> anyhow::Result<String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let config =
-        sandbox::Config { listener, data: None, offset, secret_key: None, after_advance: None };
+    let config = sandbox::Config {
+        listener,
+        reach: sandbox::Reach::ThisMachine,
+        data: None,
+        offset,
+        secret_key: None,
+        after_advance: None,
+    };
     let sandbox = sandbox::start(config).await?;
     let url = sandbox.base_url.clone();
     tokio::spawn(sandbox.serve(std::future::pending()));

@@ -52,6 +52,7 @@ impl World {
         let offset = Arc::new(AtomicI64::new(0));
         let sandbox = sandbox::start(sandbox::Config {
             listener,
+            reach: sandbox::Reach::ThisMachine,
             data: data.map(Path::to_owned),
             offset: offset.clone(),
             secret_key: None,

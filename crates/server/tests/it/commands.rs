@@ -70,7 +70,7 @@ fn help_names_every_command() {
     let help = tollgate(&["--help"], &[]);
     assert!(help.status.success());
     let help = text(&help.stdout);
-    for command in ["dev", "serve", "migrate", "doctor", "token", "keys", "clock"] {
+    for command in ["dev", "sandbox", "serve", "migrate", "doctor", "token", "keys", "clock"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }

@@ -13,3 +13,4 @@ mod pages;
 mod payments;
 mod problems;
 mod servers;
+mod simulator;

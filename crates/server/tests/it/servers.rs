@@ -67,6 +67,7 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = sandbox::Config {
             listener: tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            reach: sandbox::Reach::ThisMachine,
             data: None,
             offset: Arc::default(),
             secret_key: Some(PROVIDER_KEY.into()),
