@@ -10,13 +10,17 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::clock::{self, END_OF_TIME, Interval};
 use crate::errors::ApiError;
-use crate::state::{State, Timer};
+use crate::state::Timer;
 use crate::transactions::{Cause, Tx};
-use crate::{billing, checkout_sessions, idempotency, subscription_schedules};
+use crate::{
+    billing, checkout_sessions, delivery, events, idempotency, subscription_schedules, test_clocks,
+};
 
 const TICK: Duration = Duration::from_secs(1);
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_YEARS: i64 = 10;
+/// An object that stays due at the same instant does nothing any more: it must not stop the rest.
+const MAX_REPEATS: u32 = 20;
 
 /// Why the clock did not get where it should.
 #[derive(Debug, thiserror::Error)]
@@ -76,37 +80,77 @@ pub async fn tick(app: Arc<App>) {
         if work_due(&app, now).await.is_err() {
             tracing::error!("what is due could not be stored");
         }
-        let pruned = app.run(Cause::default(), |tx| {
-            idempotency::prune(tx.state);
-            Ok(())
-        });
-        if pruned.await.is_err() {
-            tracing::error!("old idempotency keys could not be removed");
+        if prune(&app).await.is_err() {
+            tracing::error!("old events and idempotency keys could not be removed");
         }
     }
 }
 
-/// Does everything due up to `until`, one object per transaction.
+async fn prune(app: &App) -> Result<(), ApiError> {
+    for account in accounts(app) {
+        app.run(&account, Cause::default(), |tx| {
+            idempotency::prune(tx.state);
+            events::prune(tx.state);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn accounts(app: &App) -> Vec<String> {
+    app.read_all(|accounts| accounts.keys().cloned().collect())
+}
+
+/// Does everything that the business clock makes due up to `until`.
 async fn work_due(app: &App, until: i64) -> Result<(), ApiError> {
+    for account in accounts(app) {
+        work_due_on(app, &account, None, until).await?;
+    }
+    Ok(())
+}
+
+/// Does everything due by one clock up to `until`, one object per transaction. A test clock stands
+/// at each instant on the way while its objects do what they have to.
+pub async fn work_due_on(
+    app: &App,
+    account: &str,
+    test_clock: Option<&str>,
+    until: i64,
+) -> Result<(), ApiError> {
+    let test_clock = test_clock.map(str::to_owned);
     let mut stuck: HashSet<Timer> = HashSet::new();
-    loop {
-        let first = app
-            .read(|state| state.timers.due(until).find(|timer| !stuck.contains(*timer)).cloned());
-        let Some(timer) = first else {
+    let mut last: Option<(i64, Timer)> = None;
+    let mut repeats = 0;
+    while !app.is_stopping() {
+        let first = app.read(account, |state| {
+            let mut due = state.timers.due(&test_clock, until);
+            due.find(|(_, timer)| !stuck.contains(*timer)).map(|(at, timer)| (at, timer.clone()))
+        });
+        let Some((due, timer)) = first else {
             return Ok(());
         };
+        let next = Some((due, timer.clone()));
+        repeats = if last == next { repeats + 1 } else { 0 };
+        last = next;
         let outcome = app
-            .run(Cause::default(), |tx| {
-                // The clock moved while we waited for the lock; this object's time has come.
-                tx.now = tx.now.max(until);
+            .run(account, Cause::default(), |tx| {
+                match &test_clock {
+                    // The clock moved while we waited for the lock; this object's time has come.
+                    None => tx.now = tx.now.max(until),
+                    Some(id) => tx.now = test_clocks::stand_at(tx.state, id, due),
+                }
                 fire(tx, &timer)
             })
             .await;
-        if let Err(error) = outcome {
+        if let Err(error) = &outcome {
             tracing::error!(?timer, error = error.message(), "what is due failed");
+        }
+        if outcome.is_err() || MAX_REPEATS < repeats {
             stuck.insert(timer);
         }
     }
+    Ok(())
 }
 
 fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
@@ -124,11 +168,11 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
         return Err(AdvanceError::Busy);
     };
     let start = app.clock.now();
-    let target = target(text, start, || app.read(|state| period_end(state, start)))?;
-    let events_before = app.read(|state| state.events.len());
+    let target = target(text, start, || period_end(app, start))?;
+    let events_before = events_recorded(app);
     let mut steps = 0_u64;
     let mut reached = start;
-    while let Some(due) = app.read(|state| state.timers.next_after(reached)) {
+    while let Some(due) = next_due(app, reached) {
         if target <= due {
             break;
         }
@@ -137,8 +181,19 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
         steps += 1;
     }
     step(app, target).await?;
-    let events = app.read(|state| state.events.len()).saturating_sub(events_before);
+    let events = events_recorded(app).saturating_sub(events_before);
     Ok(json!({"now": app.clock.now(), "steps": steps + 1, "events": events}))
+}
+
+fn next_due(app: &App, instant: i64) -> Option<i64> {
+    app.read_all(|accounts| {
+        accounts.values().filter_map(|state| state.timers.next_after(instant)).min()
+    })
+}
+
+/// Also those that have been forgotten since.
+fn events_recorded(app: &App) -> i64 {
+    app.read_all(|accounts| accounts.values().map(|state| state.events.count_ever()).sum())
 }
 
 /// The tick holds the lock for moments only; a second advance would hold it for long.
@@ -157,6 +212,7 @@ async fn step(app: &App, instant: i64) -> Result<(), AdvanceError> {
         app.set_offset(offset).await.map_err(|_| AdvanceError::Storage)?;
     }
     work_due(app, instant).await.map_err(|_| AdvanceError::Storage)?;
+    prune(app).await.map_err(|_| AdvanceError::Storage)?;
     let delivered = tokio::time::timeout(STEP_TIMEOUT, deliveries_done(app)).await;
     delivered.map_err(|_| AdvanceError::Undelivered { now: app.clock.now() })?;
     if app.is_stopping() {
@@ -168,18 +224,15 @@ async fn step(app: &App, instant: i64) -> Result<(), AdvanceError> {
 /// Waits until nothing waits that can be delivered. What failed long before does not count: a dead
 /// endpoint of last week must not stop the clock.
 async fn deliveries_done(app: &App) {
-    let given_up_on: HashSet<String> = app.read(|state| {
-        let failing = state.deliveries.oldest_first().filter(|delivery| 3 < delivery.attempts);
-        failing.map(|delivery| delivery.id.clone()).collect()
+    let given_up_on: HashSet<String> = app.read_all(|accounts| {
+        let waiting = accounts.values().flat_map(delivery::waiting);
+        waiting.filter(|delivery| delivery.has_failed_long()).map(|row| row.id.clone()).collect()
     });
     loop {
         let delivered = app.delivered.notified();
-        let waiting = app.read(|state| {
-            state.deliveries.oldest_first().any(|delivery| {
-                let endpoint = state.webhook_endpoints.get(&delivery.endpoint);
-                endpoint.is_some_and(|endpoint| endpoint.enabled)
-                    && !given_up_on.contains(&delivery.id)
-            })
+        let waiting = app.read_all(|accounts| {
+            let mut waiting = accounts.values().flat_map(delivery::waiting);
+            waiting.any(|delivery| !given_up_on.contains(&delivery.id))
         });
         if !waiting || app.is_stopping() {
             return;
@@ -210,11 +263,16 @@ async fn tell_server(app: &App) -> Result<(), AdvanceError> {
     }
 }
 
-/// The earliest end of a period, trial or canceled subscription.
-fn period_end(state: &State, now: i64) -> Option<i64> {
-    let boundaries =
-        state.subscriptions.oldest_first().filter_map(|subscription| subscription.boundary());
-    boundaries.filter(|boundary| now < *boundary && *boundary < END_OF_TIME).min()
+/// The earliest end of a period, trial or canceled subscription that follows the business clock.
+fn period_end(app: &App, now: i64) -> Option<i64> {
+    app.read_all(|accounts| {
+        let boundaries = accounts.values().flat_map(|state| {
+            let rows = state.subscriptions.oldest_first();
+            let rows = rows.filter(|row| state.test_clock_of(&row.customer).is_none());
+            rows.filter_map(|row| row.boundary())
+        });
+        boundaries.filter(|boundary| now < *boundary && *boundary < END_OF_TIME).min()
+    })
 }
 
 fn target(

@@ -1,5 +1,6 @@
-//! The running sandbox: state behind one lock, changes on disk before they are answered.
+//! The running sandbox: every account behind one lock, changes on disk before they are answered.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,16 +14,24 @@ use crate::faults::Faults;
 use crate::state::{RowChange, State};
 use crate::transactions::{Cause, Tx};
 
+/// Each API key has an account of its own; they share the clock and nothing else.
+pub type Accounts = BTreeMap<String, State>;
+
 pub struct App {
-    state: Mutex<State>,
+    accounts: Mutex<Accounts>,
     faults: Mutex<Faults>,
+    pub base_url: String,
     pub clock: Clock,
+    /// The account of the key that the sandbox hands out.
+    pub main_account: String,
     /// Where changes are written; none keeps everything in memory.
     writer: Option<mpsc::UnboundedSender<Write>>,
     /// Rings when there may be something to deliver.
     pub deliveries: Notify,
     /// Rings when a delivery has ended, well or badly.
     pub delivered: Notify,
+    /// Rings when a test clock may have been told to advance.
+    pub test_clocks: Notify,
     /// Held while time moves, so that the tick and an advance do not do the same work.
     pub time: tokio::sync::Mutex<()>,
     /// Set once by shutdown: time that is being moved stops at the next step.
@@ -34,50 +43,87 @@ pub struct App {
 /// Resolves when the change is on disk.
 type Durable = Option<oneshot::Receiver<bool>>;
 
+/// What a sandbox is made of.
+pub struct Parts {
+    pub accounts: Accounts,
+    pub base_url: String,
+    pub clock: Clock,
+    pub main_account: String,
+    pub writer: Option<mpsc::UnboundedSender<Write>>,
+    pub after_advance: Option<AfterAdvance>,
+    pub client: reqwest::Client,
+}
+
 impl App {
-    pub fn new(
-        state: State,
-        writer: Option<mpsc::UnboundedSender<Write>>,
-        after_advance: Option<AfterAdvance>,
-        client: reqwest::Client,
-    ) -> App {
+    pub fn new(parts: Parts) -> App {
         App {
-            clock: state.clock.clone(),
-            state: Mutex::new(state),
+            accounts: Mutex::new(parts.accounts),
             faults: Mutex::default(),
-            writer,
+            base_url: parts.base_url,
+            clock: parts.clock,
+            main_account: parts.main_account,
+            writer: parts.writer,
             deliveries: Notify::new(),
             delivered: Notify::new(),
+            test_clocks: Notify::new(),
             time: tokio::sync::Mutex::new(()),
             stopping: AtomicBool::new(false),
-            after_advance,
-            client,
+            after_advance: parts.after_advance,
+            client: parts.client,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // After a panic in a handler its half of the work is still there: it goes.
-        state.undo();
-        state
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(|poisoned| {
+            // A handler panicked: its half of the work is still there, and goes.
+            let mut accounts = poisoned.into_inner();
+            accounts.values_mut().for_each(State::undo);
+            self.accounts.clear_poison();
+            accounts
+        })
     }
 
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    /// Looks at one account; one that nobody has used yet is empty.
+    pub fn read<T>(&self, account: &str, look: impl FnOnce(&State) -> T) -> T {
+        let mut accounts = self.lock();
+        look(self.entry(&mut accounts, account))
+    }
+
+    pub fn read_all<T>(&self, look: impl FnOnce(&Accounts) -> T) -> T {
         look(&self.lock())
     }
 
-    /// Runs one unit of work: kept and durable when it succeeds, undone when it fails, unless the
-    /// error says that its effects stay.
+    fn entry<'a>(&self, accounts: &'a mut Accounts, account: &str) -> &'a mut State {
+        accounts.entry(account.to_owned()).or_insert_with(|| {
+            State::new(account.to_owned(), self.base_url.clone(), self.clock.clone())
+        })
+    }
+
+    /// The account that a page's object belongs to; nobody's objects are looked for, and not
+    /// found, in the main account.
+    pub fn holder(&self, holds: impl Fn(&State) -> bool) -> String {
+        let accounts = self.lock();
+        let found = accounts.iter().find(|(_, state)| holds(state));
+        found.map_or_else(|| self.main_account.clone(), |(account, _)| account.clone())
+    }
+
+    pub fn holder_of(&self, id: &str) -> String {
+        self.holder(|state| state.holds(id))
+    }
+
+    /// Runs one unit of work on an account: kept and durable when it succeeds, undone when it
+    /// fails, unless the error says that its effects stay.
     pub async fn run<T>(
         &self,
+        account: &str,
         cause: Cause,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let (result, durable) = self.apply(cause, work)?;
+        let (result, durable) = self.apply(account, cause, work)?;
         if let Some(written) = durable {
             let written = written.await.unwrap_or(false);
             if !written {
@@ -85,6 +131,7 @@ impl App {
             }
         }
         self.deliveries.notify_one();
+        self.test_clocks.notify_one();
         result
     }
 
@@ -92,12 +139,14 @@ impl App {
     /// disk sees them in the same order.
     fn apply<T>(
         &self,
+        account: &str,
         cause: Cause,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError>,
     ) -> Result<(Result<T, ApiError>, Durable), ApiError> {
-        let mut state = self.lock();
+        let mut accounts = self.lock();
+        let state = self.entry(&mut accounts, account);
         let now = self.clock.now();
-        let result = work(&mut Tx { state: &mut state, now, cause });
+        let result = work(&mut Tx { state, now, cause });
         let keep = match &result {
             Ok(_) => true,
             Err(error) => error.keeps_effects(),
@@ -106,7 +155,7 @@ impl App {
             state.undo();
             return Ok((result, None));
         }
-        let durable = self.commit(&mut state)?;
+        let durable = self.commit(state)?;
         Ok((result, durable))
     }
 
@@ -123,20 +172,24 @@ impl App {
             return Ok(None);
         }
         let (written, durable) = oneshot::channel();
-        writer.send(Write { changes, written }).map_err(|_| ApiError::internal())?;
+        let write = Write { account: state.account.clone(), changes, written };
+        writer.send(write).map_err(|_| ApiError::internal())?;
         Ok(Some(durable))
     }
 
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.test_clocks.notify_one();
     }
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    pub fn end_progress(&self, scope: &str) {
-        self.lock().in_progress.remove(scope);
+    pub fn end_progress(&self, account: &str, scope: &str) {
+        if let Some(state) = self.lock().get_mut(account) {
+            state.in_progress.remove(scope);
+        }
     }
 
     /// Moves the clock, on disk first: a restart must not go back in time.
@@ -149,7 +202,7 @@ impl App {
                 body: Some(offset_us.to_string()),
             };
             let (written, durable) = oneshot::channel();
-            let write = Write { changes: vec![change], written };
+            let write = Write { account: String::new(), changes: vec![change], written };
             writer.send(write).map_err(|_| ApiError::internal())?;
             if !durable.await.unwrap_or(false) {
                 return Err(ApiError::internal());

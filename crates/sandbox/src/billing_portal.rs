@@ -29,6 +29,14 @@ impl Row for PortalSession {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.token]
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
 }
 
 impl PortalSession {
@@ -56,7 +64,7 @@ pub fn view(state: &State, session: &PortalSession) -> Value {
 
 /// The session an address names.
 pub fn by_token<'a>(state: &'a State, token: &str) -> Option<&'a PortalSession> {
-    state.portal_sessions.newest_first().find(|session| session.token == token)
+    state.portal_sessions.of(token).next()
 }
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {

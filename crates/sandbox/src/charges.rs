@@ -55,6 +55,15 @@ impl Row for Charge {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        let customer = self.customer.as_deref();
+        [customer, Some(self.payment_intent.as_str())].into_iter().flatten().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.customer.as_deref()
+    }
 }
 
 impl Charge {
@@ -174,7 +183,7 @@ fn outcome_view(charge: &Charge) -> Value {
 
 /// `refunds` is shown only when asked for.
 pub fn refunds_view(state: &State, id: &str) -> Value {
-    let rows = state.refunds.newest_first().filter(|refund| refund.charge == id);
+    let rows = state.refunds.of(id).rev();
     lists::whole(rows.map(refunds::view).collect(), format!("/v1/charges/{id}/refunds"))
 }
 
@@ -205,9 +214,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = call.params.text("customer")?;
     let intent = call.params.text("payment_intent")?;
     let state = &*tx.state;
-    lists::page(
+    lists::page_of(
         call,
         &state.charges,
+        intent.as_deref().or(customer.as_deref()),
         |charge| {
             created.contains(charge.created)
                 && (customer.is_none() || charge.customer == customer)

@@ -42,6 +42,7 @@ pub fn complete(
     presence: Presence,
 ) -> Result<Outcome, ApiError> {
     let mut session = checkout_sessions::find(tx.state, id)?.clone();
+    tx.follow(session.customer.as_deref());
     if session.status != Status::Open {
         return Err(ApiError::invalid("This Checkout Session is no longer open."));
     }

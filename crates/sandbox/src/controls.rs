@@ -20,7 +20,7 @@ use crate::errors::ApiError;
 use crate::faults::Setting;
 use crate::params::Params;
 use crate::transactions::Cause;
-use crate::{advances, checkout_sessions, forms, ids, pages};
+use crate::{advances, checkout_sessions, delivery, ids, pages};
 
 pub async fn show_clock(Shared(app): Shared<Arc<App>>) -> Json<Value> {
     let offset_seconds = app.clock.offset_us().div_euclid(1_000_000);
@@ -89,8 +89,45 @@ fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error>
 
 /// A page of another site must not move the clock through its visitor's browser.
 fn is_foreign(app: &App, headers: &HeaderMap) -> bool {
-    let own = app.read(|state| state.base_url.clone());
-    headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != own.as_bytes())
+    let own = app.base_url.as_bytes();
+    headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != own)
+}
+
+/// Sends an event again: to the endpoint the form names, or to all that want it.
+pub async fn resend(
+    Shared(app): Shared<Arc<App>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if is_foreign(&app, &headers) {
+        return refusal(&ApiError::invalid("Not from another site's page."));
+    }
+    let endpoint = Params::read(&body).and_then(|mut params| {
+        let endpoint = params.text("endpoint")?;
+        params.finish()?;
+        Ok(endpoint)
+    });
+    let outcome = match endpoint {
+        Err(error) => Err(error),
+        Ok(endpoint) => {
+            app.run(&app.holder_of(&id), Cause::default(), |tx| {
+                delivery::resend(tx, &id, endpoint.as_deref())
+            })
+            .await
+        }
+    };
+    match outcome {
+        Ok(count) => Json(json!({"event": id, "deliveries": count})).into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+/// An error of the API, for a control.
+fn refusal(error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let request_id = format!("req_{}", ids::letters(14));
+    (status, Json(error.body(&request_id))).into_response()
 }
 
 /// Finishes a checkout session as its page would.
@@ -102,7 +139,7 @@ pub async fn complete_checkout(
     let outcome = match read_buyer(&body) {
         Err(error) => Err(error),
         Ok((method, email)) => {
-            app.run(Cause::default(), |tx| {
+            app.run(&app.holder_of(&id), Cause::default(), |tx| {
                 let card = match cards::by_payment_method(&method) {
                     Some(card) => Some(card),
                     None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
@@ -125,16 +162,12 @@ pub async fn complete_checkout(
     };
     match outcome {
         Ok(session) => Json(session).into_response(),
-        Err(error) => {
-            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let request_id = format!("req_{}", ids::letters(14));
-            (status, Json(error.body(&request_id))).into_response()
-        }
+        Err(error) => refusal(&error),
     }
 }
 
 fn read_buyer(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
-    let mut params = Params::new(forms::decode(body)?);
+    let mut params = Params::read(body)?;
     let method = params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned());
     let email = params.text("email")?;
     params.finish()?;
@@ -144,7 +177,7 @@ fn read_buyer(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
 /// A small page that says what this is.
 pub async fn status(Shared(app): Shared<Arc<App>>) -> Response {
     let now = app.clock.now();
-    let rows = app.read(|state| {
+    let rows = app.read(&app.main_account, |state| {
         [
             ("Customers", state.customers.len()),
             ("Products", state.products.len()),

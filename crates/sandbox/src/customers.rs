@@ -8,7 +8,7 @@ use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{cancellations, ids, lists, payment_methods};
+use crate::{cancellations, ids, lists, payment_methods, test_clocks};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Customer {
@@ -23,6 +23,8 @@ pub struct Customer {
     pub preferred_locales: Vec<String>,
     pub tax_exempt: String,
     pub default_payment_method: Option<String>,
+    /// The test clock this customer and everything of theirs follows.
+    pub test_clock: Option<String>,
     /// Negative is credit for the next invoice.
     pub balance: i64,
     pub invoice_prefix: String,
@@ -36,6 +38,14 @@ impl Row for Customer {
     const KIND: &'static str = "customer";
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn links(&self) -> Vec<&str> {
+        self.test_clock.as_deref().into_iter().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.id)
     }
 }
 
@@ -53,6 +63,7 @@ impl Customer {
             preferred_locales: Vec::new(),
             tax_exempt: "none".to_owned(),
             default_payment_method: None,
+            test_clock: None,
             balance: 0,
             invoice_prefix: ids::letters(8).to_uppercase(),
             next_invoice_sequence: 1,
@@ -94,7 +105,7 @@ pub fn view(customer: &Customer) -> Value {
         "preferred_locales": customer.preferred_locales,
         "shipping": customer.shipping,
         "tax_exempt": customer.tax_exempt,
-        "test_clock": null,
+        "test_clock": customer.test_clock,
     })
 }
 
@@ -153,7 +164,7 @@ fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, 
         settings.finish()?;
     }
     params.ignore(&["business_name", "individual_name", "invoice_prefix", "tax", "validate"]);
-    let unsimulated = ["cash_balance", "source", "default_source", "tax_id_data", "test_clock"];
+    let unsimulated = ["cash_balance", "source", "default_source", "tax_id_data"];
     params.refuse(&unsimulated)?;
     Ok(default)
 }
@@ -174,6 +185,10 @@ fn set_default(tx: &Tx<'_>, customer: &mut Customer, id: &str) -> Result<(), Api
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut customer = Customer::new(tx.now);
+    if let Some(test_clock) = call.params.text("test_clock")? {
+        customer.created = test_clocks::join(tx.state, &test_clock)?;
+        customer.test_clock = Some(test_clock);
+    }
     let default = read(&mut call.params, &mut customer)?;
     let attach = call.params.text("payment_method")?;
     call.params.finish()?;
@@ -219,54 +234,54 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     Ok(save(tx, customer))
 }
 
-/// Deleting a customer ends everything they have.
 pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = call.id().to_owned();
     call.params.finish()?;
-    let mut customer = tx
-        .state
-        .customers
-        .get(&id)
-        .filter(|customer| !customer.deleted)
-        .ok_or_else(|| ApiError::not_found("customer", &id))?
-        .clone();
+    if tx.state.customers.get(&id).is_none_or(|customer| customer.deleted) {
+        return Err(ApiError::not_found("customer", &id));
+    }
+    delete_now(tx, &id);
+    let customer = tx.state.customers.get(&id).ok_or_else(|| ApiError::not_found("customer", &id));
+    Ok(view(customer?))
+}
+
+/// Deleting a customer ends everything they have.
+pub fn delete_now(tx: &mut Tx<'_>, id: &str) {
     let subscriptions: Vec<String> = tx
         .state
         .subscriptions
-        .oldest_first()
-        .filter(|subscription| subscription.customer == id && !subscription.status.is_final())
+        .of(id)
+        .filter(|subscription| !subscription.status.is_final())
         .map(|subscription| subscription.id.clone())
         .collect();
     for subscription in subscriptions {
         cancellations::end_now(tx, &subscription, "cancellation_requested");
     }
-    let methods: Vec<String> = tx
-        .state
-        .payment_methods
-        .oldest_first()
-        .filter(|method| method.customer.as_ref() == Some(&id))
-        .map(|method| method.id.clone())
-        .collect();
+    let methods: Vec<String> =
+        tx.state.payment_methods.of(id).map(|method| method.id.clone()).collect();
     for method in methods {
         payment_methods::detach_from_customer(tx, &method);
     }
-    let last = view(&customer);
-    customer.deleted = true;
-    let answer = view(&customer);
-    tx.state.customers.put(customer);
-    tx.emit("customer.deleted", last);
-    Ok(answer)
+    let found = tx.state.customers.get(id).filter(|customer| !customer.deleted);
+    if let Some(mut customer) = found.cloned() {
+        let last = view(&customer);
+        customer.deleted = true;
+        tx.state.customers.put(customer);
+        tx.emit("customer.deleted", last);
+    }
 }
 
 pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let created = lists::range(&mut call.params, "created")?;
     let email = call.params.text("email")?;
-    call.params.refuse(&["test_clock"])?;
-    lists::page(
+    let test_clock = call.params.text("test_clock")?;
+    lists::page_of(
         call,
         &tx.state.customers,
+        test_clock.as_deref(),
         |customer| {
             !customer.deleted
+                && customer.test_clock == test_clock
                 && created.contains(customer.created)
                 && email.as_ref().is_none_or(|email| customer.email.as_ref() == Some(email))
         },

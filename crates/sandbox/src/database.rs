@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StartError;
+use crate::app::Accounts;
 use crate::clock::Clock;
 use crate::state::{RowChange, State};
 
@@ -15,21 +16,26 @@ const FILE: &str = "sandbox.db";
 /// The row that holds the clock's offset in microseconds.
 pub const CLOCK: &str = "clock";
 const MAX_FOLD: usize = 256;
+/// `PRAGMA user_version` of files this version reads and writes.
+const LAYOUT: i64 = 2;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS objects (
+    account TEXT NOT NULL,
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     body TEXT NOT NULL,
-    PRIMARY KEY (kind, id)
+    PRIMARY KEY (account, kind, id)
 ) STRICT, WITHOUT ROWID";
-const LOAD: &str = "SELECT kind, sequence, body FROM objects";
-const PUT: &str = "INSERT INTO objects (kind, id, sequence, body) VALUES (?, ?, ?, ?)
-    ON CONFLICT (kind, id) DO UPDATE SET sequence = excluded.sequence, body = excluded.body";
-const DELETE: &str = "DELETE FROM objects WHERE kind = ? AND id = ?";
+const LOAD: &str = "SELECT account, kind, sequence, body FROM objects";
+const PUT: &str = "INSERT INTO objects (account, kind, id, sequence, body)
+    VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (account, kind, id) DO UPDATE SET sequence = excluded.sequence, body = excluded.body";
+const DELETE: &str = "DELETE FROM objects WHERE account = ? AND kind = ? AND id = ?";
 
 /// Changes of one request, and whom to tell that they are on disk.
 pub struct Write {
+    pub account: String,
     pub changes: Vec<RowChange>,
     pub written: oneshot::Sender<bool>,
 }
@@ -47,30 +53,57 @@ pub async fn open(directory: &Path) -> Result<SqliteConnection, StartError> {
         .synchronous(SqliteSynchronous::Normal)
         .disable_statement_logging();
     let mut connection = options.connect().await.map_err(StartError::Database)?;
-    sqlx::query(CREATE).execute(&mut connection).await.map_err(StartError::Database)?;
+    prepare(&mut connection).await?;
     Ok(connection)
 }
 
+/// A new file gets its table; a file of another layout is left alone.
+async fn prepare(connection: &mut SqliteConnection) -> Result<(), StartError> {
+    let layout: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StartError::Database)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(StartError::Database)?;
+    if layout == LAYOUT {
+        return Ok(());
+    }
+    if 0 < tables {
+        return Err(StartError::Layout { found: layout, known: LAYOUT });
+    }
+    sqlx::query(CREATE).execute(&mut *connection).await.map_err(StartError::Database)?;
+    let mark = format!("PRAGMA user_version = {LAYOUT}");
+    sqlx::query(AssertSqlSafe(mark)).execute(connection).await.map_err(StartError::Database)?;
+    Ok(())
+}
+
+/// Everything in the file, account by account.
 pub async fn load(
     connection: &mut SqliteConnection,
-    state: &mut State,
+    base_url: &str,
     clock: &Clock,
-) -> Result<(), StartError> {
+) -> Result<Accounts, StartError> {
+    let mut accounts = Accounts::new();
     let rows = sqlx::query(LOAD).fetch_all(connection).await.map_err(StartError::Database)?;
     for row in rows {
-        let kind: &str = row.try_get(0).map_err(StartError::Database)?;
-        let sequence: i64 = row.try_get(1).map_err(StartError::Database)?;
-        let body: &str = row.try_get(2).map_err(StartError::Database)?;
+        let account: &str = row.try_get(0).map_err(StartError::Database)?;
+        let kind: &str = row.try_get(1).map_err(StartError::Database)?;
+        let sequence: i64 = row.try_get(2).map_err(StartError::Database)?;
+        let body: &str = row.try_get(3).map_err(StartError::Database)?;
         if kind == CLOCK {
             clock.set_offset_us(body.parse().unwrap_or(0));
             continue;
         }
-        state
+        accounts
+            .entry(account.to_owned())
+            .or_insert_with(|| State::new(account.to_owned(), base_url.to_owned(), clock.clone()))
             .load(kind, sequence, body)
             .map_err(|source| StartError::Object { kind: kind.to_owned(), source })?;
     }
-    state.start_timers();
-    Ok(())
+    accounts.values_mut().for_each(State::start_timers);
+    Ok(accounts)
 }
 
 /// Writes until the queue closes. Whoever waits learns the truth, also when writing fails.
@@ -96,14 +129,18 @@ async fn write_batch(
     batch: &[Write],
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    for change in batch.iter().flat_map(|write| &write.changes) {
-        let query = match &change.body {
-            Some(body) => {
-                sqlx::query(PUT).bind(change.kind).bind(&change.id).bind(change.sequence).bind(body)
+    for write in batch {
+        for change in &write.changes {
+            let query = match &change.body {
+                Some(_) => sqlx::query(PUT),
+                None => sqlx::query(DELETE),
+            };
+            let mut query = query.bind(&write.account).bind(change.kind).bind(&change.id);
+            if let Some(body) = &change.body {
+                query = query.bind(change.sequence).bind(body);
             }
-            None => sqlx::query(DELETE).bind(change.kind).bind(&change.id),
-        };
-        query.execute(&mut *transaction).await?;
+            query.execute(&mut *transaction).await?;
+        }
     }
     transaction.commit().await
 }

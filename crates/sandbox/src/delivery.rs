@@ -1,7 +1,7 @@
 //! Webhook delivery: in order of creation per endpoint, freshly signed, tried again with growing
 //! pauses. All of it lives on the wall clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tokio::task::JoinSet;
 
-use crate::app::App;
+use crate::app::{Accounts, App};
 use crate::clock;
+use crate::errors::ApiError;
 use crate::events;
 use crate::state::{Row, State};
-use crate::transactions::Cause;
+use crate::transactions::{Cause, Tx};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE_MS: i64 = 1_000;
@@ -23,21 +24,38 @@ const LONGEST_PAUSE_MS: i64 = 4 * 3_600_000;
 const GIVE_UP_AFTER_MS: i64 = 3 * 86_400_000;
 const IDLE: Duration = Duration::from_secs(60);
 
-/// One event on its way to one endpoint. It is removed once it has arrived.
+/// One event on its way to one endpoint, with a log of its attempts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: String,
     pub event: String,
     pub endpoint: String,
-    pub attempts: u32,
-    pub next_attempt_ms: i64,
     pub created_ms: i64,
+    pub attempts: Vec<Attempt>,
+    /// None once it has arrived or has been given up.
+    pub next_attempt_ms: Option<i64>,
+    /// When it arrived.
+    pub arrived_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    pub at_ms: i64,
+    /// What the endpoint answered, if it did.
+    pub status: Option<u16>,
+    pub error: Option<String>,
 }
 
 impl Row for Delivery {
     const KIND: &'static str = "delivery";
     fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Its endpoint finds a delivery only while it waits.
+    fn links(&self) -> Vec<&str> {
+        let endpoint = self.next_attempt_ms.map(|_| self.endpoint.as_str());
+        [Some(self.event.as_str()), endpoint].into_iter().flatten().collect()
     }
 }
 
@@ -47,15 +65,70 @@ impl Delivery {
             id: format!("{event}:{endpoint}"),
             event: event.to_owned(),
             endpoint: endpoint.to_owned(),
-            attempts: 0,
-            next_attempt_ms: 0,
             created_ms: clock::wall_ms(),
+            attempts: Vec::new(),
+            next_attempt_ms: Some(0),
+            arrived_ms: None,
         }
     }
+
+    pub fn is_waiting(&self) -> bool {
+        self.next_attempt_ms.is_some()
+    }
+
+    pub fn may_still_arrive(&self) -> bool {
+        self.is_waiting() && clock::wall_ms() < self.created_ms.saturating_add(GIVE_UP_AFTER_MS)
+    }
+
+    pub fn has_failed_long(&self) -> bool {
+        3 < self.attempts.len()
+    }
+
+    /// Plans the next attempt: after 1, 2, 4, 8 seconds and so on, until it is time to give up.
+    fn postpone(&mut self, now_ms: i64) {
+        let failures = self.attempts.len().saturating_sub(1).min(30);
+        let pause = FIRST_PAUSE_MS.saturating_mul(1_i64 << failures).min(LONGEST_PAUSE_MS);
+        let next = now_ms.saturating_add(pause);
+        let last = self.created_ms.saturating_add(GIVE_UP_AFTER_MS);
+        self.next_attempt_ms = (next < last).then_some(next);
+    }
+}
+
+/// What waits for an endpoint that is there and enabled.
+pub fn waiting(state: &State) -> impl Iterator<Item = &Delivery> {
+    let endpoints = state.webhook_endpoints.oldest_first().filter(|endpoint| endpoint.enabled);
+    endpoints.flat_map(|endpoint| state.deliveries.of(&endpoint.id))
+}
+
+/// Sends an event once more, to one endpoint or to every one that got it or should have.
+pub fn resend(tx: &mut Tx<'_>, event: &str, endpoint: Option<&str>) -> Result<usize, ApiError> {
+    let row = tx.state.events.get(event).ok_or_else(|| ApiError::not_found("event", event))?;
+    let enabled = tx.state.webhook_endpoints.oldest_first().filter(|row| row.enabled);
+    let chosen: Vec<String> = enabled
+        .filter(|candidate| match endpoint {
+            Some(id) => candidate.id == id,
+            None => candidate.wants(&row.kind),
+        })
+        .map(|endpoint| endpoint.id.clone())
+        .collect();
+    if let Some(id) = endpoint
+        && chosen.is_empty()
+    {
+        return Err(ApiError::no_such("webhook endpoint", id, "endpoint"));
+    }
+    for endpoint in &chosen {
+        let mut delivery = Delivery::new(event, endpoint);
+        if let Some(before) = tx.state.deliveries.get(&delivery.id) {
+            delivery.attempts = before.attempts.clone();
+        }
+        tx.state.deliveries.put(delivery);
+    }
+    Ok(chosen.len())
 }
 
 /// What is sent, decided under the lock.
 struct Parcel {
+    account: String,
     delivery: String,
     endpoint: String,
     url: String,
@@ -68,8 +141,8 @@ pub async fn run(app: Arc<App>) {
     let mut sending = JoinSet::new();
     let mut busy: HashSet<String> = HashSet::new();
     loop {
-        let (parcels, next_ms) =
-            app.read(|state| due(state, &busy, |endpoint| app.faults().reorders(endpoint)));
+        let (parcels, next_ms) = app
+            .read_all(|accounts| due(accounts, &busy, |endpoint| app.faults().reorders(endpoint)));
         for parcel in parcels {
             busy.insert(parcel.endpoint.clone());
             let app = app.clone();
@@ -100,67 +173,72 @@ pub async fn run(app: Arc<App>) {
 
 /// The oldest due delivery of each idle endpoint, and when the next one is due.
 fn due(
-    state: &State,
+    accounts: &Accounts,
     busy: &HashSet<String>,
     mut reorders: impl FnMut(&str) -> bool,
 ) -> (Vec<Parcel>, Option<i64>) {
     let now_ms = clock::wall_ms();
-    let mut chosen: HashMap<&str, Parcel> = HashMap::new();
-    let mut newest_first: HashSet<&str> = HashSet::new();
+    let mut chosen = Vec::new();
     let mut next_ms: Option<i64> = None;
-    for delivery in state.deliveries.oldest_first() {
-        let endpoint = delivery.endpoint.as_str();
-        let has_one = chosen.contains_key(endpoint);
-        if busy.contains(endpoint) || (has_one && !newest_first.contains(endpoint)) {
-            continue;
+    for (account, state) in accounts {
+        for endpoint in state.webhook_endpoints.oldest_first() {
+            if !endpoint.enabled || busy.contains(&endpoint.id) {
+                continue;
+            }
+            let waiting = state.deliveries.of(&endpoint.id);
+            let is_due = |row: &&Delivery| row.next_attempt_ms.is_some_and(|at| at <= now_ms);
+            let delivery = if reorders(&endpoint.id) {
+                waiting.rev().find(is_due)
+            } else {
+                let mut waiting = waiting;
+                waiting.find(is_due)
+            };
+            let Some(delivery) = delivery else {
+                let soonest =
+                    state.deliveries.of(&endpoint.id).filter_map(|row| row.next_attempt_ms);
+                next_ms = next_ms.into_iter().chain(soonest).min();
+                continue;
+            };
+            let Some(event) = state.events.get(&delivery.event) else {
+                continue;
+            };
+            chosen.push(Parcel {
+                account: account.clone(),
+                delivery: delivery.id.clone(),
+                endpoint: endpoint.id.clone(),
+                url: endpoint.url.clone(),
+                secret: endpoint.secret.clone(),
+                body: events::view(state, event).to_string(),
+            });
         }
-        let Some(endpoint) = state.webhook_endpoints.get(&delivery.endpoint) else {
-            continue;
-        };
-        if !endpoint.enabled {
-            continue;
-        }
-        if now_ms < delivery.next_attempt_ms {
-            let soonest = next_ms.unwrap_or(i64::MAX).min(delivery.next_attempt_ms);
-            next_ms = Some(soonest);
-            continue;
-        }
-        let Some(event) = state.events.get(&delivery.event) else {
-            continue;
-        };
-        let parcel = Parcel {
-            delivery: delivery.id.clone(),
-            endpoint: endpoint.id.clone(),
-            url: endpoint.url.clone(),
-            secret: endpoint.secret.clone(),
-            body: events::view(state, event).to_string(),
-        };
-        if !has_one && reorders(&endpoint.id) {
-            newest_first.insert(&endpoint.id);
-        }
-        chosen.insert(&delivery.endpoint, parcel);
     }
-    (chosen.into_values().collect(), next_ms)
+    (chosen, next_ms)
 }
 
 async fn deliver(app: &App, parcel: Parcel) {
     let fate = app.faults().fate(&parcel.endpoint);
     tokio::time::sleep(fate.delay).await;
-    let arrived = if fate.lost {
-        true
+    let attempt = if fate.lost {
+        // The sender believes that it arrived.
+        let error = Some("lost on purpose".to_owned());
+        Attempt { at_ms: clock::wall_ms(), status: Some(200), error }
     } else if fate.doubled {
         let (first, second) = tokio::join!(send(app, &parcel), send(app, &parcel));
-        first || second
+        if first.is_accepted() { first } else { second }
     } else {
         send(app, &parcel).await
     };
-    let result = app.run(Cause::default(), |tx| {
+    let result = app.run(&parcel.account, Cause::default(), |tx| {
         if let Some(mut delivery) = tx.state.deliveries.get(&parcel.delivery).cloned() {
-            if arrived || !postpone(&mut delivery, clock::wall_ms()) {
-                tx.state.deliveries.remove(&parcel.delivery);
+            let now_ms = clock::wall_ms();
+            delivery.attempts.push(attempt.clone());
+            if attempt.is_accepted() {
+                delivery.next_attempt_ms = None;
+                delivery.arrived_ms = Some(now_ms);
             } else {
-                tx.state.deliveries.put(delivery);
+                delivery.postpone(now_ms);
             }
+            tx.state.deliveries.put(delivery);
         }
         Ok(())
     });
@@ -170,8 +248,15 @@ async fn deliver(app: &App, parcel: Parcel) {
     app.delivered.notify_waiters();
 }
 
-/// One request; whether it was accepted.
-async fn send(app: &App, parcel: &Parcel) -> bool {
+impl Attempt {
+    pub fn is_accepted(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
+/// One request, and how it went.
+async fn send(app: &App, parcel: &Parcel) -> Attempt {
+    let at_ms = clock::wall_ms();
     let sent = app
         .client
         .post(&parcel.url)
@@ -182,21 +267,21 @@ async fn send(app: &App, parcel: &Parcel) -> bool {
         .body(parcel.body.clone())
         .send()
         .await;
-    let outcome = match &sent {
-        Ok(response) if response.status().is_success() => return true,
-        Ok(response) => response.status().to_string(),
-        Err(error) => error.to_string(),
+    let attempt = match sent {
+        Ok(response) => Attempt { at_ms, status: Some(response.status().as_u16()), error: None },
+        Err(error) => Attempt { at_ms, status: None, error: Some(error.to_string()) },
     };
-    tracing::info!(delivery = parcel.delivery, url = parcel.url, outcome, "webhook failed");
-    false
-}
-
-/// Plans the next attempt: after 1, 2, 4, 8 seconds and so on. False when it is time to give up.
-fn postpone(delivery: &mut Delivery, now_ms: i64) -> bool {
-    let doubled = FIRST_PAUSE_MS.saturating_mul(1_i64 << delivery.attempts.min(30));
-    delivery.attempts = delivery.attempts.saturating_add(1);
-    delivery.next_attempt_ms = now_ms.saturating_add(doubled.min(LONGEST_PAUSE_MS));
-    delivery.next_attempt_ms < delivery.created_ms.saturating_add(GIVE_UP_AFTER_MS)
+    if !attempt.is_accepted() {
+        let Attempt { status, error, .. } = &attempt;
+        tracing::info!(
+            delivery = parcel.delivery,
+            url = parcel.url,
+            status,
+            error,
+            "webhook failed"
+        );
+    }
+    attempt
 }
 
 /// `t=…,v1=…` over `t.body`.
@@ -219,9 +304,14 @@ mod tests {
         delivery.created_ms = 0;
         let mut pauses = Vec::new();
         let mut now = 0;
-        while postpone(&mut delivery, now) {
-            pauses.push(delivery.next_attempt_ms - now);
-            now = delivery.next_attempt_ms;
+        loop {
+            delivery.attempts.push(Attempt { at_ms: now, status: None, error: None });
+            delivery.postpone(now);
+            let Some(next) = delivery.next_attempt_ms else {
+                break;
+            };
+            pauses.push(next - now);
+            now = next;
         }
         assert_eq!(&pauses[..4], [1_000, 2_000, 4_000, 8_000]);
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE_MS));

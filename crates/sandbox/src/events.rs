@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::clock::DAY;
 use crate::delivery::Delivery;
 use crate::errors::ApiError;
 use crate::ids;
@@ -13,11 +14,16 @@ use crate::state::{Row, State};
 use crate::transactions::Tx;
 
 pub const API_VERSION: &str = "2026-10-28.endive";
+const LIFE_SECONDS: i64 = 30 * DAY;
+/// As many events are kept whatever their age: whoever moves the clock wants to see what happened.
+const ALWAYS_KEPT: usize = 10_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     pub id: String,
     pub created: i64,
+    /// Business time; `created` may be the time of a test clock.
+    pub recorded_at: i64,
     #[serde(rename = "type")]
     pub kind: String,
     /// `data`, already rendered: a snapshot never changes, and text is far smaller than a tree.
@@ -55,6 +61,7 @@ impl Tx<'_> {
         let event = Event {
             id: ids::object("evt"),
             created: self.now,
+            recorded_at: self.state.clock.now(),
             kind: kind.to_owned(),
             data,
             request_id: self.cause.request_id.clone(),
@@ -95,8 +102,30 @@ fn differences(before: &Value, after: &Value) -> Map<String, Value> {
     previous
 }
 
+/// Forgets what happened more than thirty days ago, as Stripe does, unless it is among the newest
+/// or somebody still waits to hear of it.
+pub fn prune(state: &mut State) {
+    let oldest_kept = state.clock.now() - LIFE_SECONDS;
+    let surplus = state.events.len().saturating_sub(ALWAYS_KEPT);
+    let old: Vec<String> = state
+        .events
+        .oldest_first()
+        .take(surplus)
+        .take_while(|event| event.recorded_at < oldest_kept)
+        .filter(|event| !state.deliveries.of(&event.id).any(Delivery::may_still_arrive))
+        .map(|event| event.id.clone())
+        .collect();
+    for id in old {
+        let deliveries: Vec<String> = state.deliveries.of(&id).map(|row| row.id.clone()).collect();
+        for delivery in deliveries {
+            state.deliveries.remove(&delivery);
+        }
+        state.events.remove(&id);
+    }
+}
+
 pub fn view(state: &State, event: &Event) -> Value {
-    let pending = state.deliveries.oldest_first().filter(|delivery| delivery.event == event.id);
+    let pending = state.deliveries.of(&event.id).filter(|delivery| delivery.is_waiting());
     json!({
         "id": event.id,
         "object": "event",
@@ -126,7 +155,7 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         call,
         &state.events,
         |event| {
-            let pending = || state.deliveries.oldest_first().any(|row| row.event == event.id);
+            let pending = || state.deliveries.of(&event.id).any(Delivery::is_waiting);
             created.contains(event.created)
                 && kind.as_ref().is_none_or(|kind| matches_pattern(kind, &event.kind))
                 && kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))

@@ -2,13 +2,27 @@
 
 use serde_json::Value;
 
+use crate::billing_portal;
+use crate::charges;
+use crate::checkout_sessions;
+use crate::costs;
+use crate::coupons;
+use crate::customers;
 use crate::errors::ApiError;
+use crate::invoice_items;
+use crate::invoice_payments;
+use crate::invoices;
+use crate::lists;
+use crate::payment_intents;
+use crate::payment_methods;
+use crate::prices;
+use crate::products;
+use crate::promotion_codes;
+use crate::refunds;
 use crate::state::State;
-use crate::{
-    billing_portal, charges, checkout_sessions, costs, coupons, customers, invoice_items,
-    invoice_payments, invoices, lists, payment_intents, payment_methods, prices, products,
-    promotion_codes, refunds, subscription_schedules, subscriptions,
-};
+use crate::subscription_schedules;
+use crate::subscriptions;
+use crate::test_clocks;
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.
@@ -101,6 +115,7 @@ fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "ii" => state.invoice_items.get(id).map(invoice_items::view),
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
         "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
+        "clock" => state.test_clocks.get(id).map(test_clocks::view),
         "txn" => crate::accounts::balance_transaction(state, id),
         _ => None,
     }
@@ -123,8 +138,8 @@ fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
         ("coupon", "currency_options") => state.coupons.get(id).map(coupons::currencies_view),
         ("charge", "refunds") => Some(charges::refunds_view(state, id)),
         ("customer", "subscriptions") => {
-            let rows = state.subscriptions.newest_first();
-            let live = rows.filter(|row| row.customer == id && !row.status.is_final());
+            let rows = state.subscriptions.of(id).rev();
+            let live = rows.filter(|row| !row.status.is_final());
             let data = live.map(|row| subscriptions::view(state, row)).collect();
             Some(lists::whole(data, format!("/v1/customers/{id}/subscriptions")))
         }

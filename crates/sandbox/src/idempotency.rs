@@ -12,7 +12,6 @@ const MAX_KEY: usize = 255;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replay {
-    /// API key and idempotency key together.
     pub id: String,
     /// Wall clock: how long a key is kept has nothing to do with business time.
     pub kept_at: i64,
@@ -37,13 +36,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub fn new(
-        api_key: &str,
-        key: &str,
-        method: &str,
-        path: &str,
-        body: &[u8],
-    ) -> Result<Guard, ApiError> {
+    pub fn new(key: &str, method: &str, path: &str, body: &[u8]) -> Result<Guard, ApiError> {
         if key.is_empty() || MAX_KEY < key.len() {
             let message = format!("Idempotency keys have from 1 to {MAX_KEY} characters.");
             return Err(ApiError::idempotency(message));
@@ -53,10 +46,7 @@ impl Guard {
             digest.update(part);
             digest.update([0]);
         }
-        // The API key is a secret even here: only its digest is stored.
-        let account = hex::encode(Sha256::digest(api_key.as_bytes()));
-        let scope = format!("{}:{key}", &account[..16]);
-        Ok(Guard { scope, fingerprint: hex::encode(digest.finalize()) })
+        Ok(Guard { scope: key.to_owned(), fingerprint: hex::encode(digest.finalize()) })
     }
 
     /// The kept answer, if there is one.

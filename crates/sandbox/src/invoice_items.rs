@@ -28,6 +28,14 @@ impl Row for InvoiceItem {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        [Some(self.customer.as_str()), self.invoice.as_deref()].into_iter().flatten().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
 }
 
 impl InvoiceItem {
@@ -113,9 +121,8 @@ pub fn take_pending(tx: &mut Tx<'_>, invoice: &mut Invoice, subscription: Option
     let waiting: Vec<InvoiceItem> = tx
         .state
         .invoice_items
-        .oldest_first()
-        .filter(|item| item.invoice.is_none() && item.customer == invoice.customer)
-        .filter(|item| item.currency == invoice.currency)
+        .of(&invoice.customer)
+        .filter(|item| item.invoice.is_none() && item.currency == invoice.currency)
         .filter(|item| match &item.line.subscription {
             None => true,
             Some(owner) => subscription == Some(owner.as_str()),
@@ -131,13 +138,8 @@ pub fn take_pending(tx: &mut Tx<'_>, invoice: &mut Invoice, subscription: Option
 
 /// A deleted draft takes its items with it.
 pub fn release(tx: &mut Tx<'_>, invoice: &str) {
-    let taken: Vec<String> = tx
-        .state
-        .invoice_items
-        .oldest_first()
-        .filter(|item| item.invoice.as_deref() == Some(invoice))
-        .map(|item| item.id.clone())
-        .collect();
+    let taken: Vec<String> =
+        tx.state.invoice_items.of(invoice).map(|item| item.id.clone()).collect();
     for id in taken {
         tx.state.invoice_items.remove(&id);
     }
@@ -226,9 +228,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = params.text("customer")?;
     let invoice = params.text("invoice")?;
     let pending = params.boolean("pending")?;
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.invoice_items,
+        invoice.as_deref().or(customer.as_deref()),
         |item| {
             created.contains(item.created)
                 && customer.as_ref().is_none_or(|customer| item.customer == *customer)

@@ -27,6 +27,10 @@ impl Row for InvoicePayment {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.invoice, &self.payment_intent]
+    }
 }
 
 pub fn view(payment: &InvoicePayment) -> Value {
@@ -86,9 +90,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         payment.ignore(&["type"]);
         payment.finish()?;
     }
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.invoice_payments,
+        invoice.as_deref().or(intent.as_deref()),
         |payment| {
             created.contains(payment.created)
                 && invoice.as_ref().is_none_or(|invoice| payment.invoice == *invoice)

@@ -56,6 +56,7 @@ mod search;
 mod state;
 mod subscription_schedules;
 mod subscriptions;
+mod test_clocks;
 mod transactions;
 mod webhook_endpoints;
 
@@ -73,10 +74,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use app::App;
+use app::{Accounts, App, Parts};
 use clock::Clock;
 use pages::{authentication, checkout, invoice, portal};
-use state::State;
+
+/// The key of the account that the sandbox shows first, unless the caller chooses one.
+pub const SECRET_KEY: &str = "sk_test_sandbox";
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
@@ -92,7 +95,8 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// Business clock = wall clock + this many microseconds. Restored from `sandbox.db` at start.
     pub offset: Arc<AtomicI64>,
-    /// The key the caller hands out. Any `sk_test_…` key is accepted beside it.
+    /// The key the caller hands out; `SECRET_KEY` without. Any other `sk_test_…` key is accepted,
+    /// too, and has an account of its own.
     pub secret_key: Option<String>,
     /// Whom to call after each step of the clock.
     pub after_advance: Option<AfterAdvance>,
@@ -120,6 +124,11 @@ pub enum StartError {
     Listener(#[source] std::io::Error),
     #[error("sandbox directory {path} cannot be created")]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error(
+        "sandbox.db has layout {found} and this version knows {known}: \
+         remove the data directory to start anew"
+    )]
+    Layout { found: i64, known: i64 },
     #[error("sandbox.db cannot be opened")]
     Database(#[source] sqlx::Error),
     #[error("sandbox.db holds a {kind} that cannot be read")]
@@ -155,17 +164,25 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         .map_err(StartError::Client)?;
     let base_url = base_url(address);
     let clock = Clock::new(config.offset);
-    let mut state = State::new(base_url.clone(), clock.clone());
+    let mut accounts = Accounts::new();
     let mut writer = None;
     let mut writing = None;
     if let Some(directory) = &config.data {
         let mut connection = database::open(directory).await?;
-        database::load(&mut connection, &mut state, &clock).await?;
+        accounts = database::load(&mut connection, &base_url, &clock).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
         writer = Some(sender);
         writing = Some((connection, receiver));
     }
-    let app = Arc::new(App::new(state, writer, config.after_advance, client));
+    let app = Arc::new(App::new(Parts {
+        accounts,
+        base_url: base_url.clone(),
+        clock,
+        main_account: accounts::of_key(config.secret_key.as_deref().unwrap_or(SECRET_KEY)),
+        writer,
+        after_advance: config.after_advance,
+        client,
+    }));
     Ok(Sandbox { base_url, listener: config.listener, app, writing })
 }
 
@@ -193,6 +210,7 @@ impl Sandbox {
         let mut workers = JoinSet::new();
         workers.spawn(delivery::run(app.clone()));
         workers.spawn(advances::tick(app.clone()));
+        workers.spawn(test_clocks::run(app.clone()));
         let stopping = app.clone();
         let shutdown = async move {
             shutdown.await;
@@ -211,6 +229,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/_sandbox", get(controls::status))
         .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
+        .route("/_sandbox/events/{id}/resend", post(controls::resend))
         .route("/_sandbox/faults", post(controls::set_faults))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))

@@ -57,23 +57,40 @@ pub fn page<T: Row>(
     keep: impl Fn(&T) -> bool,
     view: impl Fn(&T) -> Value,
 ) -> Result<Value, ApiError> {
+    page_of(call, table, None, keep, view)
+}
+
+/// One page of the rows linked to an object, where the request names one.
+pub fn page_of<T: Row>(
+    call: &mut Call,
+    table: &Table<T>,
+    link: Option<&str>,
+    keep: impl Fn(&T) -> bool,
+    view: impl Fn(&T) -> Value,
+) -> Result<Value, ApiError> {
     let params = &mut call.params;
     let limit = limit(params)?;
     let starting_after = params.text("starting_after")?;
     let ending_before = params.text("ending_before")?;
     params.finish()?;
-    let no_cursor = |id: &str, param: &str| ApiError::no_such(T::KIND, id, param);
+    let place = |id: &str, param: &str| {
+        table.place(id).ok_or_else(|| ApiError::no_such(T::KIND, id, param))
+    };
     let mut found: Vec<&T> = match (&starting_after, &ending_before) {
         (Some(_), Some(_)) => return Err(two_cursors()),
-        (Some(id), None) => {
-            let rows = table.before(id).ok_or_else(|| no_cursor(id, "starting_after"))?;
-            rows.filter(|row| keep(row)).take(limit + 1).collect()
-        }
         (None, Some(id)) => {
-            let rows = table.after(id).ok_or_else(|| no_cursor(id, "ending_before"))?;
+            let after = place(id, "ending_before")?.saturating_add(1);
+            let rows = table.listed(link, after, i64::MAX);
             rows.filter(|row| keep(row)).take(limit + 1).collect()
         }
-        (None, None) => table.newest_first().filter(|row| keep(row)).take(limit + 1).collect(),
+        (cursor, None) => {
+            let before = match cursor {
+                Some(id) => place(id, "starting_after")?,
+                None => i64::MAX,
+            };
+            let rows = table.listed(link, i64::MIN, before).rev();
+            rows.filter(|row| keep(row)).take(limit + 1).collect()
+        }
     };
     let has_more = limit < found.len();
     found.truncate(limit);

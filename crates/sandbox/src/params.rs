@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::END_OF_TIME;
 use crate::errors::ApiError;
+use crate::forms;
 
 pub type Metadata = BTreeMap<String, String>;
 
@@ -74,6 +75,11 @@ impl MetadataChange {
 }
 
 impl Params {
+    /// The parameters of a form.
+    pub fn read(encoded: &[u8]) -> Result<Params, ApiError> {
+        Ok(Params::new(forms::decode(encoded)?))
+    }
+
     pub fn new(fields: Map<String, Value>) -> Params {
         Params { path: String::new(), fields }
     }
@@ -104,6 +110,11 @@ impl Params {
     /// Whether the parameter is a plain value rather than a hash or a list.
     pub fn is_text(&self, key: &str) -> bool {
         self.fields.get(key).is_some_and(Value::is_string)
+    }
+
+    /// A plain value, left where it is.
+    pub fn peek(&self, key: &str) -> Option<&str> {
+        self.fields.get(key).and_then(Value::as_str)
     }
 
     pub fn has(&self, key: &str) -> bool {

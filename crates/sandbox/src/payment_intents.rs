@@ -60,6 +60,14 @@ impl Row for PaymentIntent {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        self.customer.as_deref().into_iter().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.customer.as_deref()
+    }
 }
 
 impl PaymentIntent {
@@ -467,9 +475,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let created = lists::range(&mut call.params, "created")?;
     let customer = call.params.text("customer")?;
     let state = &*tx.state;
-    lists::page(
+    lists::page_of(
         call,
         &state.payment_intents,
+        customer.as_deref(),
         |intent| {
             created.contains(intent.created) && (customer.is_none() || intent.customer == customer)
         },

@@ -39,6 +39,14 @@ impl Row for PaymentMethod {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        self.customer.as_deref().into_iter().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.customer.as_deref()
+    }
 }
 
 impl PaymentMethod {
@@ -258,9 +266,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = call.params.text("customer")?;
     call.params.word("type", &["card"])?;
     call.params.ignore(&["allow_redisplay"]);
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.payment_methods,
+        customer.as_deref(),
         |method| method.customer.is_some() && (customer.is_none() || method.customer == customer),
         view,
     )
@@ -274,9 +283,10 @@ pub fn list_of_customer(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiEr
     }
     call.params.word("type", &["card"])?;
     call.params.ignore(&["allow_redisplay"]);
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.payment_methods,
+        Some(&customer),
         |method| method.customer.as_ref() == Some(&customer),
         view,
     )

@@ -41,6 +41,10 @@ impl Row for Price {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.product]
+    }
 }
 
 impl Price {
@@ -293,9 +297,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
             interval.and_then(Interval::parse)
         }
     };
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.prices,
+        product.as_deref(),
         |price| {
             let recurring = price.recurring.as_ref();
             let key = price.lookup_key.as_ref();

@@ -198,7 +198,7 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
     let found = tx.state.products.get(&id);
     let product = found.ok_or_else(|| ApiError::not_found("product", &id))?.clone();
-    if tx.state.prices.oldest_first().any(|price| price.product == id) {
+    if tx.state.prices.of(&id).next().is_some() {
         let message = "This product cannot be deleted because it has one or more user-created \
                        prices.";
         return Err(ApiError::invalid(message));

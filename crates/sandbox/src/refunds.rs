@@ -29,6 +29,14 @@ impl Row for Refund {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.charge, &self.payment_intent]
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.customer.as_deref()
+    }
 }
 
 pub fn view(refund: &Refund) -> Value {
@@ -161,9 +169,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let created = lists::range(&mut call.params, "created")?;
     let charge = call.params.text("charge")?;
     let intent = call.params.text("payment_intent")?;
-    lists::page(
+    lists::page_of(
         call,
         &tx.state.refunds,
+        charge.as_deref().or(intent.as_deref()),
         |refund| {
             created.contains(refund.created)
                 && charge.as_ref().is_none_or(|charge| refund.charge == *charge)

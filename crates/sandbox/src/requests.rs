@@ -16,21 +16,22 @@ use crate::events::API_VERSION;
 use crate::idempotency::Guard;
 use crate::params::Params;
 use crate::transactions::{Cause, Tx};
-use crate::{expand, forms, ids, routes};
+use crate::{accounts, expand, forms, ids, routes, test_clocks};
 
 /// One request to the API, decoded.
 pub struct Call {
     pub path: String,
-    /// The first id of a path with two.
-    pub parent: String,
+    /// The last id in the path; empty where there is none.
     pub id: String,
+    /// The id before it.
+    pub parent: String,
     pub params: Params,
     /// What the caller wants to see expanded.
     pub expand: Vec<String>,
 }
 
 impl Call {
-    /// The id in the path.
+    /// The id in the path; the last one where there are two.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -102,7 +103,7 @@ async fn answer(
     request_id: &str,
     key: Option<&str>,
 ) -> Result<Answer, ApiError> {
-    let api_key = authenticate(raw.headers)?;
+    let account = accounts::of_key(&authenticate(raw.headers)?);
     let verb = match *raw.method {
         Method::GET => Verb::Get,
         Method::POST => Verb::Post,
@@ -122,29 +123,28 @@ async fn answer(
     let handler = routes::find(verb, &mut call)
         .ok_or_else(|| ApiError::unknown_route(raw.method.as_str(), raw.path))?;
     let guard = match (key, verb) {
-        (Some(key), Verb::Post) => {
-            Some(Guard::new(&api_key, key, raw.method.as_str(), raw.path, raw.body)?)
-        }
+        (Some(key), Verb::Post) => Some(Guard::new(key, raw.method.as_str(), raw.path, raw.body)?),
         _ => None,
     };
     let cause = Cause {
         request_id: Some(request_id.to_owned()),
         idempotency_key: guard.as_ref().and(key).map(str::to_owned),
     };
-    execute(app, &mut call, handler, guard, cause).await
+    execute(app, &account, &mut call, handler, guard, cause).await
 }
 
 /// Runs the handler in one transaction. With a key, the first answer is stored in it too.
 async fn execute(
     app: &App,
+    account: &str,
     call: &mut Call,
     handler: Handler,
     guard: Option<Guard>,
     cause: Cause,
 ) -> Result<Answer, ApiError> {
     let request_id = cause.request_id.clone().unwrap_or_default();
-    let mut progress = Progress { app, scope: None };
-    app.run(cause, |tx| {
+    let mut progress = Progress { app, account, scope: None };
+    app.run(account, cause, |tx| {
         if let Some(guard) = &guard {
             if let Some(kept) = guard.replay(tx.state)? {
                 let replay_of = Some(kept.request_id);
@@ -152,6 +152,9 @@ async fn execute(
             }
             tx.state.in_progress.insert(guard.scope.clone());
             progress.scope = Some(guard.scope.clone());
+        }
+        if let Some(instant) = test_clocks::time_of_call(tx.state, call) {
+            tx.now = instant;
         }
         let outcome =
             handler(tx, call).and_then(|value| expand::apply(tx.state, value, &call.expand));
@@ -172,13 +175,14 @@ async fn execute(
 /// A key that is being used; given back also when the caller hangs up before the answer.
 struct Progress<'a> {
     app: &'a App,
+    account: &'a str,
     scope: Option<String>,
 }
 
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         if let Some(scope) = &self.scope {
-            self.app.end_progress(scope);
+            self.app.end_progress(self.account, scope);
         }
     }
 }

@@ -1,12 +1,30 @@
 //! Every route of the API, in reading order.
 
+use crate::accounts;
+use crate::billing_portal;
+use crate::charges;
+use crate::checkout_sessions;
+use crate::coupons;
+use crate::customers;
+use crate::events;
+use crate::invoice_items;
+use crate::invoice_payments;
+use crate::invoices;
+use crate::meter_event_summaries;
+use crate::meter_events;
+use crate::meters;
+use crate::payment_intents;
+use crate::payment_methods;
+use crate::prices;
+use crate::products;
+use crate::promotion_codes;
+use crate::refunds;
 use crate::requests::{Call, Handler, Verb};
-use crate::{
-    accounts, billing_portal, charges, checkout_sessions, coupons, customers, events,
-    invoice_items, invoice_payments, invoices, meter_event_summaries, meter_events, meters,
-    payment_intents, payment_methods, prices, products, promotion_codes, refunds, search,
-    subscription_schedules, subscriptions, webhook_endpoints,
-};
+use crate::search;
+use crate::subscription_schedules;
+use crate::subscriptions;
+use crate::test_clocks;
+use crate::webhook_endpoints;
 
 use Verb::{Delete, Get, Post};
 
@@ -110,6 +128,11 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "subscriptions/{}", subscriptions::retrieve),
     (Post, "subscriptions/{}", subscriptions::update::update),
     (Delete, "subscriptions/{}", subscriptions::cancel),
+    (Get, "test_helpers/test_clocks", test_clocks::list),
+    (Post, "test_helpers/test_clocks", test_clocks::create),
+    (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),
+    (Delete, "test_helpers/test_clocks/{}", test_clocks::delete),
+    (Post, "test_helpers/test_clocks/{}/advance", test_clocks::advance),
     (Get, "webhook_endpoints", webhook_endpoints::list),
     (Post, "webhook_endpoints", webhook_endpoints::create),
     (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),
@@ -117,25 +140,24 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Delete, "webhook_endpoints/{}", webhook_endpoints::delete),
 ];
 
-/// The handler of a request; its id, if the route has one, goes into the call.
+/// The handler of a request; the ids of its path, if the route has some, go into the call.
 pub fn find(verb: Verb, call: &mut Call) -> Option<Handler> {
     let path = call.path.strip_prefix("/v1/")?;
     for (route_verb, pattern, handler) in ROUTES {
         if *route_verb == verb
             && let Some((parent, id)) = matches(pattern, path)
         {
-            call.parent = parent;
-            call.id = id;
+            (call.parent, call.id) = (parent, id);
             return Some(*handler);
         }
     }
     None
 }
 
-/// The ids in a path that fits the pattern, the object's own last; empty where there is none.
+/// The last id in a path that fits the pattern, and the one before it; empty where the pattern has
+/// none.
 fn matches(pattern: &str, path: &str) -> Option<(String, String)> {
-    let mut parent = String::new();
-    let mut id = String::new();
+    let (mut parent, mut id) = (String::new(), String::new());
     let mut parts = path.split('/');
     for expected in pattern.split('/') {
         let part = parts.next()?;
@@ -166,7 +188,7 @@ mod tests {
         let ids = |parent: &str, id: &str| Some((parent.to_owned(), id.to_owned()));
         assert_eq!(matches("prices/{}", "prices/a%2Fb"), ids("", "a/b"));
         assert_eq!(matches("prices", "prices"), ids("", ""));
-        assert_eq!(matches("prices/{}/x/{}", "prices/a/x/b"), ids("a", "b"));
+        assert_eq!(matches("customers/{}/tax_ids/{}", "customers/c/tax_ids/t"), ids("c", "t"));
         assert_eq!(matches("prices/{}", "prices/"), None);
         assert_eq!(matches("prices", "prices/a"), None);
         assert_eq!(matches("prices/{}/x", "prices/a/y"), None);

@@ -28,12 +28,29 @@ use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
 use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
+use crate::test_clocks::TestClock;
 use crate::webhook_endpoints::WebhookEndpoint;
 
 /// One kind of object, stored under its own name.
 pub trait Row: Clone + Serialize + DeserializeOwned {
     const KIND: &'static str;
     fn id(&self) -> &str;
+
+    /// Ids of other objects under which `Table::of` finds this row.
+    fn links(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Whose this is: their test clock, if they follow one, is this row's, too.
+    fn customer(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A row that does something by itself when its time comes.
+pub trait Timed: Row {
+    fn timer(&self) -> Timer;
+    fn due_at(&self) -> Option<i64>;
 }
 
 /// A row to write or, without a body, to delete.
@@ -44,10 +61,14 @@ pub struct RowChange {
     pub body: Option<String>,
 }
 
+/// Rows to be listed, in order of creation.
+pub type ListedRows<'a, T> = Box<dyn DoubleEndedIterator<Item = &'a T> + 'a>;
+
 /// Rows in order of creation.
 pub struct Table<T: Row> {
     rows: BTreeMap<i64, T>,
     sequences: HashMap<String, i64>,
+    linked: HashMap<String, BTreeSet<i64>>,
     /// What this request changed: the row's place and what was there before.
     before: BTreeMap<String, (i64, Option<T>)>,
     last_sequence: i64,
@@ -58,6 +79,7 @@ impl<T: Row> Table<T> {
         Table {
             rows: BTreeMap::new(),
             sequences: HashMap::new(),
+            linked: HashMap::new(),
             before: BTreeMap::new(),
             last_sequence: 0,
         }
@@ -65,6 +87,11 @@ impl<T: Row> Table<T> {
 
     pub fn get(&self, id: &str) -> Option<&T> {
         self.rows.get(self.sequences.get(id)?)
+    }
+
+    /// How many rows there have ever been.
+    pub fn count_ever(&self) -> i64 {
+        self.last_sequence
     }
 
     pub fn len(&self) -> usize {
@@ -81,15 +108,60 @@ impl<T: Row> Table<T> {
                 self.last_sequence
             }
         };
-        let before = self.rows.insert(sequence, row);
+        let before = self.replace(sequence, Some(row));
         self.before.entry(id).or_insert((sequence, before));
     }
 
     pub fn remove(&mut self, id: &str) {
         if let Some(sequence) = self.sequences.remove(id) {
-            let before = self.rows.remove(&sequence);
+            let before = self.replace(sequence, None);
             self.before.entry(id.to_owned()).or_insert((sequence, before));
         }
+    }
+
+    /// Puts a row in a place, or empties it; links follow. The row that was there is returned.
+    fn replace(&mut self, sequence: i64, row: Option<T>) -> Option<T> {
+        let new = row.as_ref().map(links_of).unwrap_or_default();
+        let before = match row {
+            Some(row) => self.rows.insert(sequence, row),
+            None => self.rows.remove(&sequence),
+        };
+        let old = before.as_ref().map(links_of).unwrap_or_default();
+        for link in old.iter().filter(|link| !new.contains(link)) {
+            if let Some(places) = self.linked.get_mut(link) {
+                places.remove(&sequence);
+                if places.is_empty() {
+                    self.linked.remove(link);
+                }
+            }
+        }
+        for link in new.into_iter().filter(|link| !old.contains(link)) {
+            self.linked.entry(link).or_default().insert(sequence);
+        }
+        before
+    }
+
+    /// Rows linked to `id`, oldest first.
+    pub fn of(&self, id: &str) -> impl DoubleEndedIterator<Item = &T> {
+        let places = self.linked.get(id).into_iter().flatten();
+        places.filter_map(|place| self.rows.get(place))
+    }
+
+    /// Rows between two places, only those linked to `link` if there is one.
+    pub fn listed(&self, link: Option<&str>, from: i64, to: i64) -> ListedRows<'_, T> {
+        match link {
+            None => Box::new(self.rows.range(from..to).map(|(_, row)| row)),
+            Some(link) => {
+                let places = self.linked.get(link);
+                let places = places.into_iter().flat_map(move |places| places.range(from..to));
+                Box::new(places.filter_map(|place| self.rows.get(place)))
+            }
+        }
+    }
+
+    /// Where a row stands in order of creation.
+    pub fn place(&self, id: &str) -> Option<i64> {
+        self.sequences.get(id).copied()
     }
 
     pub fn oldest_first(&self) -> impl DoubleEndedIterator<Item = &T> {
@@ -100,38 +172,22 @@ impl<T: Row> Table<T> {
         self.rows.values().rev()
     }
 
-    /// Rows created before `id`, newest first.
-    pub fn before(&self, id: &str) -> Option<impl Iterator<Item = &T>> {
-        let sequence = *self.sequences.get(id)?;
-        Some(self.rows.range(..sequence).rev().map(|(_, row)| row))
-    }
-
-    /// Rows created after `id`, oldest first.
-    pub fn after(&self, id: &str) -> Option<impl Iterator<Item = &T>> {
-        let sequence = *self.sequences.get(id)?;
-        Some(self.rows.range(sequence + 1..).map(|(_, row)| row))
-    }
-
     fn load(&mut self, sequence: i64, body: &str) -> Result<(), serde_json::Error> {
         let row: T = serde_json::from_str(body)?;
         self.sequences.insert(row.id().to_owned(), sequence);
-        self.rows.insert(sequence, row);
+        self.replace(sequence, Some(row));
         self.last_sequence = self.last_sequence.max(sequence);
         Ok(())
-    }
-
-    fn changed_ids(&self) -> impl Iterator<Item = &String> {
-        self.before.keys()
     }
 
     fn undo(&mut self) {
         for (id, (sequence, before)) in std::mem::take(&mut self.before) {
             if let Some(current) = self.sequences.remove(&id) {
-                self.rows.remove(&current);
+                self.replace(current, None);
             }
             if let Some(row) = before {
                 self.sequences.insert(id, sequence);
-                self.rows.insert(sequence, row);
+                self.replace(sequence, Some(row));
             }
         }
     }
@@ -155,12 +211,19 @@ impl<T: Row> Table<T> {
     }
 }
 
+fn links_of<T: Row>(row: &T) -> Vec<String> {
+    row.links().into_iter().map(str::to_owned).collect()
+}
+
 /// Lists the tables once; loading, undoing and writing visit them all.
 macro_rules! tables {
     ($($name:ident: $row:ty),* $(,)?) => {
+        /// One account: everything a key sees.
         pub struct State {
             $(pub $name: Table<$row>,)*
             pub timers: Timers,
+            /// The account's own id.
+            pub account: String,
             pub base_url: String,
             pub clock: Clock,
             /// Idempotency keys whose first request has not been answered yet.
@@ -168,10 +231,11 @@ macro_rules! tables {
         }
 
         impl State {
-            pub fn new(base_url: String, clock: Clock) -> State {
+            pub fn new(account: String, base_url: String, clock: Clock) -> State {
                 State {
                     $($name: Table::new(),)*
                     timers: Timers::default(),
+                    account,
                     base_url,
                     clock,
                     in_progress: HashSet::new(),
@@ -189,6 +253,21 @@ macro_rules! tables {
                     $(<$row>::KIND => self.$name.load(sequence, body),)*
                     _ => Ok(()),
                 }
+            }
+
+            /// Whether an object of this id is here.
+            pub fn holds(&self, id: &str) -> bool {
+                false $(|| self.$name.sequences.contains_key(id))*
+            }
+
+            /// The customer whose object this is.
+            pub fn customer_of(&self, id: &str) -> Option<&str> {
+                $(
+                    if let Some(row) = self.$name.get(id) {
+                        return row.customer();
+                    }
+                )*
+                None
             }
 
             pub fn undo(&mut self) {
@@ -223,6 +302,7 @@ tables! {
     checkout_sessions: CheckoutSession,
     subscriptions: Subscription,
     subscription_schedules: SubscriptionSchedule,
+    test_clocks: TestClock,
     invoices: Invoice,
     invoice_payments: InvoicePayment,
     invoice_items: InvoiceItem,
@@ -246,40 +326,39 @@ impl State {
         self.forget_changes();
     }
 
-    fn refresh_timers(&mut self) {
-        for id in self.subscriptions.changed_ids() {
-            let due = self.subscriptions.get(id).and_then(Subscription::due_at);
-            self.timers.set(Timer::Subscription(id.clone()), due);
-        }
-        for id in self.subscription_schedules.changed_ids() {
-            let due = self.subscription_schedules.get(id).and_then(SubscriptionSchedule::due_at);
-            self.timers.set(Timer::Schedule(id.clone()), due);
-        }
-        for id in self.invoices.changed_ids() {
-            let due = self.invoices.get(id).and_then(Invoice::due_at);
-            self.timers.set(Timer::Invoice(id.clone()), due);
-        }
-        for id in self.checkout_sessions.changed_ids() {
-            let due = self.checkout_sessions.get(id).and_then(CheckoutSession::due_at);
-            self.timers.set(Timer::CheckoutSession(id.clone()), due);
-        }
+    /// The test clock a customer's objects follow.
+    pub fn test_clock_of(&self, customer: &str) -> Option<&str> {
+        self.customers.get(customer)?.test_clock.as_deref()
     }
 
-    /// Sets every timer after a load.
-    pub fn start_timers(&mut self) {
-        for row in self.subscriptions.rows.values() {
-            self.timers.set(Timer::Subscription(row.id.clone()), row.due_at());
-        }
-        for row in self.subscription_schedules.rows.values() {
-            self.timers.set(Timer::Schedule(row.id.clone()), row.due_at());
-        }
-        for row in self.invoices.rows.values() {
-            self.timers.set(Timer::Invoice(row.id.clone()), row.due_at());
-        }
-        for row in self.checkout_sessions.rows.values() {
-            self.timers.set(Timer::CheckoutSession(row.id.clone()), row.due_at());
-        }
+    /// The time on the test clock that a customer follows.
+    pub fn frozen_time(&self, customer: &str) -> Option<i64> {
+        let test_clock = self.test_clocks.get(self.test_clock_of(customer)?)?;
+        Some(test_clock.frozen_time)
     }
+}
+
+/// Lists the tables whose rows have timers.
+macro_rules! timed {
+    ($($name:ident),* $(,)?) => {
+        impl State {
+            fn refresh_timers(&mut self) {
+                $(self.timers.refresh(&self.$name, &self.customers);)*
+            }
+
+            /// Sets every timer after a load.
+            pub fn start_timers(&mut self) {
+                $(self.timers.start(&self.$name, &self.customers);)*
+            }
+        }
+    };
+}
+
+timed! {
+    checkout_sessions,
+    invoices,
+    subscriptions,
+    subscription_schedules,
 }
 
 /// An object that does something by itself when its time comes.
@@ -297,33 +376,60 @@ impl Timer {
     const FIRST: Timer = Timer::CheckoutSession(String::new());
 }
 
-/// When each object is due next, in order of time.
+/// When each object is due next, by the clock it follows: a test clock's id, or none for the
+/// business clock.
 #[derive(Default)]
 pub struct Timers {
-    by_time: BTreeSet<(i64, Timer)>,
-    by_object: HashMap<Timer, i64>,
+    by_clock: HashMap<Option<String>, BTreeSet<(i64, Timer)>>,
+    by_object: HashMap<Timer, (Option<String>, i64)>,
 }
 
 impl Timers {
-    fn set(&mut self, timer: Timer, due: Option<i64>) {
-        if let Some(old) = self.by_object.remove(&timer) {
-            self.by_time.remove(&(old, timer.clone()));
-        }
-        if let Some(due) = due {
-            self.by_object.insert(timer.clone(), due);
-            self.by_time.insert((due, timer));
+    fn refresh<T: Timed>(&mut self, table: &Table<T>, customers: &Table<Customer>) {
+        for (id, (_, before)) in &table.before {
+            match (table.get(id), before) {
+                (Some(row), _) => self.follow(row, customers),
+                (None, Some(gone)) => self.set(gone.timer(), None, None),
+                (None, None) => {}
+            }
         }
     }
 
-    /// The next instant after `instant` at which something is due.
+    fn start<T: Timed>(&mut self, table: &Table<T>, customers: &Table<Customer>) {
+        for row in table.rows.values() {
+            self.follow(row, customers);
+        }
+    }
+
+    fn follow<T: Timed>(&mut self, row: &T, customers: &Table<Customer>) {
+        let customer = row.customer().and_then(|id| customers.get(id));
+        let clock = customer.and_then(|customer| customer.test_clock.clone());
+        self.set(row.timer(), clock, row.due_at());
+    }
+
+    fn set(&mut self, timer: Timer, clock: Option<String>, due: Option<i64>) {
+        if let Some((old_clock, old_due)) = self.by_object.remove(&timer)
+            && let Some(timers) = self.by_clock.get_mut(&old_clock)
+        {
+            timers.remove(&(old_due, timer.clone()));
+        }
+        if let Some(due) = due {
+            self.by_clock.entry(clock.clone()).or_default().insert((due, timer.clone()));
+            self.by_object.insert(timer, (clock, due));
+        }
+    }
+
+    /// The next instant after `instant` at which something is due by the business clock.
     pub fn next_after(&self, instant: i64) -> Option<i64> {
-        let later = self.by_time.range((instant.saturating_add(1), Timer::FIRST)..);
+        let timers = self.by_clock.get(&None)?;
+        let later = timers.range((instant.saturating_add(1), Timer::FIRST)..);
         later.map(|(due, _)| *due).next()
     }
 
-    /// Whatever is due, the longest overdue first.
-    pub fn due(&self, until: i64) -> impl Iterator<Item = &Timer> {
-        let due = self.by_time.iter().take_while(move |(due, _)| *due <= until);
-        due.map(|(_, timer)| timer)
+    /// Whatever is due by a clock, the longest overdue first.
+    pub fn due(&self, clock: &Option<String>, until: i64) -> impl Iterator<Item = (i64, &Timer)> {
+        let timers = self.by_clock.get(clock).into_iter().flatten();
+        let due = timers.take_while(move |(due, _)| *due <= until);
+        due.map(|(due, timer)| (*due, timer))
     }
 }

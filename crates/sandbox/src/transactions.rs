@@ -16,3 +16,12 @@ pub struct Tx<'a> {
     pub now: i64,
     pub cause: Cause,
 }
+
+impl Tx<'_> {
+    /// Lets the work happen at the time of the test clock that the customer follows, if any.
+    pub fn follow(&mut self, customer: Option<&str>) {
+        if let Some(instant) = customer.and_then(|customer| self.state.frozen_time(customer)) {
+            self.now = instant;
+        }
+    }
+}

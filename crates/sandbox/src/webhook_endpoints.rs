@@ -129,13 +129,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
     let id = find(tx, call.id())?.id.clone();
-    let waiting: Vec<String> = tx
-        .state
-        .deliveries
-        .oldest_first()
-        .filter(|delivery| delivery.endpoint == id)
-        .map(|delivery| delivery.id.clone())
-        .collect();
+    let waiting: Vec<String> =
+        tx.state.deliveries.of(&id).map(|delivery| delivery.id.clone()).collect();
     for delivery in waiting {
         tx.state.deliveries.remove(&delivery);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::requests::Call;
-use crate::state::{Row, State};
+use crate::state::{Row, State, Timed, Timer};
 use crate::transactions::Tx;
 use crate::{lists, prices};
 
@@ -102,13 +102,28 @@ impl Row for CheckoutSession {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        let found = [&self.customer, &self.payment_intent, &self.subscription];
+        found.into_iter().flatten().map(String::as_str).collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        self.customer.as_deref()
+    }
+}
+
+impl Timed for CheckoutSession {
+    fn timer(&self) -> Timer {
+        Timer::CheckoutSession(self.id.clone())
+    }
+
+    fn due_at(&self) -> Option<i64> {
+        (self.status == Status::Open).then_some(self.expires_at)
+    }
 }
 
 impl CheckoutSession {
-    pub fn due_at(&self) -> Option<i64> {
-        (self.status == Status::Open).then_some(self.expires_at)
-    }
-
     pub fn has_trial(&self) -> bool {
         let data = &self.subscription_data;
         self.mode == Mode::Subscription
@@ -365,9 +380,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         details.finish()?;
     }
     let state = &*tx.state;
-    lists::page(
+    lists::page_of(
         call,
         &state.checkout_sessions,
+        intent.as_deref().or(subscription.as_deref()).or(customer.as_deref()),
         |session| {
             created.contains(session.created)
                 && (customer.is_none() || session.customer == customer)

@@ -15,7 +15,7 @@ use crate::invoices::render::{lines_view, view};
 use crate::params::{Metadata, Params};
 use crate::payment_intents::{self, PaymentIntent};
 use crate::requests::Call;
-use crate::state::{Row, State};
+use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions::Subscription;
 use crate::transactions::Tx;
 use crate::{currencies, customers, ids, invoice_items, lists, payment_methods};
@@ -86,6 +86,24 @@ impl Row for Invoice {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        [Some(self.customer.as_str()), self.subscription.as_deref()].into_iter().flatten().collect()
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
+}
+
+impl Timed for Invoice {
+    fn timer(&self) -> Timer {
+        Timer::Invoice(self.id.clone())
+    }
+
+    fn due_at(&self) -> Option<i64> {
+        self.next_payment_attempt.filter(|_| self.status == Status::Open)
+    }
 }
 
 impl Invoice {
@@ -121,10 +139,6 @@ impl Invoice {
             marked_uncollectible_at: None,
             metadata: Metadata::new(),
         }
-    }
-
-    pub fn due_at(&self) -> Option<i64> {
-        self.next_payment_attempt.filter(|_| self.status == Status::Open)
     }
 
     pub fn total(&self) -> i64 {
@@ -232,7 +246,7 @@ pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a Invoice, ApiError> {
 
 /// The invoice's default payment, while it has one.
 pub fn payment_of<'a>(state: &'a State, id: &str) -> Option<&'a InvoicePayment> {
-    state.invoice_payments.newest_first().find(|payment| payment.invoice == id)
+    state.invoice_payments.of(id).next_back()
 }
 
 fn read_default_method(
@@ -447,9 +461,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let status = params.text("status")?;
     let collection_method = params.text("collection_method")?;
     let state = &*tx.state;
-    lists::page(
+    lists::page_of(
         call,
         &state.invoices,
+        subscription.as_deref().or(customer.as_deref()),
         |invoice| {
             created.contains(invoice.created)
                 && customer.as_ref().is_none_or(|customer| invoice.customer == *customer)

@@ -47,6 +47,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "period_start": invoice.period_start,
         "starting_balance": invoice.starting_balance,
         "status": invoice.status,
+        "test_clock": state.test_clock_of(&invoice.customer),
         "status_transitions": {
             "finalized_at": invoice.finalized_at,
             "marked_uncollectible_at": invoice.marked_uncollectible_at,
@@ -108,7 +109,6 @@ fn constants() -> Value {
         "shipping_cost": null,
         "shipping_details": null,
         "statement_descriptor": null,
-        "test_clock": null,
         "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
@@ -192,7 +192,7 @@ fn line_view(invoice: &Invoice, line: &Line) -> Value {
 
 /// `payments` is shown only when asked for.
 pub fn payments_view(state: &State, id: &str) -> Value {
-    let rows = state.invoice_payments.newest_first().filter(|payment| payment.invoice == id);
+    let rows = state.invoice_payments.of(id).rev();
     lists::whole(rows.map(invoice_payments::view).collect(), "/v1/invoice_payments".to_owned())
 }
 

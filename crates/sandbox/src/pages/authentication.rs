@@ -44,7 +44,7 @@ fn challenge(action: &str, amount: &str) -> Response {
 }
 
 pub async fn show_checkout(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
-    let session = app.read(|state| state.checkout_sessions.get(&id).cloned());
+    let session = app.read(&app.holder_of(&id), |state| state.checkout_sessions.get(&id).cloned());
     match session {
         None => pages::not_found(),
         Some(session) if session.authenticating.is_none() => pages::go(&format!("/c/pay/{id}")),
@@ -60,8 +60,10 @@ pub async fn answer_checkout(
     Path(id): Path<String>,
     Form(reply): Form<Reply>,
 ) -> Response {
-    let outcome =
-        app.run(Cause::default(), |tx| completions::authenticate(tx, &id, reply.completed())).await;
+    let account = app.holder_of(&id);
+    let outcome = app
+        .run(&account, Cause::default(), |tx| completions::authenticate(tx, &id, reply.completed()))
+        .await;
     match outcome {
         Ok(_) => checkout::leave(&app, &id),
         Err(error) => checkout::show_error(&app, &id, &error),
@@ -69,7 +71,7 @@ pub async fn answer_checkout(
 }
 
 pub async fn show_intent(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
-    let intent = app.read(|state| state.payment_intents.get(&id).cloned());
+    let intent = app.read(&app.holder_of(&id), |state| state.payment_intents.get(&id).cloned());
     match intent {
         Some(intent) if intent.status == Status::RequiresAction => {
             let amount = currencies::show(intent.amount, &intent.currency);
@@ -84,8 +86,11 @@ pub async fn answer_intent(
     Path(id): Path<String>,
     Form(reply): Form<Reply>,
 ) -> Response {
+    let account = app.holder_of(&id);
     let outcome = app
-        .run(Cause::default(), |tx| payment_intents::authenticate(tx, &id, reply.completed()))
+        .run(&account, Cause::default(), |tx| {
+            payment_intents::authenticate(tx, &id, reply.completed())
+        })
         .await;
     let Ok(intent) = outcome else {
         return pages::not_found();

@@ -31,7 +31,7 @@ pub struct Typed {
 
 pub async fn show(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
     let now = app.clock.now();
-    app.read(|state| match state.checkout_sessions.get(&id) {
+    app.read(&app.holder_of(&id), |state| match state.checkout_sessions.get(&id) {
         None => pages::not_found(),
         Some(session) => render(state, session, now, None, &Typed::default()),
     })
@@ -43,12 +43,14 @@ pub async fn submit(
     Form(typed): Form<Typed>,
 ) -> Response {
     let now = app.clock.now();
-    let Some(session) = app.read(|state| state.checkout_sessions.get(&id).cloned()) else {
+    let Some(session) =
+        app.read(&app.holder_of(&id), |state| state.checkout_sessions.get(&id).cloned())
+    else {
         return pages::not_found();
     };
     let outcome = match read(&session, &typed, now) {
         Ok(buyer) => {
-            app.run(Cause::default(), |tx| {
+            app.run(&app.holder_of(&id), Cause::default(), |tx| {
                 completions::complete(tx, &id, buyer, Presence::OnSession)
             })
             .await
@@ -58,19 +60,21 @@ pub async fn submit(
     match outcome {
         Ok(Outcome::NeedsAuthentication) => pages::go(&format!("/c/pay/{id}/authenticate")),
         Ok(Outcome::Completed) => leave(&app, &id),
-        Err(error) => app.read(|state| match state.checkout_sessions.get(&id) {
-            None => pages::not_found(),
-            // The button was pressed twice: the first time it worked.
-            Some(session) if session.status == Status::Complete => go_on(session),
-            Some(session) => render(state, session, now, Some(&error), &typed),
-        }),
+        Err(error) => {
+            app.read(&app.holder_of(&id), |state| match state.checkout_sessions.get(&id) {
+                None => pages::not_found(),
+                // The button was pressed twice: the first time it worked.
+                Some(session) if session.status == Status::Complete => go_on(session),
+                Some(session) => render(state, session, now, Some(&error), &typed),
+            })
+        }
     }
 }
 
 /// The page again, with the reason why the payment did not go through.
 pub fn show_error(app: &App, id: &str, error: &ApiError) -> Response {
     let now = app.clock.now();
-    app.read(|state| match state.checkout_sessions.get(id) {
+    app.read(&app.holder_of(id), |state| match state.checkout_sessions.get(id) {
         None => pages::not_found(),
         Some(session) if session.status == Status::Complete => go_on(session),
         Some(session) => render(state, session, now, Some(error), &Typed::default()),
@@ -79,7 +83,9 @@ pub fn show_error(app: &App, id: &str, error: &ApiError) -> Response {
 
 /// On to the shop, or to our own thanks where it has no page.
 pub fn leave(app: &App, id: &str) -> Response {
-    app.read(|state| state.checkout_sessions.get(id).map_or_else(pages::not_found, go_on))
+    app.read(&app.holder_of(id), |state| {
+        state.checkout_sessions.get(id).map_or_else(pages::not_found, go_on)
+    })
 }
 
 fn go_on(session: &CheckoutSession) -> Response {

@@ -12,7 +12,7 @@ use crate::invoices::{Invoice, Status};
 use crate::{clock, currencies, pages};
 
 pub async fn show(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
-    let invoice = app.read(|state| state.invoices.get(&id).cloned());
+    let invoice = app.read(&app.holder_of(&id), |state| state.invoices.get(&id).cloned());
     match invoice.filter(|invoice| invoice.finalized_at.is_some()) {
         None => pages::not_found(),
         Some(invoice) => render(&invoice),
@@ -70,7 +70,7 @@ fn render(invoice: &Invoice) -> Response {
 }
 
 pub async fn receipt(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
-    let charge = app.read(|state| state.charges.get(&id).cloned());
+    let charge = app.read(&app.holder_of(&id), |state| state.charges.get(&id).cloned());
     match charge.filter(|charge| charge.failure.is_none()) {
         None => pages::not_found(),
         Some(charge) => {

@@ -24,7 +24,8 @@ pub struct Choice {
 
 pub async fn show(Shared(app): Shared<Arc<App>>, Path(token): Path<String>) -> Response {
     let now = app.clock.now();
-    app.read(|state| match billing_portal::by_token(state, &token) {
+    let account = holder(&app, &token);
+    app.read(&account, |state| match billing_portal::by_token(state, &token) {
         None => pages::not_found(),
         Some(session) if !session.is_open(now) => pages::message(
             StatusCode::GONE,
@@ -33,6 +34,10 @@ pub async fn show(Shared(app): Shared<Arc<App>>, Path(token): Path<String>) -> R
         ),
         Some(session) => render(state, session),
     })
+}
+
+fn holder(app: &App, token: &str) -> String {
+    app.holder(|state| billing_portal::by_token(state, token).is_some())
 }
 
 pub async fn cancel(app: Shared<Arc<App>>, token: Path<String>, choice: Form<Choice>) -> Response {
@@ -50,8 +55,9 @@ async fn change(
     Form(choice): Form<Choice>,
     act: fn(&mut Tx<'_>, &str),
 ) -> Response {
+    let account = holder(&app, &token);
     let outcome = app
-        .run(Cause::default(), |tx| {
+        .run(&account, Cause::default(), |tx| {
             let session = billing_portal::by_token(tx.state, &token);
             let session = session.filter(|session| session.is_open(tx.now));
             let chosen = tx.state.subscriptions.get(&choice.subscription);
@@ -61,6 +67,8 @@ async fn change(
             if !own {
                 return Err(ApiError::not_found("subscription", &choice.subscription));
             }
+            let customer = chosen.map(|subscription| subscription.customer.clone());
+            tx.follow(customer.as_deref());
             act(tx, &choice.subscription);
             Ok(())
         })
@@ -74,11 +82,8 @@ async fn change(
 fn render(state: &State, session: &PortalSession) -> Response {
     let customer = state.customers.get(&session.customer);
     let email = customer.and_then(|customer| customer.email.clone()).unwrap_or_default();
-    let subscriptions: Vec<&Subscription> = state
-        .subscriptions
-        .newest_first()
-        .filter(|subscription| subscription.customer == session.customer)
-        .collect();
+    let subscriptions: Vec<&Subscription> =
+        state.subscriptions.of(&session.customer).rev().collect();
     let body = html! {
         h1 { "Your billing" }
         p class="muted" { (email) }
@@ -138,8 +143,9 @@ fn state_in_words(row: &Subscription) -> String {
 fn invoices(state: &State, session: &PortalSession) -> Markup {
     let rows: Vec<_> = state
         .invoices
-        .newest_first()
-        .filter(|invoice| invoice.customer == session.customer && invoice.finalized_at.is_some())
+        .of(&session.customer)
+        .rev()
+        .filter(|invoice| invoice.finalized_at.is_some())
         .take(100)
         .collect();
     html! {

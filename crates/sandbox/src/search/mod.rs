@@ -63,7 +63,8 @@ fn search<T: Row>(
         Some(page) => {
             let last = cursor(page).unwrap_or_default();
             let refused = || ApiError::invalid(format!("Invalid page: {page}")).param("page");
-            let rows = resource.table.before(&last).ok_or_else(refused)?;
+            let last = resource.table.place(&last).ok_or_else(refused)?;
+            let rows = resource.table.listed(None, i64::MIN, last).rev();
             rows.filter(fits).take(limit + 1).collect()
         }
     };

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::requests::Call;
+use crate::state::Timed;
 use crate::subscription_schedules::{
     Phase, PhaseItem, Settings, Status, SubscriptionSchedule, attach, find, open, phases, read,
     save, view,

@@ -13,7 +13,7 @@ use crate::errors::ApiError;
 use crate::lists;
 use crate::params::Metadata;
 use crate::requests::Call;
-use crate::state::{Row, State};
+use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions;
 use crate::transactions::Tx;
 
@@ -89,6 +89,32 @@ impl Row for SubscriptionSchedule {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.customer]
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
+}
+
+impl Timed for SubscriptionSchedule {
+    fn timer(&self) -> Timer {
+        Timer::Schedule(self.id.clone())
+    }
+
+    fn due_at(&self) -> Option<i64> {
+        let due = match self.status {
+            Status::NotStarted => self.phases.first()?.start_date,
+            Status::Active => {
+                let end = self.phases.get(self.current)?.end_date;
+                end.min(self.expiry_notice_at().unwrap_or(END_OF_TIME))
+            }
+            Status::Completed | Status::Released | Status::Canceled => return None,
+        };
+        (due < END_OF_TIME).then_some(due)
+    }
 }
 
 impl SubscriptionSchedule {
@@ -103,19 +129,6 @@ impl SubscriptionSchedule {
     fn expiry_notice_at(&self) -> Option<i64> {
         let waiting = self.status == Status::Active && !self.expiry_notice_sent;
         waiting.then(|| self.end().saturating_sub(EXPIRY_NOTICE_SECONDS))
-    }
-
-    /// When this schedule does something by itself.
-    pub fn due_at(&self) -> Option<i64> {
-        let due = match self.status {
-            Status::NotStarted => self.phases.first()?.start_date,
-            Status::Active => {
-                let end = self.phases.get(self.current)?.end_date;
-                end.min(self.expiry_notice_at().unwrap_or(END_OF_TIME))
-            }
-            Status::Completed | Status::Released | Status::Canceled => return None,
-        };
-        (due < END_OF_TIME).then_some(due)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Going from phase to phase: the subscription is made, changed, set free or ended.
 
 use crate::errors::ApiError;
+use crate::state::Timed;
 use crate::subscription_schedules::{
     Phase, PhaseItem, Status, SubscriptionSchedule, attach, close, find, save, view,
 };

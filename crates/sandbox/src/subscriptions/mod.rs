@@ -11,7 +11,7 @@ use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::prices::{self, Price};
 use crate::requests::Call;
-use crate::state::{Row, State};
+use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions::update::read_cancellation;
 use crate::transactions::Tx;
 use crate::{cancellations, ids, lists};
@@ -91,6 +91,33 @@ impl Row for Subscription {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.customer]
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
+}
+
+impl Timed for Subscription {
+    fn timer(&self) -> Timer {
+        Timer::Subscription(self.id.clone())
+    }
+
+    /// When this subscription does something by itself.
+    fn due_at(&self) -> Option<i64> {
+        let due = match self.status {
+            Status::Incomplete => self.created.saturating_add(INCOMPLETE_SECONDS),
+            Status::Trialing | Status::Active | Status::PastDue => {
+                let boundary = self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME));
+                boundary.min(self.trial_notice_at().unwrap_or(END_OF_TIME))
+            }
+            _ => return None,
+        };
+        (due < END_OF_TIME).then_some(due)
+    }
 }
 
 impl Status {
@@ -155,19 +182,6 @@ impl Subscription {
         self.trial_end.filter(|_| waiting).map(|end| end.saturating_sub(TRIAL_NOTICE_SECONDS))
     }
 
-    /// When this subscription does something by itself.
-    pub fn due_at(&self) -> Option<i64> {
-        let due = match self.status {
-            Status::Incomplete => self.created.saturating_add(INCOMPLETE_SECONDS),
-            Status::Trialing | Status::Active | Status::PastDue => {
-                let boundary = self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME));
-                boundary.min(self.trial_notice_at().unwrap_or(END_OF_TIME))
-            }
-            _ => return None,
-        };
-        (due < END_OF_TIME).then_some(due)
-    }
-
     /// The next moment that matters to the buyer, for `period-end` clock jumps.
     pub fn boundary(&self) -> Option<i64> {
         match self.status {
@@ -218,6 +232,7 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "schedule": subscription.schedule,
         "start_date": subscription.start_date,
         "status": subscription.status,
+        "test_clock": state.test_clock_of(&subscription.customer),
         "trial_end": subscription.trial_end,
         "trial_settings": {
             "end_behavior": {
@@ -261,7 +276,6 @@ fn constants() -> Value {
         "pending_invoice_item_interval": null,
         "pending_setup_intent": null,
         "pending_update": null,
-        "test_clock": null,
         "transfer_data": null,
     })
 }
@@ -341,10 +355,12 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let price = params.text("price")?;
     let status = params.text("status")?;
     let collection_method = params.text("collection_method")?;
+    let test_clock = params.text("test_clock")?;
     let state = &*tx.state;
-    lists::page(
+    lists::page_of(
         call,
         &state.subscriptions,
+        customer.as_deref(),
         |subscription| {
             let status_fits = match status.as_deref() {
                 None => subscription.status != Status::Canceled,
@@ -353,7 +369,9 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 Some(status) => json!(subscription.status) == *status,
             };
             let way = &subscription.collection_method;
+            let follows = state.test_clock_of(&subscription.customer);
             status_fits
+                && (customer.is_some() || follows == test_clock.as_deref())
                 && created.contains(subscription.created)
                 && customer.as_ref().is_none_or(|customer| subscription.customer == *customer)
                 && collection_method.as_ref().is_none_or(|wanted| way == wanted)
