@@ -1,5 +1,6 @@
 //! The sandbox from outside: every test starts one on a free port and talks HTTP to it.
 
+mod accounts;
 mod api;
 mod checkout;
 mod clock;
@@ -12,5 +13,6 @@ mod restarts;
 mod schedules;
 mod schema;
 mod searches;
+mod test_clocks;
 mod webhooks;
 mod world;
