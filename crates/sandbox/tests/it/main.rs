@@ -14,5 +14,6 @@ mod schedules;
 mod schema;
 mod searches;
 mod test_clocks;
+mod triggers;
 mod webhooks;
 mod world;

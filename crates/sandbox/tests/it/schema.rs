@@ -1,7 +1,7 @@
 //! The API's published schema as a judge of every answer and event: required and unknown keys,
 //! types, null, lists, unions, expanded objects. Values of open enums are not judged.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -34,14 +34,20 @@ pub fn shared() -> Option<&'static Schema> {
     SCHEMA.get_or_init(load).as_ref()
 }
 
-fn load() -> Option<Schema> {
+/// The folder that lies beside the repository unless the environment names another.
+pub fn shared_folder() -> Option<PathBuf> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
     let folder = std::env::var("TOLLGATE_SHARED").unwrap_or_else(|_| beside.to_owned());
-    let folder = Path::new(&folder);
-    if !folder.exists() {
-        eprintln!("answers are not validated: there is no {}", folder.display());
-        return None;
+    let folder = PathBuf::from(folder);
+    if folder.exists() {
+        return Some(folder);
     }
+    eprintln!("not checked against what is shared: there is no {}", folder.display());
+    None
+}
+
+fn load() -> Option<Schema> {
+    let folder = shared_folder()?;
     let file = folder.join("stripe/spec3.subset.json");
     let text = std::fs::read_to_string(&file).expect("the schema is readable");
     let root: Value = serde_json::from_str(&text).expect("the schema is JSON");

@@ -174,10 +174,7 @@ fn report(customers: usize, year: Duration, calls: &Rate, memory_mb: Option<u64>
     let kept = verdict(year < YEAR_LIMIT);
     writeln!(out, "{:<26}{year_s:>10.1} s   limit {limit_s} s: {kept}", "a year of renewals")?;
     let kept = verdict(*p99_ms < CALL_LIMIT_MS);
-    writeln!(
-        out,
-        "{:<26}{per_second:>10.0}{p50_ms:>10.2}{p99_ms:>10.2}  limit {CALL_LIMIT_MS} ms p99: {kept}",
-        "one call"
-    )?;
+    write!(out, "{:<26}{per_second:>10.0}{p50_ms:>10.2}{p99_ms:>10.2}", "one call")?;
+    writeln!(out, "  limit {CALL_LIMIT_MS} ms p99: {kept}")?;
     Ok(())
 }
