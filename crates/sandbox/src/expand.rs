@@ -23,11 +23,6 @@ use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::test_clocks;
-use crate::{
-    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
-    invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
-    test_clocks,
-};
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.

@@ -36,15 +36,17 @@ async fn advance(world: &World, test_clock: &str, instant: i64) -> Value {
     let moving = world.make(&format!("{path}/advance"), &form).await;
     assert_eq!(moving["status"], "advancing");
     assert_eq!(moving["status_details"]["advancing"]["target_frozen_time"], instant);
+    let mut now = world.look(&path).await;
     for _ in 0..200 {
-        let now = world.look(&path).await;
         if now["status"] == "ready" {
-            assert_eq!(now["frozen_time"], instant);
-            return now;
+            break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+        now = world.look(&path).await;
     }
-    panic!("the clock does not arrive");
+    assert_eq!(now["status"], "ready", "the clock does not arrive");
+    assert_eq!(now["frozen_time"], instant);
+    now
 }
 
 #[tokio::test]
