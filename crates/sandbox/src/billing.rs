@@ -11,7 +11,7 @@ use crate::prices::{Price, Recurring};
 use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
-use crate::{cancellations, currencies, customers, ids, invoice_items, prices};
+use crate::{cancellations, currencies, customers, ids, invoice_items, prices, usages};
 
 /// A failed renewal is tried again this many days after each failure, then the subscription ends.
 const RETRY_DAYS: [i64; 3] = [3, 5, 7];
@@ -109,11 +109,15 @@ pub fn open_first_invoice(
     Ok(id)
 }
 
-/// One line per item for the item's current period; a trial costs nothing.
+/// One line per item for the item's current period; a trial costs nothing, and what is metered is
+/// billed when the period has ended.
 pub fn period_lines(state: &State, subscription: &Subscription) -> Result<Vec<Line>, ApiError> {
     let trial = subscription.status == Status::Trialing;
-    let lines = subscription.items.iter().map(|item| {
-        let price = prices::existing(state, &item.price, "price")?;
+    let is_metered =
+        |item: &&SubscriptionItem| state.prices.get(&item.price).is_some_and(Price::is_metered);
+    let licensed = subscription.items.iter().filter(|item| !is_metered(item));
+    let lines = licensed.map(|item| {
+        let price = prices::in_currency(state, &item.price, &subscription.currency)?;
         let name = state.products.get(&price.product).map_or("", |product| &product.name);
         let amount = if trial { 0 } else { price.amount(item.quantity)? };
         let description = match (trial, price.unit_amount().and_then(|unit| unit.minor())) {
@@ -121,15 +125,15 @@ pub fn period_lines(state: &State, subscription: &Subscription) -> Result<Vec<Li
             (false, None) => format!("{} × {name}", item.quantity),
             (false, Some(unit)) => {
                 let unit = currencies::show(unit, &price.currency);
-                format!("{} × {name} (at {unit} / {})", item.quantity, interval_name(price))
+                format!("{} × {name} (at {unit} / {})", item.quantity, interval_name(&price))
             }
         };
-        Ok(item_line(&subscription.id, item, price, amount, description))
+        Ok(item_line(&subscription.id, item, &price, amount, description))
     });
     lines.collect()
 }
 
-fn interval_name(price: &Price) -> String {
+pub fn interval_name(price: &Price) -> String {
     match &price.recurring {
         None => "once".to_owned(),
         Some(recurring) if recurring.interval_count == 1 => recurring.interval.name().to_owned(),
@@ -333,6 +337,7 @@ pub fn subscription_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
         return expire_incomplete(tx, subscription);
     }
     if subscription.cancel_at.is_some_and(|at| at <= tx.now) {
+        cancellations::bill_rest(tx, id, "subscription_cycle")?;
         cancellations::end_now(tx, id, "cancellation_requested");
         return Ok(());
     }
@@ -387,6 +392,7 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError
     let id = subscription.id.clone();
     let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
     let recurring = recurring_of(tx.state, &subscription)?;
+    let used = usages::lines(tx.state, &subscription, tx.now)?;
     let ended = subscription.items.first().map(|item| (item.period_start, item.period_end));
     let anchor = subscription.billing_cycle_anchor;
     for item in &mut subscription.items {
@@ -406,6 +412,7 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError
         invoice.period_end = end;
     }
     invoice.lines = period_lines(tx.state, &subscription)?;
+    invoice.lines.extend(used);
     invoice_items::take_pending(tx, &mut invoice, Some(&id));
     let invoice_id = invoice.id.clone();
     subscription.latest_invoice = Some(invoice_id.clone());

@@ -1,8 +1,10 @@
 //! Ending subscriptions: now, at the end of the period, or not after all.
 
+use crate::errors::ApiError;
 use crate::subscription_schedules;
 use crate::subscriptions::{self, Status, Subscription};
 use crate::transactions::Tx;
+use crate::{invoice_items, plan_changes, usages};
 
 /// Ends a subscription now; its open invoices are not tried any more.
 pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
@@ -32,6 +34,30 @@ pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
         invoice.auto_advance = false;
         tx.state.invoices.put(invoice);
     }
+}
+
+/// `prorate`: what is left of the paid period goes back to the customer.
+pub fn give_back(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
+    let subscription = subscriptions::find(tx.state, id)?.clone();
+    if subscription.status == Status::Trialing {
+        return Ok(());
+    }
+    for item in plan_changes::unused(tx, &subscription)? {
+        invoice_items::announce(tx, item);
+    }
+    Ok(())
+}
+
+/// A last invoice, before the end, for usage and whatever else waits; none where nothing does.
+pub fn bill_rest(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<(), ApiError> {
+    let subscription = subscriptions::find(tx.state, id)?.clone();
+    let live = matches!(subscription.status, Status::Active | Status::Trialing | Status::PastDue);
+    let lines = usages::lines(tx.state, &subscription, tx.now)?;
+    let used = lines.iter().any(|line| line.amount != 0);
+    if live && (used || invoice_items::has_pending(tx.state, &subscription)) {
+        plan_changes::invoice_now(tx, subscription, lines, reason)?;
+    }
+    Ok(())
 }
 
 /// `cancel_at_period_end=true`: under flexible billing `cancel_at` is set with it.

@@ -13,7 +13,23 @@ const DECIMALS: u32 = 12;
 #[serde(rename_all = "snake_case")]
 pub enum Cost {
     PerUnit(UnitAmount),
-    Tiered { mode: TiersMode, tiers: Vec<Tier> },
+    Tiered {
+        mode: TiersMode,
+        tiers: Vec<Tier>,
+    },
+    /// The buyer chooses, within these bounds.
+    Chosen {
+        minimum: Option<i64>,
+        maximum: Option<i64>,
+        preset: Option<i64>,
+    },
+}
+
+/// `transform_quantity`: packages of units are sold, and a begun package counts or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transform {
+    pub divide_by: i64,
+    pub rounds_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +42,7 @@ pub enum TiersMode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tier {
     pub up_to: Option<i64>,
-    pub flat_amount: Option<i64>,
+    pub flat: Option<UnitAmount>,
     pub unit: UnitAmount,
 }
 
@@ -35,6 +51,7 @@ pub struct Tier {
 pub struct UnitAmount {
     scaled: i128,
 }
+
 impl UnitAmount {
     const SCALE: i128 = 10_i128.pow(DECIMALS);
 
@@ -84,13 +101,72 @@ impl Cost {
             Cost::PerUnit(unit) => unit.times(quantity),
             Cost::Tiered { mode: TiersMode::Volume, tiers } => volume(tiers, quantity),
             Cost::Tiered { mode: TiersMode::Graduated, tiers } => graduated(tiers, quantity),
+            Cost::Chosen { preset, .. } => preset.unwrap_or(0).checked_mul(quantity),
         }
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Cost::Tiered { .. } => "tiered",
+            Cost::PerUnit(_) | Cost::Chosen { .. } => "per_unit",
+        }
+    }
+
+    pub fn unit(&self) -> Option<UnitAmount> {
+        match self {
+            Cost::PerUnit(unit) => Some(*unit),
+            Cost::Tiered { .. } | Cost::Chosen { .. } => None,
+        }
+    }
+
+    /// `custom_unit_amount`
+    pub fn chosen_view(&self) -> Value {
+        match self {
+            Cost::Chosen { minimum, maximum, preset } => {
+                json!({"maximum": maximum, "minimum": minimum, "preset": preset})
+            }
+            Cost::PerUnit(_) | Cost::Tiered { .. } => Value::Null,
+        }
+    }
+}
+
+impl Transform {
+    pub fn packages(self, quantity: i64) -> i64 {
+        let divide_by = self.divide_by.max(1);
+        let begun = self.rounds_up && quantity % divide_by != 0;
+        quantity / divide_by + i64::from(begun)
+    }
+
+    pub fn view(self) -> Value {
+        let round = if self.rounds_up { "up" } else { "down" };
+        json!({"divide_by": self.divide_by, "round": round})
+    }
+
+    pub fn read(params: &mut Params) -> Result<Option<Transform>, ApiError> {
+        let Some(mut hash) = params.hash("transform_quantity")? else {
+            return Ok(None);
+        };
+        let divide_by = hash.within("divide_by", 1, i64::MAX)?;
+        let round = hash.word("round", &["down", "up"])?;
+        let missing =
+            |key: &str| ApiError::missing_parameter(&format!("transform_quantity[{key}]"));
+        let divide_by = divide_by.ok_or_else(|| missing("divide_by"))?;
+        let rounds_up = round.ok_or_else(|| missing("round"))? == "up";
+        hash.finish()?;
+        Ok(Some(Transform { divide_by, rounds_up }))
     }
 }
 
 fn volume(tiers: &[Tier], quantity: i64) -> Option<i64> {
     let tier = tiers.iter().find(|tier| tier.up_to.is_none_or(|up_to| quantity <= up_to))?;
-    tier.unit.times(quantity)?.checked_add(tier.flat_amount.unwrap_or(0))
+    tier.amount(quantity)
+}
+
+impl Tier {
+    fn amount(&self, quantity: i64) -> Option<i64> {
+        let flat = self.flat.map_or(Some(0), |flat| flat.times(1))?;
+        self.unit.times(quantity)?.checked_add(flat)
+    }
 }
 
 fn graduated(tiers: &[Tier], quantity: i64) -> Option<i64> {
@@ -101,8 +177,7 @@ fn graduated(tiers: &[Tier], quantity: i64) -> Option<i64> {
         if to <= from && from != 0 {
             break;
         }
-        total = total.checked_add(tier.unit.times(to - from)?)?;
-        total = total.checked_add(tier.flat_amount.unwrap_or(0))?;
+        total = total.checked_add(tier.amount(to - from)?)?;
         from = to;
         if from == quantity {
             break;
@@ -118,8 +193,8 @@ pub fn tiers_view(cost: &Cost) -> Value {
     };
     let tiers = tiers.iter().map(|tier| {
         json!({
-            "flat_amount": tier.flat_amount,
-            "flat_amount_decimal": tier.flat_amount.map(|amount| amount.to_string()),
+            "flat_amount": tier.flat.and_then(UnitAmount::minor),
+            "flat_amount_decimal": tier.flat.map(UnitAmount::decimal),
             "unit_amount": tier.unit.minor(),
             "unit_amount_decimal": tier.unit.decimal(),
             "up_to": tier.up_to,
@@ -130,17 +205,70 @@ pub fn tiers_view(cost: &Cost) -> Value {
 
 pub fn read(params: &mut Params) -> Result<Cost, ApiError> {
     let tiered = params.word("billing_scheme", &["per_unit", "tiered"])? == Some("tiered");
-    if !tiered {
-        return match read_unit(params)? {
-            Some(unit) => Ok(Cost::PerUnit(unit)),
-            None => Err(ApiError::missing_parameter(&params.name("unit_amount"))),
-        };
-    }
     let mode = match params.word("tiers_mode", &["graduated", "volume"])? {
-        None => return Err(ApiError::missing_parameter(&params.name("tiers_mode"))),
-        Some("volume") => TiersMode::Volume,
-        Some(_) => TiersMode::Graduated,
+        None => None,
+        Some("volume") => Some(TiersMode::Volume),
+        Some(_) => Some(TiersMode::Graduated),
     };
+    if !tiered {
+        for key in ["tiers", "tiers_mode"] {
+            if params.has(key) || (key == "tiers_mode" && mode.is_some()) {
+                let what = "Only prices with `billing_scheme=tiered` have tiers";
+                return Err(params.invalid(key, what));
+            }
+        }
+        return read_single(params);
+    }
+    let mode = mode.ok_or_else(|| ApiError::missing_parameter(&params.name("tiers_mode")))?;
+    Ok(Cost::Tiered { mode, tiers: read_tiers(params)? })
+}
+
+/// The same kind of cost in another currency, for `currency_options`.
+pub fn read_alike(params: &mut Params, base: &Cost) -> Result<Cost, ApiError> {
+    match base {
+        Cost::Tiered { mode, .. } => Ok(Cost::Tiered { mode: *mode, tiers: read_tiers(params)? }),
+        Cost::PerUnit(_) | Cost::Chosen { .. } => read_single(params),
+    }
+}
+
+fn read_single(params: &mut Params) -> Result<Cost, ApiError> {
+    let unit = read_decimal(params, "unit_amount")?;
+    let chosen = read_chosen(params)?;
+    match (unit, chosen) {
+        (Some(unit), None) => Ok(Cost::PerUnit(unit)),
+        (None, Some(chosen)) => Ok(chosen),
+        (None, None) => Err(ApiError::missing_parameter(&params.name("unit_amount"))),
+        (Some(_), Some(_)) => {
+            let what = "Pass only one of unit_amount, custom_unit_amount";
+            Err(params.invalid("custom_unit_amount", what))
+        }
+    }
+}
+
+fn read_chosen(params: &mut Params) -> Result<Option<Cost>, ApiError> {
+    let Some(mut hash) = params.hash("custom_unit_amount")? else {
+        return Ok(None);
+    };
+    match hash.boolean("enabled")? {
+        None => return Err(ApiError::missing_parameter(&hash.name("enabled"))),
+        Some(false) => return Err(hash.invalid("enabled", "This can only be true")),
+        Some(true) => {}
+    }
+    let minimum = hash.amount("minimum")?;
+    let maximum = hash.amount("maximum")?;
+    let preset = hash.amount("preset")?;
+    hash.finish()?;
+    let ordered = |low: Option<i64>, high: Option<i64>| !matches!((low, high), (Some(low), Some(high)) if high < low);
+    if !ordered(minimum, maximum) {
+        return Err(hash.invalid("maximum", "The maximum is below the minimum"));
+    }
+    if !ordered(minimum, preset) || !ordered(preset, maximum) {
+        return Err(hash.invalid("preset", "The preset is not between minimum and maximum"));
+    }
+    Ok(Some(Cost::Chosen { minimum, maximum, preset }))
+}
+
+fn read_tiers(params: &mut Params) -> Result<Vec<Tier>, ApiError> {
     let mut tiers: Vec<Tier> = Vec::new();
     for mut tier in params.hashes("tiers")? {
         let up_to = match tier.required("up_to")?.as_str() {
@@ -151,30 +279,38 @@ pub fn read(params: &mut Params) -> Result<Cost, ApiError> {
                 Some(up_to.ok_or_else(|| tier.invalid("up_to", "Invalid tier"))?)
             }
         };
-        let flat_amount = tier.amount("flat_amount")?;
-        let unit = read_unit(&mut tier)?.unwrap_or(UnitAmount::whole(0));
+        let flat = read_decimal(&mut tier, "flat_amount")?;
+        let unit = read_decimal(&mut tier, "unit_amount")?;
+        if flat.is_none() && unit.is_none() {
+            return Err(ApiError::missing_parameter(&tier.name("unit_amount")));
+        }
         tier.finish()?;
-        tiers.push(Tier { up_to, flat_amount, unit });
+        tiers.push(Tier { up_to, flat, unit: unit.unwrap_or(UnitAmount::whole(0)) });
+    }
+    if tiers.is_empty() {
+        return Err(ApiError::missing_parameter(&params.name("tiers")));
     }
     let open_ended = tiers.iter().filter(|tier| tier.up_to.is_none()).count();
     if open_ended != 1 || tiers.last().is_none_or(|tier| tier.up_to.is_some()) {
         return Err(params.invalid("tiers", "The last tier, and no other, must be up to `inf`"));
     }
-    Ok(Cost::Tiered { mode, tiers })
+    Ok(tiers)
 }
 
-fn read_unit(params: &mut Params) -> Result<Option<UnitAmount>, ApiError> {
-    let whole = params.amount("unit_amount")?;
-    let decimal = params.text("unit_amount_decimal")?;
+/// `unit_amount` or `unit_amount_decimal`; `flat_amount` has both forms, too.
+fn read_decimal(params: &mut Params, key: &str) -> Result<Option<UnitAmount>, ApiError> {
+    let decimal_key = format!("{key}_decimal");
+    let whole = params.amount(key)?;
+    let decimal = params.text(&decimal_key)?;
     match (whole, decimal) {
         (None, None) => Ok(None),
         (Some(minor), None) => Ok(Some(UnitAmount::whole(minor))),
         (None, Some(text)) => match UnitAmount::parse(&text) {
             Some(unit) => Ok(Some(unit)),
-            None => Err(params.invalid("unit_amount_decimal", "Invalid decimal")),
+            None => Err(params.invalid(&decimal_key, "Invalid decimal")),
         },
         (Some(_), Some(_)) => {
-            Err(params.invalid("unit_amount", "Pass only one of unit_amount, unit_amount_decimal"))
+            Err(params.invalid(key, &format!("Pass only one of {key}, {decimal_key}")))
         }
     }
 }
@@ -184,7 +320,7 @@ mod tests {
     use super::*;
 
     fn tier(up_to: Option<i64>, unit: i64, flat: Option<i64>) -> Tier {
-        Tier { up_to, flat_amount: flat, unit: UnitAmount::whole(unit) }
+        Tier { up_to, flat: flat.map(UnitAmount::whole), unit: UnitAmount::whole(unit) }
     }
 
     #[test]
@@ -195,6 +331,19 @@ mod tests {
         assert_eq!(graduated(&tiers, 12), Some(1_105));
         assert_eq!(volume(&tiers, 12), Some(605));
         assert_eq!(volume(&tiers, 10), Some(1_000));
+    }
+
+    #[test]
+    fn packages_round_as_told() {
+        let up = Transform { divide_by: 100, rounds_up: true };
+        let down = Transform { divide_by: 100, rounds_up: false };
+        for (quantity, rounded_up, rounded_down) in [(0, 0, 0), (1, 1, 0), (100, 1, 1), (101, 2, 1)]
+        {
+            assert_eq!(
+                (up.packages(quantity), down.packages(quantity)),
+                (rounded_up, rounded_down)
+            );
+        }
     }
 
     #[test]

@@ -23,6 +23,14 @@ use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::test_clocks;
+use crate::{
+    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
+    invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
+    test_clocks,
+    billing_portal, charges, checkout_sessions, costs, coupons, currency_options, customers,
+    invoice_items, invoice_payments, invoices, lists, payment_intents, payment_methods, prices,
+    products, promotion_codes, refunds, subscription_schedules, subscriptions,
+};
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.
@@ -133,6 +141,7 @@ fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
         ("invoice", "confirmation_secret") => {
             Some(invoices::render::confirmation_secret_view(state, id))
         }
+        ("price", "currency_options") => state.prices.get(id).map(currency_options::view),
         ("price", "tiers") => state.prices.get(id).map(|price| costs::tiers_view(&price.cost)),
         ("coupon", "applies_to") => state.coupons.get(id).map(coupons::products_view),
         ("coupon", "currency_options") => state.coupons.get(id).map(coupons::currencies_view),

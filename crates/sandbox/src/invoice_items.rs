@@ -8,7 +8,8 @@ use crate::errors::ApiError;
 use crate::invoices::{Invoice, Line, Status};
 use crate::params::{MAX_AMOUNT, Metadata};
 use crate::requests::Call;
-use crate::state::Row;
+use crate::state::{Row, State};
+use crate::subscriptions::Subscription;
 use crate::transactions::Tx;
 use crate::{currencies, customers, ids, invoices, lists, prices};
 
@@ -114,6 +115,16 @@ pub fn announce(tx: &mut Tx<'_>, item: InvoiceItem) -> Value {
     tx.state.invoice_items.put(item);
     tx.emit("invoiceitem.created", shown.clone());
     shown
+}
+
+/// Whether an invoice of this subscription would take anything that waits.
+pub fn has_pending(state: &State, subscription: &Subscription) -> bool {
+    state.invoice_items.oldest_first().any(|item| {
+        item.invoice.is_none()
+            && item.customer == subscription.customer
+            && item.currency == subscription.currency
+            && item.line.subscription.as_ref().is_none_or(|owner| *owner == subscription.id)
+    })
 }
 
 /// Moves the customer's waiting items of this subscription (or of none) onto a draft invoice.

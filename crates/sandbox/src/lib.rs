@@ -20,6 +20,7 @@ mod costs;
 #[expect(dead_code, reason = "the discounts that use it land next")]
 mod coupons;
 mod currencies;
+mod currency_options;
 mod customers;
 mod database;
 mod delivery;
@@ -58,6 +59,7 @@ mod subscription_schedules;
 mod subscriptions;
 mod test_clocks;
 mod transactions;
+mod usages;
 mod webhook_endpoints;
 
 use std::future::Future;

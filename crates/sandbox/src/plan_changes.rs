@@ -5,12 +5,12 @@ use crate::cards::Presence;
 use crate::clock;
 use crate::errors::ApiError;
 use crate::invoice_items::{self, InvoiceItem};
-use crate::invoices::{self, Invoice};
+use crate::invoices::{self, Invoice, Line};
 use crate::prices::{self, Price};
 use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
-use crate::{billing, customers, payment_methods};
+use crate::{billing, customers, payment_methods, usages};
 
 /// Replaces the items; `proration` is Stripe's `proration_behavior`.
 pub fn apply(
@@ -28,6 +28,7 @@ pub fn apply(
     let trialing = subscription.status == Status::Trialing;
     let restarts = !trialing && (!same_cycle || anchor_now);
     if trialing || (proration == "none" && !restarts) {
+        usages::settle(tx, &before, &mut subscription)?;
         subscriptions::save(tx, subscription);
         return Ok(());
     }
@@ -44,8 +45,11 @@ pub fn apply(
     if restarts {
         restart_cycle(&mut subscription, new, tx.now);
     }
+    usages::settle(tx, &before, &mut subscription)?;
     if restarts || proration == "always_invoice" {
-        return invoice_now(tx, subscription, restarts);
+        let lines =
+            if restarts { billing::period_lines(tx.state, &subscription)? } else { Vec::new() };
+        return invoice_now(tx, subscription, lines, "subscription_update");
     }
     subscriptions::save(tx, subscription);
     Ok(())
@@ -69,7 +73,18 @@ fn credits(
 ) -> Result<Vec<InvoiceItem>, ApiError> {
     let gone =
         before.items.iter().filter(|old| all || !after.items.iter().any(|new| same(old, new)));
-    gone.map(|item| remainder(tx, before, item, Side::Credit)).collect()
+    let paid = gone.filter(|item| !is_metered(tx.state, item));
+    paid.map(|item| remainder(tx, before, item, Side::Credit)).collect()
+}
+
+/// What a subscription that ends now has paid for and not used.
+pub fn unused(tx: &Tx<'_>, subscription: &Subscription) -> Result<Vec<InvoiceItem>, ApiError> {
+    credits(tx, subscription, subscription, true)
+}
+
+/// Metered items pay for what was used, so there is nothing to divide.
+fn is_metered(state: &State, item: &SubscriptionItem) -> bool {
+    state.prices.get(&item.price).is_some_and(Price::is_metered)
 }
 
 /// What is left of the period is charged for the new items.
@@ -79,7 +94,8 @@ fn debits(
     after: &Subscription,
 ) -> Result<Vec<InvoiceItem>, ApiError> {
     let new = after.items.iter().filter(|new| !before.items.iter().any(|old| same(old, new)));
-    new.map(|item| remainder(tx, after, item, Side::Debit)).collect()
+    let due = new.filter(|item| !is_metered(tx.state, item));
+    due.map(|item| remainder(tx, after, item, Side::Debit)).collect()
 }
 
 fn same(old: &SubscriptionItem, new: &SubscriptionItem) -> bool {
@@ -98,7 +114,7 @@ fn remainder(
     item: &SubscriptionItem,
     side: Side,
 ) -> Result<InvoiceItem, ApiError> {
-    let price = prices::existing(tx.state, &item.price, "items")?;
+    let price = &prices::in_currency(tx.state, &item.price, &subscription.currency)?;
     let (start, end) = whole_period(tx.state, subscription, item)?;
     let share = share(price.amount(item.quantity)?, end - tx.now, end - start);
     let name = tx.state.products.get(&price.product).map_or("", |product| &product.name);
@@ -141,20 +157,18 @@ fn share(amount: i64, part: i64, whole: i64) -> i64 {
     i64::try_from(share).unwrap_or(amount)
 }
 
-/// Bills what waits, and the new period where one begins.
-fn invoice_now(
+/// Bills what waits and the given lines, such as those of a new period.
+pub fn invoice_now(
     tx: &mut Tx<'_>,
     mut subscription: Subscription,
-    new_period: bool,
+    lines: Vec<Line>,
+    reason: &str,
 ) -> Result<(), ApiError> {
     let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
-    let mut invoice =
-        Invoice::new(&customer, &subscription.currency, "subscription_update", tx.now);
+    let mut invoice = Invoice::new(&customer, &subscription.currency, reason, tx.now);
     invoice.attach_to(&subscription);
     invoice_items::take_pending(tx, &mut invoice, Some(&subscription.id));
-    if new_period {
-        invoice.lines.extend(billing::period_lines(tx.state, &subscription)?);
-    }
+    invoice.lines.extend(lines);
     let id = invoice.id.clone();
     subscription.latest_invoice = Some(id.clone());
     let automatic = subscription.collection_method == "charge_automatically";

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::Interval;
-use crate::costs::{self, Cost, UnitAmount};
+use crate::costs::{self, Cost, Transform, UnitAmount};
 use crate::currencies;
+use crate::currency_options::{self, CurrencyOptions};
 use crate::errors::ApiError;
 use crate::params::{MAX_AMOUNT, Metadata, Params};
 use crate::products::{self, Product};
@@ -22,7 +23,15 @@ pub struct Price {
     pub currency: String,
     pub product: String,
     pub cost: Cost,
+    /// What the same thing costs elsewhere.
+    #[serde(default)]
+    pub currency_options: CurrencyOptions,
+    #[serde(default)]
+    pub transform: Option<Transform>,
     pub recurring: Option<Recurring>,
+    /// Usage counted by this meter is billed when the period has ended.
+    #[serde(default)]
+    pub meter: Option<String>,
     pub lookup_key: Option<String>,
     pub nickname: Option<String>,
     pub tax_behavior: String,
@@ -50,7 +59,8 @@ impl Row for Price {
 impl Price {
     /// What `quantity` units cost.
     pub fn amount(&self, quantity: i64) -> Result<i64, ApiError> {
-        let amount = self.cost.amount(quantity);
+        let billed = self.transform.map_or(quantity, |transform| transform.packages(quantity));
+        let amount = self.cost.amount(billed);
         amount.filter(|amount| *amount <= MAX_AMOUNT).ok_or_else(|| {
             let message = format!("The amount of {quantity} x {} is too large.", self.id);
             ApiError::invalid(message).code("amount_too_large")
@@ -58,49 +68,60 @@ impl Price {
     }
 
     pub fn unit_amount(&self) -> Option<UnitAmount> {
+        self.cost.unit()
+    }
+
+    pub fn is_metered(&self) -> bool {
+        self.meter.is_some()
+    }
+
+    fn tiers_mode(&self) -> Value {
         match &self.cost {
-            Cost::PerUnit(unit) => Some(*unit),
-            Cost::Tiered { .. } => None,
+            Cost::PerUnit(_) | Cost::Chosen { .. } => Value::Null,
+            Cost::Tiered { mode, .. } => json!(mode),
         }
+    }
+
+    fn usage_type(&self) -> &'static str {
+        if self.is_metered() { "metered" } else { "licensed" }
     }
 }
 
 pub fn view(price: &Price) -> Value {
     let unit = price.unit_amount();
-    let (billing_scheme, tiers_mode) = match &price.cost {
-        Cost::PerUnit(_) => ("per_unit", Value::Null),
-        Cost::Tiered { mode, .. } => ("tiered", json!(mode)),
-    };
     json!({
         "id": price.id,
         "object": "price",
         "active": price.active,
-        "billing_scheme": billing_scheme,
+        "billing_scheme": price.cost.scheme(),
         "created": price.created,
         "currency": price.currency,
-        "custom_unit_amount": null,
+        "custom_unit_amount": price.cost.chosen_view(),
         "livemode": false,
         "lookup_key": price.lookup_key,
         "metadata": price.metadata,
         "nickname": price.nickname,
         "product": price.product,
-        "recurring": price.recurring.as_ref().map(recurring_view),
+        "recurring": recurring_view(price),
         "tax_behavior": price.tax_behavior,
-        "tiers_mode": tiers_mode,
-        "transform_quantity": null,
+        "tiers_mode": price.tiers_mode(),
+        "transform_quantity": price.transform.map(Transform::view),
         "type": if price.recurring.is_some() { "recurring" } else { "one_time" },
         "unit_amount": unit.and_then(UnitAmount::minor),
         "unit_amount_decimal": unit.map(UnitAmount::decimal),
     })
 }
 
-fn recurring_view(recurring: &Recurring) -> Value {
+fn recurring_view(price: &Price) -> Value {
+    let Some(recurring) = &price.recurring else {
+        return Value::Null;
+    };
     json!({
         "interval": recurring.interval.name(),
         "interval_count": recurring.interval_count,
-        "meter": null,
+        "meter": price.meter,
         "trial_period_days": recurring.trial_period_days,
-        "usage_type": "licensed",
+        "usage_type": price.usage_type(),
     })
 }
 
@@ -114,28 +135,30 @@ pub fn plan_view(price: &Price) -> Value {
         "active": price.active,
         "amount": unit.and_then(UnitAmount::minor),
         "amount_decimal": unit.map(UnitAmount::decimal),
-        "billing_scheme": if unit.is_some() { "per_unit" } else { "tiered" },
+        "billing_scheme": price.cost.scheme(),
         "created": price.created,
         "currency": price.currency,
         "interval": recurring.map(|recurring| recurring.interval.name()),
         "interval_count": recurring.map(|recurring| recurring.interval_count),
         "livemode": false,
         "metadata": price.metadata,
-        "meter": null,
+        "meter": price.meter,
         "nickname": price.nickname,
         "product": price.product,
-        "tiers_mode": match &price.cost {
-            Cost::PerUnit(_) => Value::Null,
-            Cost::Tiered { mode, .. } => json!(mode),
-        },
-        "transform_usage": null,
+        "tiers_mode": price.tiers_mode(),
+        "transform_usage": price.transform.map(Transform::view),
         "trial_period_days": recurring.and_then(|recurring| recurring.trial_period_days),
-        "usage_type": "licensed",
+        "usage_type": price.usage_type(),
     })
 }
 
 pub fn existing<'a>(state: &'a State, id: &str, param: &str) -> Result<&'a Price, ApiError> {
     state.prices.get(id).ok_or_else(|| ApiError::no_such("price", id, param))
+}
+
+/// A stored price as the object that names it is billed.
+pub fn in_currency(state: &State, id: &str, currency: &str) -> Result<Price, ApiError> {
+    existing(state, id, "price")?.localized(currency)
 }
 
 pub fn save(tx: &mut Tx<'_>, price: Price) -> Value {
@@ -154,12 +177,15 @@ pub fn from_params(tx: &Tx<'_>, params: &mut Params, product: &str) -> Result<Pr
     let currency = currencies::required(params)?;
     let recurring = match params.hash("recurring")? {
         None => None,
-        Some(mut recurring) => Some(read_recurring(&mut recurring)?),
+        Some(mut recurring) => Some(read_recurring(tx.state, &mut recurring)?),
     };
+    let (recurring, meter) = recurring.unzip();
     let cost = costs::read(params)?;
+    let transform = Transform::read(params)?;
+    check_kind(params, &cost, transform, recurring)?;
     let tax_behavior = params.word("tax_behavior", &["exclusive", "inclusive", "unspecified"])?;
+    let currency_options = currency_options::read(params, &currency, &cost)?;
     let metadata = params.metadata()?.fresh();
-    params.refuse(&["currency_options", "custom_unit_amount", "transform_quantity"])?;
     Ok(Price {
         id: ids::object("price"),
         created: tx.now,
@@ -167,7 +193,10 @@ pub fn from_params(tx: &Tx<'_>, params: &mut Params, product: &str) -> Result<Pr
         currency,
         product: product.to_owned(),
         cost,
+        currency_options,
+        transform,
         recurring,
+        meter: meter.flatten(),
         lookup_key: None,
         nickname: None,
         tax_behavior: tax_behavior.unwrap_or("unspecified").to_owned(),
@@ -175,7 +204,30 @@ pub fn from_params(tx: &Tx<'_>, params: &mut Params, product: &str) -> Result<Pr
     })
 }
 
-fn read_recurring(recurring: &mut Params) -> Result<Recurring, ApiError> {
+/// What cannot be sold together.
+fn check_kind(
+    params: &Params,
+    cost: &Cost,
+    transform: Option<Transform>,
+    recurring: Option<Recurring>,
+) -> Result<(), ApiError> {
+    match cost {
+        Cost::Chosen { .. } if recurring.is_some() => {
+            let what = "Only one-time prices can have a custom unit amount";
+            Err(params.invalid("custom_unit_amount", what))
+        }
+        Cost::Chosen { .. } | Cost::Tiered { .. } if transform.is_some() => {
+            let what = "Only prices with a fixed unit amount can transform the quantity";
+            Err(params.invalid("transform_quantity", what))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_recurring(
+    state: &State,
+    recurring: &mut Params,
+) -> Result<(Recurring, Option<String>), ApiError> {
     let name = recurring.word("interval", &Interval::NAMES)?;
     let interval = name
         .and_then(Interval::parse)
@@ -188,12 +240,36 @@ fn read_recurring(recurring: &mut Params) -> Result<Recurring, ApiError> {
     };
     let interval_count = recurring.within("interval_count", 1, most)?.unwrap_or(1);
     let trial_period_days = recurring.within("trial_period_days", 1, 730)?;
-    if recurring.word("usage_type", &["licensed", "metered"])? == Some("metered") {
-        return Err(recurring.invalid("usage_type", "The sandbox does not simulate metered usage"));
-    }
-    recurring.refuse(&["meter"])?;
+    let meter = read_meter(state, recurring)?;
     recurring.finish()?;
-    Ok(Recurring { interval, interval_count, trial_period_days })
+    Ok((Recurring { interval, interval_count, trial_period_days }, meter))
+}
+
+/// Metered prices need an active meter, licensed ones can have none.
+fn read_meter(state: &State, recurring: &mut Params) -> Result<Option<String>, ApiError> {
+    let usage = recurring.word("usage_type", &["licensed", "metered"])?;
+    let meter = recurring.text("meter")?;
+    let param = recurring.name("meter");
+    match (usage == Some("metered"), meter) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            let message = "A meter can only be set on prices with `usage_type=metered`.";
+            Err(ApiError::invalid(message).param(&param))
+        }
+        (true, None) => {
+            let message = "Metered prices must be backed by meters: pass `recurring[meter]`.";
+            Err(ApiError::invalid(message).param(&param))
+        }
+        (true, Some(id)) => {
+            let found = state.meters.get(&id);
+            let found = found.ok_or_else(|| ApiError::no_such("billing meter", &id, &param))?;
+            if !found.is_active() {
+                let message = format!("The meter specified is inactive: {id}");
+                return Err(ApiError::invalid(message).param(&param));
+            }
+            Ok(Some(id))
+        }
+    }
 }
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -266,12 +342,18 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     params.change("nickname")?.apply(&mut price.nickname);
     params.metadata()?.apply(&mut price.metadata);
-    if let Some(behavior) = params.word("tax_behavior", &["exclusive", "inclusive"])? {
+    if let Some(behavior) =
+        params.word("tax_behavior", &["exclusive", "inclusive", "unspecified"])?
+    {
+        if price.tax_behavior != "unspecified" && price.tax_behavior != behavior {
+            let what = "Once it is exclusive or inclusive, it cannot be changed";
+            return Err(params.invalid("tax_behavior", what));
+        }
         price.tax_behavior = behavior.to_owned();
     }
+    currency_options::update(params, &mut price)?;
     let lookup_key = params.change("lookup_key")?;
     let transfer = params.boolean("transfer_lookup_key")?.unwrap_or(false);
-    params.refuse(&["currency_options"])?;
     params.finish()?;
     if let crate::params::Change::Set(key) = &lookup_key {
         claim_lookup_key(tx, key, &id, transfer)?;
@@ -288,13 +370,14 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let currency = params.text("currency")?;
     let kind = params.word("type", &["one_time", "recurring"])?;
     let lookup_keys = params.texts("lookup_keys")?;
-    let interval = match params.hash("recurring")? {
-        None => None,
+    let (interval, usage, meter) = match params.hash("recurring")? {
+        None => (None, None, None),
         Some(mut recurring) => {
             let interval = recurring.word("interval", &Interval::NAMES)?;
-            recurring.ignore(&["usage_type", "meter"]);
+            let usage = recurring.word("usage_type", &["licensed", "metered"])?;
+            let meter = recurring.text("meter")?;
             recurring.finish()?;
-            interval.and_then(Interval::parse)
+            (interval.and_then(Interval::parse), usage, meter)
         }
     };
     lists::page_of(
@@ -310,6 +393,8 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 && currency.as_ref().is_none_or(|currency| price.currency == *currency)
                 && kind.is_none_or(|kind| (kind == "recurring") == recurring.is_some())
                 && lookup_keys.as_ref().is_none_or(|keys| key.is_some_and(|key| keys.contains(key)))
+                && usage.is_none_or(|usage| recurring.is_some() && price.usage_type() == usage)
+                && (meter.is_none() || price.meter == meter)
                 && interval.is_none_or(|wanted| {
                     recurring.is_some_and(|recurring| recurring.interval == wanted)
                 })

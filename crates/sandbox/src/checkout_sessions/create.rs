@@ -10,7 +10,7 @@ use crate::prices::{self, Price, Recurring};
 use crate::products::{self, Product};
 use crate::requests::Call;
 use crate::transactions::Tx;
-use crate::{currencies, customers, ids, subscriptions};
+use crate::{currencies, currency_options, customers, ids, subscriptions};
 use serde_json::Value;
 
 const LEAST_LIFE_SECONDS: i64 = 30 * 60;
@@ -61,11 +61,6 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_page(params, &mut session, tx.now)?;
     read_payment_data(params, &mut session)?;
     read_subscription_data(params, &mut session, tx.now)?;
-    if let Some(currency) = params.text("currency")?
-        && currency != session.currency
-    {
-        return Err(params.invalid("currency", "The prices use another currency"));
-    }
     ignore_and_refuse(params)?;
     params.finish()?;
     check_total(&session)?;
@@ -138,16 +133,18 @@ fn read_line_items(
     if MAX_LINE_ITEMS < hashes.len() {
         return Err(params.invalid("line_items", "Too many line items"));
     }
+    let currency = params.text("currency")?;
     let mut lines: Vec<LineItem> = Vec::new();
     let mut chosen: Vec<Price> = Vec::new();
     for mut hash in hashes {
-        let quantity = hash.quantity("quantity")?;
-        let quantity =
-            quantity.ok_or_else(|| ApiError::missing_parameter(&hash.name("quantity")))?;
-        if quantity == 0 {
-            return Err(hash.invalid("quantity", "Invalid quantity"));
-        }
         let price = line_price(tx, &mut hash)?;
+        let quantity = subscriptions::create::read_quantity(&mut hash, &price)?;
+        let quantity = match quantity {
+            None if price.is_metered() => 0,
+            None => return Err(ApiError::missing_parameter(&hash.name("quantity"))),
+            Some(0) => return Err(hash.invalid("quantity", "Invalid quantity")),
+            Some(quantity) => quantity,
+        };
         hash.ignore(&["adjustable_quantity"]);
         hash.refuse(&["tax_rates", "dynamic_tax_rates"])?;
         hash.finish()?;
@@ -162,12 +159,16 @@ fn read_line_items(
             price: price.id.clone(),
             description: name.unwrap_or_default(),
             quantity,
-            amount: price.amount(quantity)?,
+            amount: 0,
             recurring: price.recurring.is_some(),
         });
         chosen.push(price);
     }
+    let chosen = currency_options::in_one_currency(chosen, currency.as_deref(), "line_items")?;
     check_together(&chosen, mode)?;
+    for (line, price) in lines.iter_mut().zip(&chosen) {
+        line.amount = if price.is_metered() { 0 } else { price.amount(line.quantity)? };
+    }
     Ok((lines, chosen[0].currency.clone()))
 }
 

@@ -286,6 +286,8 @@ pub fn line_items_view(state: &State, session: &CheckoutSession) -> Value {
     let trial = session.has_trial();
     let lines = session.line_items.iter().map(|line| {
         let amount = if trial && line.recurring { 0 } else { line.amount };
+        let price = state.prices.get(&line.price);
+        let is_metered = price.is_some_and(prices::Price::is_metered);
         json!({
             "id": line.id,
             "object": "item",
@@ -297,8 +299,8 @@ pub fn line_items_view(state: &State, session: &CheckoutSession) -> Value {
             "currency": session.currency,
             "description": line.description,
             "metadata": {},
-            "price": state.prices.get(&line.price).map(prices::view),
-            "quantity": line.quantity,
+            "price": price.map(prices::view),
+            "quantity": (!is_metered).then_some(line.quantity),
         })
     });
     lists::whole(lines.collect(), format!("/v1/checkout/sessions/{}/line_items", session.id))

@@ -18,7 +18,7 @@ use crate::requests::Call;
 use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions::Subscription;
 use crate::transactions::Tx;
-use crate::{currencies, customers, ids, invoice_items, lists, payment_methods};
+use crate::{currencies, customers, ids, invoice_items, lists, payment_methods, usages};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Invoice {
@@ -185,6 +185,7 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
         return Err(ApiError::invalid(message).code("invoice_not_editable"));
     }
     let mut customer = customers::live(tx.state, &invoice.customer, "customer")?.clone();
+    usages::refresh(tx.state, &mut invoice)?;
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
     invoice.number = Some(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);

@@ -245,9 +245,15 @@ fn finish(tx: &mut Tx<'_>, mut schedule: SubscriptionSchedule) -> Result<(), Api
 pub fn end_subscription(
     tx: &mut Tx<'_>,
     id: &str,
-    _invoice_now: bool,
-    _prorate: bool,
+    invoice_now: bool,
+    prorate: bool,
 ) -> Result<(), ApiError> {
+    if prorate {
+        cancellations::give_back(tx, id)?;
+    }
+    if invoice_now {
+        cancellations::bill_rest(tx, id, "subscription_update")?;
+    }
     cancellations::end_now(tx, id, "cancellation_requested");
     Ok(())
 }

@@ -9,7 +9,9 @@ use crate::prices::Price;
 use crate::requests::Call;
 use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, view};
 use crate::transactions::Tx;
-use crate::{billing, cancellations, customers, payment_methods, prices, products};
+use crate::{
+    billing, cancellations, currency_options, customers, payment_methods, prices, products,
+};
 
 pub const MAX_ITEMS: usize = 20;
 
@@ -46,13 +48,25 @@ pub(super) fn read_item(
 ) -> Result<(SubscriptionItem, Price), ApiError> {
     let price = read_price(tx, item)?;
     let price = price.ok_or_else(|| ApiError::missing_parameter(&item.name("price")))?;
-    let quantity = item.quantity("quantity")?.unwrap_or(1);
+    let quantity = read_quantity(item, &price)?.unwrap_or(i64::from(!price.is_metered()));
     price.amount(quantity)?;
     let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
     row.metadata = item.metadata()?.fresh();
     item.refuse(&["discounts", "tax_rates", "billing_thresholds"])?;
     item.finish()?;
     Ok((row, price))
+}
+
+/// What is metered has no quantity: usage decides.
+pub fn read_quantity(item: &mut Params, price: &Price) -> Result<Option<i64>, ApiError> {
+    if price.is_metered() && item.has("quantity") {
+        let name = item.name("quantity");
+        let message = format!(
+            "Quantity should not be specified where usage_type is `metered`. Remove {name}."
+        );
+        return Err(ApiError::invalid(message).param(&name));
+    }
+    item.quantity("quantity")
 }
 
 /// All items of a subscription renew together: one currency, one interval.
@@ -90,6 +104,8 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         items.push(item);
         prices.push(price);
     }
+    let currency = params.text("currency")?;
+    let prices = currency_options::in_one_currency(prices, currency.as_deref(), "items")?;
     check_alike(&prices)?;
     let mut subscription = Subscription::new(&customer, &prices[0].currency, tx.now);
     subscription.items = items;
@@ -101,11 +117,6 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     )?;
     let at_period_end = params.boolean("cancel_at_period_end")?.unwrap_or(false);
     let off_session = params.boolean("off_session")?.unwrap_or(false);
-    if let Some(currency) = params.text("currency")?
-        && currency != subscription.currency
-    {
-        return Err(params.invalid("currency", "The prices use another currency"));
-    }
     params.ignore(&["proration_behavior", "billing_mode", "trial_from_plan"]);
     params.finish()?;
     let id = subscription.id.clone();

@@ -83,6 +83,9 @@ pub struct SubscriptionItem {
     pub quantity: i64,
     pub period_start: i64,
     pub period_end: i64,
+    /// Usage before this is billed already, where the price changed within the period.
+    #[serde(default)]
+    pub usage_from: Option<i64>,
     pub metadata: Metadata,
 }
 
@@ -135,6 +138,7 @@ impl SubscriptionItem {
             quantity,
             period_start: now,
             period_end: now,
+            usage_from: None,
             metadata: Metadata::new(),
         }
     }
@@ -282,7 +286,7 @@ fn constants() -> Value {
 
 fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem) -> Value {
     let price = state.prices.get(&item.price);
-    json!({
+    let mut shown = json!({
         "id": item.id,
         "object": "subscription_item",
         "billing_thresholds": null,
@@ -294,10 +298,14 @@ fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem
         "metadata": item.metadata,
         "plan": price.map(prices::plan_view),
         "price": price.map(prices::view),
-        "quantity": item.quantity,
         "subscription": subscription.id,
         "tax_rates": [],
-    })
+    });
+    // What is metered has no quantity.
+    if !price.is_some_and(Price::is_metered) {
+        shown["quantity"] = json!(item.quantity);
+    }
+    shown
 }
 
 /// Stores a subscription and tells of the change, once its creation has been told.
@@ -341,9 +349,16 @@ pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         return Err(ApiError::not_found("subscription", &id));
     }
     read_cancellation(&mut call.params, &mut subscription)?;
-    call.params.ignore(&["invoice_now", "prorate"]);
+    let invoice_now = call.params.boolean("invoice_now")?.unwrap_or(false);
+    let prorate = call.params.boolean("prorate")?.unwrap_or(false);
     call.params.finish()?;
     tx.state.subscriptions.put(subscription);
+    if prorate {
+        cancellations::give_back(tx, &id)?;
+    }
+    if invoice_now {
+        cancellations::bill_rest(tx, &id, "subscription_update")?;
+    }
     cancellations::end_now(tx, &id, "cancellation_requested");
     Ok(view(tx.state, find(tx.state, &id)?))
 }

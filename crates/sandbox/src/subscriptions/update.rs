@@ -7,11 +7,11 @@ use crate::params::Params;
 use crate::prices::{self, Price};
 use crate::requests::Call;
 use crate::subscriptions::create::{
-    MAX_ITEMS, check_alike, read_common, read_item, read_price, read_trial,
+    MAX_ITEMS, check_alike, read_common, read_item, read_price, read_quantity, read_trial,
 };
 use crate::subscriptions::{Status, Subscription, SubscriptionItem, find, save, view};
 use crate::transactions::Tx;
-use crate::{billing, cancellations, plan_changes, subscription_schedules};
+use crate::{billing, cancellations, currency_options, plan_changes, subscription_schedules};
 
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut subscription = find(tx.state, call.id())?.clone();
@@ -149,12 +149,18 @@ fn read_item_changes(
             items.remove(position);
         } else {
             let item = &mut items[position];
+            let was_metered = tx.state.prices.get(&item.price).is_some_and(Price::is_metered);
             if let Some(price) = read_price(tx, &mut hash)? {
                 item.price = price.id;
             }
-            if let Some(quantity) = hash.quantity("quantity")? {
-                item.quantity = quantity;
-            }
+            let price = prices::existing(tx.state, &item.price, "items")?;
+            let quantity = read_quantity(&mut hash, price)?;
+            item.quantity = match quantity {
+                Some(quantity) => quantity,
+                None if price.is_metered() => 0,
+                None if was_metered => 1,
+                None => item.quantity,
+            };
             hash.metadata()?.apply(&mut item.metadata);
         }
         hash.ignore(&["clear_usage"]);
@@ -166,6 +172,7 @@ fn read_item_changes(
     if prices.is_empty() || MAX_ITEMS < prices.len() {
         return Err(ApiError::invalid("A subscription has from 1 to 20 items.").param("items"));
     }
-    check_alike(&prices)?;
+    let currency = Some(subscription.currency.as_str());
+    check_alike(&currency_options::in_one_currency(prices, currency, "items")?)?;
     Ok(Some(items))
 }
