@@ -30,6 +30,7 @@ use crate::{
     billing_portal, charges, checkout_sessions, costs, coupons, currency_options, customers,
     invoice_items, invoice_payments, invoices, lists, payment_intents, payment_methods, prices,
     products, promotion_codes, refunds, subscription_schedules, subscriptions,
+    products, promotion_codes, refunds, subscriptions,
 };
 
 const MAX_PATHS: usize = 50;
