@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::world::{World, id, text};
 
+/// What the price is made of, what was used, what it costs.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, i64);
+
 /// A metered monthly price with its meter's event name.
 async fn metered(world: &World, event: &str, more: &[(&str, &str)]) -> String {
     let form =
@@ -81,7 +84,7 @@ async fn usage_is_billed_at_renewal_and_only_once() {
 #[tokio::test]
 async fn fractions_packages_and_tiers_add_up() {
     let world = World::start().await;
-    let cases: [(&[(&str, &str)], &str, i64); 5] = [
+    let cases: [Case<'_>; 5] = [
         (&[("unit_amount_decimal", "0.025")], "1021", 26),
         (
             &[
