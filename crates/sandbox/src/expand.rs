@@ -24,13 +24,9 @@ use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::test_clocks;
 use crate::{
-    billing_portal, charges, checkout_sessions, costs, customers, invoice_items, invoice_payments,
-    invoices, lists, payment_intents, payment_methods, prices, products, refunds, subscriptions,
-    test_clocks,
     billing_portal, charges, checkout_sessions, costs, coupons, currency_options, customers,
     invoice_items, invoice_payments, invoices, lists, payment_intents, payment_methods, prices,
-    products, promotion_codes, refunds, subscription_schedules, subscriptions,
-    products, promotion_codes, refunds, subscriptions,
+    products, promotion_codes, refunds, subscription_schedules, subscriptions, test_clocks,
 };
 
 const MAX_PATHS: usize = 50;
