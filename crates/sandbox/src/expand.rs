@@ -7,6 +7,7 @@ use crate::charges;
 use crate::checkout_sessions;
 use crate::costs;
 use crate::coupons;
+use crate::currency_options;
 use crate::customers;
 use crate::errors::ApiError;
 use crate::invoice_items;
@@ -23,11 +24,6 @@ use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::test_clocks;
-use crate::{
-    billing_portal, charges, checkout_sessions, costs, coupons, currency_options, customers,
-    invoice_items, invoice_payments, invoices, lists, payment_intents, payment_methods, prices,
-    products, promotion_codes, refunds, subscription_schedules, subscriptions, test_clocks,
-};
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.
