@@ -42,6 +42,14 @@ impl Row for MeterEvent {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.customer, &self.identifier]
+    }
+
+    fn customer(&self) -> Option<&str> {
+        Some(&self.customer)
+    }
 }
 
 fn view(event: &MeterEvent) -> Value {
@@ -63,7 +71,7 @@ fn counted<'a>(
     start: i64,
     end: i64,
 ) -> impl Iterator<Item = &'a MeterEvent> {
-    state.meter_events.oldest_first().filter(move |event| {
+    state.meter_events.of(customer).filter(move |event| {
         !event.canceled
             && event.meter == meter.id
             && event.customer == customer
@@ -118,6 +126,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let meter = meter.ok_or_else(|| no_meter(tx.state, &event_name))?;
     let customer = customer_of(tx.state, &meter, &payload)?;
     let value = value_of(&meter, &payload)?;
+    tx.follow(Some(&customer));
     let timestamp = timestamp.unwrap_or(tx.now);
     check_timestamp(timestamp, tx.now)?;
     let identifier = match identifier {
@@ -240,7 +249,7 @@ fn check_identifier_is_free(tx: &Tx<'_>, identifier: &str) -> Result<(), ApiErro
 /// The event of the last day that has this identifier.
 fn recent<'a>(tx: &'a Tx<'_>, identifier: &str) -> Option<&'a MeterEvent> {
     let since = tx.now - IDENTIFIER_SECONDS;
-    let mut events = tx.state.meter_events.newest_first();
+    let mut events = tx.state.meter_events.of(identifier);
     events.find(|event| since < event.created && event.identifier == identifier)
 }
 
