@@ -208,7 +208,7 @@ fn due(
                 endpoint: endpoint.id.clone(),
                 url: endpoint.url.clone(),
                 secret: endpoint.secret.clone(),
-                body: events::view(state, event).to_string(),
+                body: events::view_as(state, event, endpoint.version()).to_string(),
             });
         }
     }

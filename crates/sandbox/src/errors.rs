@@ -102,6 +102,12 @@ impl ApiError {
         error
     }
 
+    /// The objects an error carries, in another shape.
+    pub fn showing(mut self, shape: impl FnOnce(Value) -> Value) -> ApiError {
+        self.0.payment_intent = self.0.payment_intent.map(shape);
+        self
+    }
+
     pub fn code(mut self, code: &'static str) -> ApiError {
         self.0.code = Some(code);
         self

@@ -12,6 +12,7 @@ use crate::lists;
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
+use crate::versions::{self, Version};
 
 pub const API_VERSION: &str = "2026-10-28.endive";
 const LIFE_SECONDS: i64 = 30 * DAY;
@@ -80,7 +81,7 @@ impl Tx<'_> {
 }
 
 /// The old values of what changed. Plain hashes are compared key by key, objects and lists whole.
-fn differences(before: &Value, after: &Value) -> Map<String, Value> {
+pub fn differences(before: &Value, after: &Value) -> Map<String, Value> {
     let (Value::Object(before), Value::Object(after)) = (before, after) else {
         return Map::new();
     };
@@ -125,18 +126,30 @@ pub fn prune(state: &mut State) {
 }
 
 pub fn view(state: &State, event: &Event) -> Value {
+    view_as(state, event, versions::LATEST)
+}
+
+/// The event as an endpoint of another version hears it.
+pub fn view_as(state: &State, event: &Event, version: Version) -> Value {
     let pending = state.deliveries.of(&event.id).filter(|delivery| delivery.is_waiting());
     json!({
         "id": event.id,
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": version.name(),
         "created": event.created,
-        "data": event.data,
+        "data": data_as(state, event, version),
         "livemode": false,
         "pending_webhooks": pending.count(),
         "request": {"id": event.request_id, "idempotency_key": event.idempotency_key},
         "type": event.kind,
     })
+}
+
+fn data_as(state: &State, event: &Event, version: Version) -> Value {
+    match serde_json::from_str(event.data.get()) {
+        Ok(data) => versions::render_event_data(state, version, data),
+        Err(_) => Value::Null,
+    }
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {

@@ -24,12 +24,21 @@ use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::test_clocks;
+use crate::versions::{self, Version};
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.
 const MAX_LEVELS: usize = 4;
 
-pub fn apply(state: &State, mut answer: Value, paths: &[String]) -> Result<Value, ApiError> {
+/// Each object takes the shape of the version before its own properties are expanded.
+pub fn apply(
+    state: &State,
+    version: Version,
+    answer: Value,
+    paths: &[String],
+) -> Result<Value, ApiError> {
+    let mut answer = versions::render(state, version, answer);
+    let view = View { state, version };
     if MAX_PATHS < paths.len() {
         return Err(ApiError::invalid("Too many properties to expand.").param("expand"));
     }
@@ -39,31 +48,38 @@ pub fn apply(state: &State, mut answer: Value, paths: &[String]) -> Result<Value
             let message = "You cannot expand more than 4 levels of a property.";
             return Err(ApiError::invalid(message).param("expand"));
         }
-        expand(state, &mut answer, &fields, path)?;
+        expand(view, &mut answer, &fields, path)?;
     }
     Ok(answer)
 }
 
-fn expand(state: &State, value: &mut Value, fields: &[&str], path: &str) -> Result<(), ApiError> {
+/// Where objects are looked up, and how they are shown.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    state: &'a State,
+    version: Version,
+}
+
+fn expand(view: View<'_>, value: &mut Value, fields: &[&str], path: &str) -> Result<(), ApiError> {
     let Some((field, rest)) = fields.split_first() else {
         return Ok(());
     };
     match value {
         Value::Array(elements) => {
-            elements.iter_mut().try_for_each(|element| expand(state, element, fields, path))
+            elements.iter_mut().try_for_each(|element| expand(view, element, fields, path))
         }
         Value::Object(object) => {
             if !object.contains_key(*field) {
-                let part = included(state, value, field);
+                let part = included(view, value, field);
                 let part = part.ok_or_else(|| cannot_expand(path))?;
                 if part.is_null() {
                     return Ok(());
                 }
-                value[*field] = part;
+                value[*field] = versions::render(view.state, view.version, part);
             }
             let inner = &mut value[*field];
-            replace_ids(state, inner, field, path)?;
-            expand(state, inner, rest, path)
+            replace_ids(view, inner, field, path)?;
+            expand(view, inner, rest, path)
         }
         _ => Ok(()),
     }
@@ -75,15 +91,15 @@ fn cannot_expand(path: &str) -> ApiError {
 }
 
 /// An id, or a list of ids, becomes what it names.
-fn replace_ids(state: &State, value: &mut Value, field: &str, path: &str) -> Result<(), ApiError> {
+fn replace_ids(view: View<'_>, value: &mut Value, field: &str, path: &str) -> Result<(), ApiError> {
     match value {
         Value::String(id) => {
-            let object = object(state, id, field).ok_or_else(|| cannot_expand(path))?;
-            *value = object;
+            let object = object(view.state, id, field).ok_or_else(|| cannot_expand(path))?;
+            *value = versions::render(view.state, view.version, object);
             Ok(())
         }
         Value::Array(elements) if elements.iter().all(Value::is_string) => {
-            elements.iter_mut().try_for_each(|element| replace_ids(state, element, field, path))
+            elements.iter_mut().try_for_each(|element| replace_ids(view, element, field, path))
         }
         Value::Object(_) | Value::Array(_) | Value::Null => Ok(()),
         Value::Bool(_) | Value::Number(_) => Err(cannot_expand(path)),
@@ -92,7 +108,7 @@ fn replace_ids(state: &State, value: &mut Value, field: &str, path: &str) -> Res
 
 /// The object an id names. Products and coupons have ids of the caller's choice, so their field
 /// decides.
-fn object(state: &State, id: &str, field: &str) -> Option<Value> {
+pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     if field == "product" {
         return state.products.get(id).map(products::view);
     }
@@ -123,13 +139,16 @@ fn object(state: &State, id: &str, field: &str) -> Option<Value> {
 }
 
 /// Parts that are absent unless asked for; null where this object has none.
-fn included(state: &State, value: &Value, field: &str) -> Option<Value> {
+fn included(view: View<'_>, value: &Value, field: &str) -> Option<Value> {
+    let View { state, version } = view;
     let id = value.get("id")?.as_str()?;
     match (value.get("object")?.as_str()?, field) {
         ("checkout.session", "line_items") => {
             let session = state.checkout_sessions.get(id)?;
             Some(checkout_sessions::line_items_view(state, session))
         }
+        // Older invoices name the one payment intent instead.
+        ("invoice", "payments" | "confirmation_secret") if version.is_before_basil() => None,
         ("invoice", "payments") => Some(invoices::render::payments_view(state, id)),
         ("invoice", "confirmation_secret") => {
             Some(invoices::render::confirmation_secret_view(state, id))

@@ -60,6 +60,7 @@ mod subscriptions;
 mod test_clocks;
 mod transactions;
 mod usages;
+mod versions;
 mod webhook_endpoints;
 
 use std::future::Future;

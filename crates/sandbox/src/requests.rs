@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::events::API_VERSION;
 use crate::idempotency::Guard;
 use crate::params::Params;
 use crate::transactions::{Cause, Tx};
+use crate::versions::{self, Version};
 use crate::{accounts, expand, forms, ids, routes, test_clocks};
 
 /// One request to the API, decoded.
@@ -28,6 +28,8 @@ pub struct Call {
     pub params: Params,
     /// What the caller wants to see expanded.
     pub expand: Vec<String>,
+    /// The version the caller speaks and wants to be answered in.
+    pub version: Version,
 }
 
 impl Call {
@@ -104,7 +106,8 @@ async fn answer(
     key: Option<&str>,
 ) -> Result<Answer, ApiError> {
     let account = accounts::of_key(&authenticate(raw.headers)?);
-    let verb = match *raw.method {
+    let version = asked_version(raw.headers)?;
+    let mut verb = match *raw.method {
         Method::GET => Verb::Get,
         Method::POST => Verb::Post,
         Method::DELETE => Verb::Delete,
@@ -112,18 +115,16 @@ async fn answer(
     };
     let mut fields = forms::decode(raw.query.as_bytes())?;
     fields.extend(decode_body(&raw)?);
+    let mut path = raw.path.to_owned();
+    versions::modernise(version, &mut verb, &mut path, &mut fields);
     let (params, expand) = split_expand(fields)?;
-    let mut call = Call {
-        path: raw.path.to_owned(),
-        parent: String::new(),
-        id: String::new(),
-        params,
-        expand,
-    };
+    let mut call = Call { path, parent: String::new(), id: String::new(), params, expand, version };
     let handler = routes::find(verb, &mut call)
         .ok_or_else(|| ApiError::unknown_route(raw.method.as_str(), raw.path))?;
-    let guard = match (key, verb) {
-        (Some(key), Verb::Post) => Some(Guard::new(key, raw.method.as_str(), raw.path, raw.body)?),
+    let guard = match (key, raw.method) {
+        (Some(key), &Method::POST) => {
+            Some(Guard::new(key, raw.method.as_str(), raw.path, raw.body)?)
+        }
         _ => None,
     };
     let cause = Cause {
@@ -156,8 +157,10 @@ async fn execute(
         if let Some(instant) = test_clocks::time_of_call(tx.state, call) {
             tx.now = instant;
         }
-        let outcome =
-            handler(tx, call).and_then(|value| expand::apply(tx.state, value, &call.expand));
+        let version = call.version;
+        let outcome = handler(tx, call)
+            .and_then(|value| expand::apply(tx.state, version, value, &call.expand))
+            .map_err(|error| error.showing(|value| versions::render(tx.state, version, value)));
         let answer = match outcome {
             Ok(value) => Answer { status: 200, body: value.to_string(), replay_of: None },
             // A decline is an answer like any other: it is kept and given again.
@@ -209,6 +212,14 @@ fn split_expand(mut fields: Map<String, Value>) -> Result<(Params, Vec<String>),
     }
     let paths = expand.texts("expand")?.unwrap_or_default();
     Ok((Params::new(fields), paths))
+}
+
+/// Accounts have no version of their own here: who names none gets the latest.
+fn asked_version(headers: &HeaderMap) -> Result<Version, ApiError> {
+    match header_text(headers, "stripe-version") {
+        Some(name) => Version::named(name.trim()),
+        None => Ok(versions::LATEST),
+    }
 }
 
 /// The key comes as a bearer token or as the user of basic authentication.
@@ -265,8 +276,8 @@ fn respond(
         }
     };
     set("request-id", request_id);
-    let version = header_text(request_headers, "stripe-version");
-    set("stripe-version", version.as_deref().unwrap_or(API_VERSION));
+    let version = asked_version(request_headers).unwrap_or(versions::LATEST);
+    set("stripe-version", version.name());
     if let Some(key) = key {
         set("idempotency-key", key);
     }

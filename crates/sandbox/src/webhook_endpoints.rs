@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::errors::ApiError;
-use crate::events::API_VERSION;
 use crate::params::{Metadata, Params};
 use crate::requests::Call;
 use crate::state::Row;
 use crate::transactions::Tx;
+use crate::versions::{self, Version};
 use crate::{ids, lists};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,11 @@ impl Row for WebhookEndpoint {
 }
 
 impl WebhookEndpoint {
+    pub fn version(&self) -> Version {
+        let named = self.api_version.as_deref().map(Version::named);
+        named.and_then(Result::ok).unwrap_or(versions::LATEST)
+    }
+
     pub fn wants(&self, kind: &str) -> bool {
         self.enabled && self.enabled_events.iter().any(|wanted| wanted == "*" || wanted == kind)
     }
@@ -64,6 +69,14 @@ fn read_url(params: &mut Params) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// Events are sent in this version; the latest unless told otherwise.
+fn read_version(params: &mut Params) -> Result<Version, ApiError> {
+    match params.text("api_version")? {
+        Some(name) => Version::named(&name).map_err(|error| error.param("api_version")),
+        None => Ok(versions::LATEST),
+    }
+}
+
 fn read_events(params: &mut Params) -> Result<Option<Vec<String>>, ApiError> {
     let events = params.texts("enabled_events")?;
     if events.as_ref().is_some_and(Vec::is_empty) {
@@ -84,7 +97,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         secret: format!("whsec_{}", ids::letters(32)),
         enabled_events,
         enabled: true,
-        api_version: Some(params.text("api_version")?.unwrap_or(API_VERSION.to_owned())),
+        api_version: Some(read_version(params)?.name().to_owned()),
         description: params.text("description")?,
         metadata: params.metadata()?.fresh(),
     };
