@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::customer_balance_transactions as balances;
 use crate::errors::ApiError;
+use crate::invoices::papers::{CustomField, custom_fields_view, read_custom_fields};
 use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{cancellations, ids, lists, payment_methods, test_clocks};
+use crate::{cancellations, ids, lists, payment_methods, tax_ids, test_clocks};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Customer {
@@ -25,8 +27,15 @@ pub struct Customer {
     pub default_payment_method: Option<String>,
     /// The test clock this customer and everything of theirs follows.
     pub test_clock: Option<String>,
+    #[serde(default)]
+    pub invoice_footer: Option<String>,
+    #[serde(default)]
+    pub invoice_custom_fields: Vec<CustomField>,
     /// Negative is credit for the next invoice.
     pub balance: i64,
+    /// Settled by the first movement of the balance or the first invoice.
+    #[serde(default)]
+    pub currency: Option<String>,
     pub invoice_prefix: String,
     pub next_invoice_sequence: i64,
     pub metadata: Metadata,
@@ -64,7 +73,10 @@ impl Customer {
             tax_exempt: "none".to_owned(),
             default_payment_method: None,
             test_clock: None,
+            invoice_footer: None,
+            invoice_custom_fields: Vec::new(),
             balance: 0,
+            currency: None,
             invoice_prefix: ids::letters(8).to_uppercase(),
             next_invoice_sequence: 1,
             metadata: Metadata::new(),
@@ -83,7 +95,7 @@ pub fn view(customer: &Customer) -> Value {
         "address": customer.address,
         "balance": customer.balance,
         "created": customer.created,
-        "currency": null,
+        "currency": customer.currency,
         "customer_account": null,
         "default_source": null,
         "delinquent": false,
@@ -92,9 +104,9 @@ pub fn view(customer: &Customer) -> Value {
         "email": customer.email,
         "invoice_prefix": customer.invoice_prefix,
         "invoice_settings": {
-            "custom_fields": null,
+            "custom_fields": custom_fields_view(&customer.invoice_custom_fields),
             "default_payment_method": customer.default_payment_method,
-            "footer": null,
+            "footer": customer.invoice_footer,
             "rendering_options": null,
         },
         "livemode": false,
@@ -113,6 +125,12 @@ pub fn view(customer: &Customer) -> Value {
 pub fn live<'a>(state: &'a State, id: &str, param: &str) -> Result<&'a Customer, ApiError> {
     let found = state.customers.get(id).filter(|customer| !customer.deleted);
     found.ok_or_else(|| ApiError::no_such("customer", id, param))
+}
+
+/// The customer in the request's path.
+pub fn in_path<'a>(state: &'a State, id: &str) -> Result<&'a Customer, ApiError> {
+    let found = state.customers.get(id).filter(|customer| !customer.deleted);
+    found.ok_or_else(|| ApiError::not_found("customer", id))
 }
 
 /// Stores a customer and tells of it.
@@ -160,11 +178,15 @@ fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, 
             Change::Clear => customer.default_payment_method = None,
             Change::Set(id) => default = Some(id),
         }
-        settings.ignore(&["custom_fields", "footer", "rendering_options"]);
+        settings.change("footer")?.apply(&mut customer.invoice_footer);
+        if let Some(fields) = read_custom_fields(&mut settings)? {
+            customer.invoice_custom_fields = fields;
+        }
+        settings.ignore(&["rendering_options"]);
         settings.finish()?;
     }
     params.ignore(&["business_name", "individual_name", "invoice_prefix", "tax", "validate"]);
-    let unsimulated = ["cash_balance", "source", "default_source", "tax_id_data"];
+    let unsimulated = ["cash_balance", "source", "default_source"];
     params.refuse(&unsimulated)?;
     Ok(default)
 }
@@ -191,9 +213,12 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     let default = read(&mut call.params, &mut customer)?;
     let attach = call.params.text("payment_method")?;
+    let tax_ids = tax_ids::read_data(&mut call.params)?;
     call.params.finish()?;
     let id = customer.id.clone();
     save(tx, customer);
+    balances::record_setting(tx, &id, balances::Kind::Initial, 0);
+    tax_ids::add_all(tx, &id, tax_ids)?;
     let attached = match &attach {
         None => None,
         Some(method) => Some((method, payment_methods::attach_to(tx, method, &id)?)),
@@ -226,12 +251,15 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         .filter(|customer| !customer.deleted)
         .ok_or_else(|| ApiError::not_found("customer", &id))?
         .clone();
+    let balance = customer.balance;
     let default = read(&mut call.params, &mut customer)?;
     call.params.finish()?;
     if let Some(method) = default {
         set_default(tx, &mut customer, &method)?;
     }
-    Ok(save(tx, customer))
+    let answer = save(tx, customer);
+    balances::record_setting(tx, &id, balances::Kind::Adjustment, balance);
+    Ok(answer)
 }
 
 pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {

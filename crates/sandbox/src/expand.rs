@@ -8,6 +8,7 @@ use crate::checkout_sessions;
 use crate::costs;
 use crate::coupons;
 use crate::currency_options;
+use crate::customer_balance_transactions;
 use crate::customers;
 use crate::errors::ApiError;
 use crate::invoice_items;
@@ -23,6 +24,7 @@ use crate::refunds;
 use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
+use crate::tax_ids;
 use crate::test_clocks;
 use crate::versions::{self, Version};
 
@@ -133,6 +135,10 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
         "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
         "clock" => state.test_clocks.get(id).map(test_clocks::view),
+        "cbtxn" => {
+            state.customer_balance_transactions.get(id).map(customer_balance_transactions::view)
+        }
+        "txi" => state.tax_ids.get(id).map(tax_ids::view),
         "txn" => crate::accounts::balance_transaction(state, id),
         _ => None,
     }
@@ -164,7 +170,8 @@ fn included(view: View<'_>, value: &Value, field: &str) -> Option<Value> {
             let data = live.map(|row| subscriptions::view(state, row)).collect();
             Some(lists::whole(data, format!("/v1/customers/{id}/subscriptions")))
         }
-        ("customer", "tax" | "sources" | "tax_ids" | "cash_balance") => Some(Value::Null),
+        ("customer", "tax_ids") => Some(tax_ids::list_view(state, id)),
+        ("customer", "tax" | "sources" | "cash_balance") => Some(Value::Null),
         _ => None,
     }
 }

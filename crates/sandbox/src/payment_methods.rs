@@ -212,6 +212,14 @@ pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     Ok(view(found.ok_or_else(|| ApiError::not_found("PaymentMethod", id))?))
 }
 
+/// `/v1/customers/{}/payment_methods/{}`
+pub fn retrieve_of_customer(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    call.params.finish()?;
+    let found = tx.state.payment_methods.get(call.id());
+    let own = found.filter(|method| method.customer.as_ref() == Some(&call.parent));
+    Ok(view(own.ok_or_else(|| ApiError::not_found("PaymentMethod", call.id()))?))
+}
+
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = call.id().to_owned();
     let found = tx.state.payment_methods.get(&id);

@@ -81,10 +81,21 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     params.ignore(&["instructions_email", "refund_application_fee", "reverse_transfer"]);
     params.refuse(&["customer", "currency", "origin"])?;
     params.finish()?;
-    let charge_id = charge_to_refund(tx, charge, intent)?;
-    let found = tx.state.charges.get(&charge_id);
-    let mut charge =
-        found.ok_or_else(|| ApiError::no_such("charge", &charge_id, "charge"))?.clone();
+    let charge = charge_to_refund(tx, charge, intent)?;
+    let refund = issue(tx, &charge, amount, reason, metadata)?;
+    Ok(view(&refund))
+}
+
+/// Refunds a charge, whole where no amount is named; credit notes refund so, too.
+pub fn issue(
+    tx: &mut Tx<'_>,
+    charge_id: &str,
+    amount: Option<i64>,
+    reason: Option<&str>,
+    metadata: Metadata,
+) -> Result<Refund, ApiError> {
+    let found = tx.state.charges.get(charge_id);
+    let mut charge = found.ok_or_else(|| ApiError::no_such("charge", charge_id, "charge"))?.clone();
     let left = charge.refundable();
     if left == 0 {
         let message = format!("Charge {charge_id} has already been refunded.");
@@ -104,7 +115,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         created: tx.now,
         amount,
         currency: charge.currency.clone(),
-        charge: charge_id,
+        charge: charge_id.to_owned(),
         customer: charge.customer.clone(),
         payment_intent: charge.payment_intent.clone(),
         payment_method: charge.payment_method.clone(),
@@ -114,12 +125,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let before = charges::view(tx.state, &charge);
     charge.amount_refunded += amount;
     let after = charges::view(tx.state, &charge);
-    let answer = view(&refund);
     tx.state.charges.put(charge);
-    tx.state.refunds.put(refund);
-    tx.emit("refund.created", answer.clone());
+    tx.state.refunds.put(refund.clone());
+    tx.emit("refund.created", view(&refund));
     tx.emit_change("charge.refunded", &before, after);
-    Ok(answer)
+    Ok(refund)
 }
 
 fn charge_to_refund(

@@ -5,6 +5,7 @@ use crate::billing_portal;
 use crate::charges;
 use crate::checkout_sessions;
 use crate::coupons;
+use crate::customer_balance_transactions as balances;
 use crate::customers;
 use crate::events;
 use crate::invoice_items;
@@ -23,6 +24,7 @@ use crate::requests::{Call, Handler, Verb};
 use crate::search;
 use crate::subscription_schedules;
 use crate::subscriptions;
+use crate::tax_ids;
 use crate::test_clocks;
 use crate::webhook_endpoints;
 
@@ -64,7 +66,16 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "customers/{}", customers::retrieve),
     (Post, "customers/{}", customers::update),
     (Delete, "customers/{}", customers::delete),
+    (Get, "customers/{}/balance_transactions", balances::list),
+    (Post, "customers/{}/balance_transactions", balances::create),
+    (Get, "customers/{}/balance_transactions/{}", balances::retrieve),
+    (Post, "customers/{}/balance_transactions/{}", balances::update),
     (Get, "customers/{}/payment_methods", payment_methods::list_of_customer),
+    (Get, "customers/{}/payment_methods/{}", payment_methods::retrieve_of_customer),
+    (Get, "customers/{}/tax_ids", tax_ids::list_of_customer),
+    (Post, "customers/{}/tax_ids", tax_ids::create_of_customer),
+    (Get, "customers/{}/tax_ids/{}", tax_ids::retrieve),
+    (Delete, "customers/{}/tax_ids/{}", tax_ids::delete),
     (Get, "events", events::list),
     (Get, "events/{}", events::retrieve),
     (Get, "invoice_payments", invoice_payments::list),
@@ -133,6 +144,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),
     (Delete, "test_helpers/test_clocks/{}", test_clocks::delete),
     (Post, "test_helpers/test_clocks/{}/advance", test_clocks::advance),
+    (Get, "tax_ids", tax_ids::list),
+    (Post, "tax_ids", tax_ids::create),
+    (Get, "tax_ids/{}", tax_ids::retrieve),
+    (Delete, "tax_ids/{}", tax_ids::delete),
     (Get, "webhook_endpoints", webhook_endpoints::list),
     (Post, "webhook_endpoints", webhook_endpoints::create),
     (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),

@@ -11,6 +11,7 @@ use crate::charges::Charge;
 use crate::checkout_sessions::CheckoutSession;
 use crate::clock::Clock;
 use crate::coupons::Coupon;
+use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
 use crate::events::Event;
@@ -28,6 +29,7 @@ use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
 use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
+use crate::tax_ids::TaxId;
 use crate::test_clocks::TestClock;
 use crate::webhook_endpoints::WebhookEndpoint;
 
@@ -289,6 +291,8 @@ macro_rules! tables {
 
 tables! {
     customers: Customer,
+    customer_balance_transactions: CustomerBalanceTransaction,
+    tax_ids: TaxId,
     products: Product,
     prices: Price,
     meters: Meter,

@@ -1,5 +1,6 @@
 //! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
 
+pub mod papers;
 pub mod render;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,11 @@ use serde_json::{Value, json};
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
 use crate::costs::UnitAmount;
+use crate::customer_balance_transactions::{self as balances, Kind, Movement};
 use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
+use crate::invoices::papers::{Paper, Recipient};
 use crate::invoices::render::{lines_view, view};
 use crate::params::{Metadata, Params};
 use crate::payment_intents::{self, PaymentIntent};
@@ -50,6 +53,8 @@ pub struct Invoice {
     pub paid_at: Option<i64>,
     pub voided_at: Option<i64>,
     pub marked_uncollectible_at: Option<i64>,
+    #[serde(default)]
+    pub paper: Paper,
     pub metadata: Metadata,
 }
 
@@ -137,6 +142,7 @@ impl Invoice {
             paid_at: None,
             voided_at: None,
             marked_uncollectible_at: None,
+            paper: Paper::of(customer),
             metadata: Metadata::new(),
         }
     }
@@ -145,9 +151,10 @@ impl Invoice {
         self.lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount))
     }
 
-    /// The total after the customer's balance, never below zero.
+    /// The total after the customer's balance; nothing where that is too little to be charged.
     pub fn amount_due(&self) -> i64 {
-        self.total().saturating_add(self.starting_balance.min(0)).max(0)
+        let due = self.total().saturating_add(self.starting_balance);
+        if due < currencies::least_charge(&self.currency) { 0 } else { due }
     }
 
     pub fn amount_paid(&self) -> i64 {
@@ -189,11 +196,10 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
     invoice.number = Some(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
-    invoice.starting_balance = customer.balance;
-    let used = invoice.total().saturating_sub(invoice.amount_due());
-    customer.balance = customer.balance.saturating_add(used);
-    invoice.ending_balance = Some(customer.balance);
+    invoice.starting_balance = usable_balance(&customer, &invoice.currency);
+    invoice.paper.recipient = Some(Recipient::of(tx.state, &customer));
     tx.state.customers.put(customer);
+    apply_balance(tx, &mut invoice)?;
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
     let due = invoice.amount_due();
@@ -206,6 +212,43 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     }
     save(tx, &invoice, "invoice.finalized");
     mark_paid(tx, id)
+}
+
+/// A balance counts only in its own currency.
+pub fn usable_balance(customer: &Customer, currency: &str) -> i64 {
+    let own = customer.currency.as_ref().is_none_or(|own| own == currency);
+    if own { customer.balance } else { 0 }
+}
+
+/// Takes the customer's balance into a final invoice. What cannot be charged, because it is too
+/// little or negative, moves to the balance.
+fn apply_balance(tx: &mut Tx<'_>, invoice: &mut Invoice) -> Result<(), ApiError> {
+    let (start, total) = (invoice.starting_balance, invoice.total());
+    let is_due = 0 < invoice.amount_due();
+    let end = if is_due { 0 } else { start.saturating_add(total) };
+    invoice.ending_balance = Some(end);
+    let moved = end.saturating_sub(start);
+    if moved == 0 {
+        return Ok(());
+    }
+    let too_small = !is_due && (total < 0 || 0 < end);
+    let kind = if too_small { Kind::InvoiceTooSmall } else { Kind::AppliedToInvoice };
+    let movement = Movement::of_invoice(kind, moved, &invoice.id);
+    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
+    Ok(())
+}
+
+/// A void invoice gives back what it took from the balance.
+fn return_balance(tx: &mut Tx<'_>, invoice: &Invoice) -> Result<(), ApiError> {
+    let end = invoice.ending_balance.unwrap_or(invoice.starting_balance);
+    let moved = end.saturating_sub(invoice.starting_balance);
+    let gone = tx.state.customers.get(&invoice.customer).is_none_or(|customer| customer.deleted);
+    if moved == 0 || gone {
+        return Ok(());
+    }
+    let movement = Movement::of_invoice(Kind::UnappliedFromInvoice, -moved, &invoice.id);
+    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
+    Ok(())
 }
 
 fn intent_for(invoice: &Invoice, due: i64, now: i64) -> PaymentIntent {
@@ -287,7 +330,8 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
     params.refuse(&["subscription", "discounts", "default_tax_rates", "from_invoice"])?;
-    params.ignore(&["automatic_tax", "footer", "custom_fields", "payment_settings", "rendering"]);
+    invoice.paper.read(tx.state, params)?;
+    params.ignore(&["automatic_tax", "payment_settings", "rendering"]);
     params.finish()?;
     if pending {
         invoice_items::take_pending(tx, &mut invoice, None);
@@ -310,7 +354,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         invoice.auto_advance = auto_advance;
     }
     read_default_method(tx.state, &mut call.params, &mut invoice)?;
-    call.params.ignore(&["footer", "custom_fields", "payment_settings", "rendering"]);
+    invoice.paper.read(tx.state, &mut call.params)?;
+    call.params.ignore(&["payment_settings", "rendering"]);
     call.params.finish()?;
     let after = view(tx.state, &invoice);
     tx.state.invoices.put(invoice);
@@ -398,6 +443,7 @@ pub fn void_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
         return Err(not_payable());
     }
     cancel_intent(tx, id);
+    return_balance(tx, &invoice)?;
     invoice.status = Status::Void;
     invoice.voided_at = Some(tx.now);
     invoice.next_payment_attempt = None;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::costs::UnitAmount;
-use crate::invoices::{Invoice, Line, Status, payment_of};
+use crate::invoices::{Invoice, Line, Status, papers, payment_of};
 use crate::state::State;
 use crate::{invoice_payments, lists};
 
@@ -29,8 +29,6 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "created": invoice.created,
         "currency": invoice.currency,
         "customer": invoice.customer,
-        "customer_email": invoice.customer_email,
-        "customer_name": invoice.customer_name,
         "default_payment_method": invoice.default_payment_method,
         "description": invoice.description,
         "due_date": invoice.due_date,
@@ -61,6 +59,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
     });
     if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
         shown.extend(constants);
+        shown.extend(papers::view(state, invoice));
     }
     shown
 }
@@ -70,7 +69,6 @@ fn constants() -> Value {
     json!({
         "account_country": "US",
         "account_name": "Tollgate sandbox",
-        "account_tax_ids": null,
         "application": null,
         "automatic_tax": {
             "disabled_reason": null,
@@ -80,21 +78,12 @@ fn constants() -> Value {
             "status": null,
         },
         "automatically_finalizes_at": null,
-        "custom_fields": null,
         "customer_account": null,
-        "customer_address": null,
-        "customer_phone": null,
-        "customer_shipping": null,
-        "customer_tax_exempt": "none",
-        "customer_tax_ids": [],
         "default_source": null,
         "default_tax_rates": [],
         "discounts": [],
-        "footer": null,
-        "from_invoice": null,
         "issuer": {"type": "self"},
         "last_finalization_error": null,
-        "latest_revision": null,
         "livemode": false,
         "on_behalf_of": null,
         "payment_settings": {
@@ -108,7 +97,6 @@ fn constants() -> Value {
         "rendering": null,
         "shipping_cost": null,
         "shipping_details": null,
-        "statement_descriptor": null,
         "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
         "total_taxes": [],

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod balances;
 mod checkout;
 mod clock;
 mod coupons;
