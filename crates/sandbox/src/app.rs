@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::AfterAdvance;
 use crate::clock::Clock;
 use crate::database::Write;
+use crate::entitlements;
 use crate::errors::ApiError;
 use crate::faults::Faults;
 use crate::state::{RowChange, State};
@@ -146,15 +147,17 @@ impl App {
         let mut accounts = self.lock();
         let state = self.entry(&mut accounts, account);
         let now = self.clock.now();
-        let result = work(&mut Tx { state, now, cause });
+        let mut tx = Tx { state, now, cause };
+        let result = work(&mut tx);
         let keep = match &result {
             Ok(_) => true,
             Err(error) => error.keeps_effects(),
         };
         if !keep {
-            state.undo();
+            tx.state.undo();
             return Ok((result, None));
         }
+        entitlements::follow_subscriptions(&mut tx);
         let durable = self.commit(state)?;
         Ok((result, durable))
     }

@@ -11,6 +11,7 @@ use crate::currency_options;
 use crate::customer_balance_transactions;
 use crate::customers;
 use crate::errors::ApiError;
+use crate::features;
 use crate::invoice_items;
 use crate::invoice_payments;
 use crate::invoices;
@@ -134,6 +135,7 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "ii" => state.invoice_items.get(id).map(invoice_items::view),
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
         "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
+        "feat" => state.features.get(id).map(features::view),
         "clock" => state.test_clocks.get(id).map(test_clocks::view),
         "cbtxn" => {
             state.customer_balance_transactions.get(id).map(customer_balance_transactions::view)

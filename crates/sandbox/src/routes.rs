@@ -7,7 +7,9 @@ use crate::checkout_sessions;
 use crate::coupons;
 use crate::customer_balance_transactions as balances;
 use crate::customers;
+use crate::entitlements;
 use crate::events;
+use crate::features;
 use crate::invoice_items;
 use crate::invoice_payments;
 use crate::invoices;
@@ -17,6 +19,7 @@ use crate::meters;
 use crate::payment_intents;
 use crate::payment_methods;
 use crate::prices;
+use crate::product_features;
 use crate::products;
 use crate::promotion_codes;
 use crate::refunds;
@@ -76,6 +79,12 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "customers/{}/tax_ids", tax_ids::create_of_customer),
     (Get, "customers/{}/tax_ids/{}", tax_ids::retrieve),
     (Delete, "customers/{}/tax_ids/{}", tax_ids::delete),
+    (Get, "entitlements/active_entitlements", entitlements::list),
+    (Get, "entitlements/active_entitlements/{}", entitlements::retrieve),
+    (Get, "entitlements/features", features::list),
+    (Post, "entitlements/features", features::create),
+    (Get, "entitlements/features/{}", features::retrieve),
+    (Post, "entitlements/features/{}", features::update),
     (Get, "events", events::list),
     (Get, "events/{}", events::retrieve),
     (Get, "invoice_payments", invoice_payments::list),
@@ -119,6 +128,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "products/{}", products::retrieve),
     (Post, "products/{}", products::update),
     (Delete, "products/{}", products::delete),
+    (Get, "products/{}/features", product_features::list),
+    (Post, "products/{}/features", product_features::create),
+    (Get, "products/{}/features/{}", product_features::retrieve),
+    (Delete, "products/{}/features/{}", product_features::delete),
     (Get, "promotion_codes", promotion_codes::list),
     (Post, "promotion_codes", promotion_codes::create),
     (Get, "promotion_codes/{}", promotion_codes::retrieve),

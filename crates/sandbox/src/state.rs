@@ -14,7 +14,9 @@ use crate::coupons::Coupon;
 use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
+use crate::entitlements::ActiveEntitlement;
 use crate::events::Event;
+use crate::features::Feature;
 use crate::idempotency::Replay;
 use crate::invoice_items::InvoiceItem;
 use crate::invoice_payments::InvoicePayment;
@@ -24,6 +26,7 @@ use crate::meters::Meter;
 use crate::payment_intents::PaymentIntent;
 use crate::payment_methods::PaymentMethod;
 use crate::prices::Price;
+use crate::product_features::ProductFeature;
 use crate::products::Product;
 use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
@@ -98,6 +101,15 @@ impl<T: Row> Table<T> {
 
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What the running unit of work has changed so far.
+    pub fn changed_ids(&self) -> impl Iterator<Item = &String> {
+        self.before.keys()
     }
 
     pub fn put(&mut self, row: T) {
@@ -295,6 +307,9 @@ tables! {
     tax_ids: TaxId,
     products: Product,
     prices: Price,
+    features: Feature,
+    product_features: ProductFeature,
+    active_entitlements: ActiveEntitlement,
     meters: Meter,
     meter_events: MeterEvent,
     coupons: Coupon,

@@ -6,6 +6,7 @@ mod balances;
 mod checkout;
 mod clock;
 mod coupons;
+mod entitlements;
 mod faults;
 mod meters;
 mod payments;
