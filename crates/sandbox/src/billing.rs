@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
 use crate::{cancellations, currencies, customers, ids, invoice_items, prices, usages};
+use crate::setup_intents;
 
 /// A failed renewal is tried again this many days after each failure, then the subscription ends.
 const RETRY_DAYS: [i64; 3] = [3, 5, 7];
@@ -36,6 +37,11 @@ pub fn create(
     let trialing = subscription.trial_end.is_some();
     let invoice = open_first_invoice(tx, subscription, &[])?;
     let unpaid = invoices::find(tx.state, &invoice)?.status == invoices::Status::Open;
+    if !unpaid && automatic {
+        let mut subscription = subscriptions::find(tx.state, &id)?.clone();
+        setup_intents::open_for_subscription(tx, &mut subscription);
+        tx.state.subscriptions.put(subscription);
+    }
     if unpaid && automatic && behavior != "default_incomplete" {
         let Some(method) = method else {
             let message = "This customer has no attached payment source or default payment \

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cards::Decline;
+use crate::cards::{Decline, Sequel};
 use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::payment_intents::PaymentIntent;
@@ -38,6 +38,13 @@ pub struct Failure {
     pub code: String,
     pub decline_code: Option<String>,
     pub message: String,
+}
+
+impl Failure {
+    /// Refused before any bank was asked.
+    fn is_block(&self) -> bool {
+        self.decline_code.as_deref() == Some("fraudulent")
+    }
 }
 
 impl From<Decline> for Failure {
@@ -160,13 +167,25 @@ pub fn view(state: &State, charge: &Charge) -> Value {
 }
 
 fn outcome_view(charge: &Charge) -> Value {
+    let card = crate::cards::by_number(&charge.card_number);
+    let elevated = card.is_some_and(|card| card.sequel == Sequel::ElevatedRisk);
+    let blocked = charge.failure.as_ref().is_some_and(Failure::is_block);
     let (network_status, reason, seller_message, kind) = match &charge.failure {
         None => ("approved_by_network", Value::Null, "Payment complete.", "authorized"),
+        Some(_) if blocked => {
+            let message = "The sandbox blocked this payment as too risky.";
+            ("not_sent_to_network", json!("highest_risk_level"), message, "blocked")
+        }
         Some(failure) => {
             let reason = failure.decline_code.as_ref().unwrap_or(&failure.code);
             let message = "The bank did not return any further details with this decline.";
             ("declined_by_network", json!(reason), message, "issuer_declined")
         }
+    };
+    let (risk_level, risk_score) = match (blocked, elevated) {
+        (true, _) => ("highest", 92),
+        (false, true) => ("elevated", 66),
+        (false, false) => ("normal", 20),
     };
     json!({
         "advice_code": null,
@@ -174,8 +193,8 @@ fn outcome_view(charge: &Charge) -> Value {
         "network_decline_code": null,
         "network_status": network_status,
         "reason": reason,
-        "risk_level": "normal",
-        "risk_score": 20,
+        "risk_level": risk_level,
+        "risk_score": risk_score,
         "seller_message": seller_message,
         "type": kind,
     })

@@ -16,6 +16,7 @@ struct Details {
     decline_code: Option<&'static str>,
     charge: Option<String>,
     payment_intent: Option<Value>,
+    setup_intent: Option<Value>,
     keeps_effects: bool,
 }
 
@@ -30,6 +31,7 @@ impl ApiError {
             decline_code: None,
             charge: None,
             payment_intent: None,
+            setup_intent: None,
             keeps_effects: false,
         }))
     }
@@ -128,6 +130,11 @@ impl ApiError {
         self
     }
 
+    pub fn setup_intent(mut self, view: Value) -> ApiError {
+        self.0.setup_intent = Some(view);
+        self
+    }
+
     /// What was done before the error stays done: a decline leaves its charge behind.
     pub fn keeping_effects(mut self) -> ApiError {
         self.0.keeps_effects = true;
@@ -169,6 +176,9 @@ impl ApiError {
         }
         if let Some(payment_intent) = &details.payment_intent {
             error["payment_intent"] = payment_intent.clone();
+        }
+        if let Some(setup_intent) = &details.setup_intent {
+            error["setup_intent"] = setup_intent.clone();
         }
         json!({ "error": error })
     }

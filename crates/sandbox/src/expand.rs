@@ -22,6 +22,8 @@ use crate::prices;
 use crate::products;
 use crate::promotion_codes;
 use crate::refunds;
+use crate::setup_attempts;
+use crate::setup_intents;
 use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
@@ -128,6 +130,8 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "pi" => state.payment_intents.get(id).map(|row| payment_intents::view(state, row)),
         "ch" => state.charges.get(id).map(|row| charges::view(state, row)),
         "promo" => state.promotion_codes.get(id).map(|row| promotion_codes::view(state, row)),
+        "seti" => state.setup_intents.get(id).map(|row| setup_intents::view(state, row)),
+        "setatt" => state.setup_attempts.get(id).map(|row| setup_attempts::view(state, row)),
         "re" => state.refunds.get(id).map(refunds::view),
         "cs" => state.checkout_sessions.get(id).map(|row| checkout_sessions::view(state, row)),
         "sub" => state.subscriptions.get(id).map(|row| subscriptions::view(state, row)),

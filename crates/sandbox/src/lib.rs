@@ -58,6 +58,8 @@ mod refunds;
 mod requests;
 mod routes;
 mod search;
+mod setup_attempts;
+mod setup_intents;
 mod state;
 mod subscription_schedules;
 mod subscriptions;

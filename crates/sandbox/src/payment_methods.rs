@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cards::{self, Card};
+use crate::cards::{self, Card, Presence, Verdict};
 use crate::errors::ApiError;
 use crate::params::{Metadata, Params};
 use crate::requests::Call;
@@ -66,6 +66,14 @@ impl PaymentMethod {
 
     pub fn card(&self) -> Option<&'static Card> {
         cards::by_number(&self.number)
+    }
+
+    /// What the bank answers when this method is saved without a payment.
+    pub fn save(&self, presence: Presence) -> Verdict {
+        match self.card() {
+            Some(card) => card.save(presence),
+            None => Verdict::Declined(cards::AUTHENTICATION_FAILED),
+        }
     }
 }
 
@@ -171,20 +179,43 @@ pub fn detach_from_customer(tx: &mut Tx<'_>, id: &str) {
 }
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    let params = &mut call.params;
+    let method = read_new(tx, &mut call.params)?;
+    call.params.finish()?;
+    let answer = view(&method);
+    tx.state.payment_methods.put(method);
+    Ok(answer)
+}
+
+/// What describes a new method, as `POST /v1/payment_methods` and `payment_method_data` have it.
+fn read_new(tx: &Tx<'_>, params: &mut Params) -> Result<PaymentMethod, ApiError> {
     if params.word("type", &["card"])?.is_none() {
-        return Err(ApiError::missing_parameter("type"));
+        return Err(ApiError::missing_parameter(&params.name("type")));
     }
-    let mut hash = params.hash("card")?.ok_or_else(|| ApiError::missing_parameter("card"))?;
+    let missing = ApiError::missing_parameter(&params.name("card"));
+    let mut hash = params.hash("card")?.ok_or(missing)?;
     let mut method = read_card(tx, &mut hash)?;
     hash.finish()?;
     method.billing.read(params)?;
     method.metadata = params.metadata()?.fresh();
     params.ignore(&["allow_redisplay", "radar_options"]);
-    params.finish()?;
-    let answer = view(&method);
-    tx.state.payment_methods.put(method);
-    Ok(answer)
+    Ok(method)
+}
+
+/// The method a request names in `payment_method`, or describes in `payment_method_data`.
+pub fn read_choice(
+    tx: &mut Tx<'_>,
+    params: &mut Params,
+) -> Result<Option<PaymentMethod>, ApiError> {
+    if let Some(id) = params.text("payment_method")? {
+        return resolve(tx, &id, "payment_method").map(Some);
+    }
+    let Some(mut data) = params.hash("payment_method_data")? else {
+        return Ok(None);
+    };
+    let method = read_new(tx, &mut data)?;
+    data.finish()?;
+    tx.state.payment_methods.put(method.clone());
+    Ok(Some(method))
 }
 
 /// `card[token]` or `card[number]`: only the test cards exist here.

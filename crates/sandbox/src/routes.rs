@@ -25,6 +25,8 @@ use crate::promotion_codes;
 use crate::refunds;
 use crate::requests::{Call, Handler, Verb};
 use crate::search;
+use crate::setup_attempts;
+use crate::setup_intents;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::tax_ids;
@@ -146,6 +148,13 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "subscription_schedules/{}", subscription_schedules::create::update),
     (Post, "subscription_schedules/{}/cancel", subscription_schedules::cancel),
     (Post, "subscription_schedules/{}/release", subscription_schedules::release),
+    (Get, "setup_attempts", setup_attempts::list),
+    (Get, "setup_intents", setup_intents::list),
+    (Post, "setup_intents", setup_intents::create),
+    (Get, "setup_intents/{}", setup_intents::retrieve),
+    (Post, "setup_intents/{}", setup_intents::update),
+    (Post, "setup_intents/{}/cancel", setup_intents::cancel),
+    (Post, "setup_intents/{}/confirm", setup_intents::confirm),
     (Get, "subscriptions", subscriptions::list),
     (Post, "subscriptions", subscriptions::create::create),
     (Get, "subscriptions/search", search::subscriptions),

@@ -30,6 +30,8 @@ use crate::product_features::ProductFeature;
 use crate::products::Product;
 use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
+use crate::setup_attempts::SetupAttempt;
+use crate::setup_intents::SetupIntent;
 use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
 use crate::tax_ids::TaxId;
@@ -318,6 +320,8 @@ tables! {
     payment_intents: PaymentIntent,
     charges: Charge,
     refunds: Refund,
+    setup_intents: SetupIntent,
+    setup_attempts: SetupAttempt,
     checkout_sessions: CheckoutSession,
     subscriptions: Subscription,
     subscription_schedules: SubscriptionSchedule,

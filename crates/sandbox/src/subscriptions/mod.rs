@@ -47,6 +47,8 @@ pub struct Subscription {
     pub ended_at: Option<i64>,
     pub cancellation: Cancellation,
     pub pause_collection: Option<String>,
+    #[serde(default)]
+    pub pending_setup_intent: Option<String>,
     pub metadata: Metadata,
     /// The schedule that changes this subscription by itself.
     pub schedule: Option<String>,
@@ -170,6 +172,7 @@ impl Subscription {
             ended_at: None,
             cancellation: Cancellation::default(),
             pause_collection: None,
+            pending_setup_intent: None,
             metadata: Metadata::new(),
             schedule: None,
             start_date: now,
@@ -233,6 +236,7 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
             "save_default_payment_method":
                 if subscription.saves_default_method { "on_subscription" } else { "off" },
         },
+        "pending_setup_intent": subscription.pending_setup_intent,
         "schedule": subscription.schedule,
         "start_date": subscription.start_date,
         "status": subscription.status,
@@ -278,7 +282,6 @@ fn constants() -> Value {
         "next_pending_invoice_item_invoice": null,
         "on_behalf_of": null,
         "pending_invoice_item_interval": null,
-        "pending_setup_intent": null,
         "pending_update": null,
         "transfer_data": null,
     })

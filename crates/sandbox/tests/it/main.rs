@@ -19,5 +19,6 @@ mod searches;
 mod test_clocks;
 mod triggers;
 mod usages;
+mod setup_intents;
 mod webhooks;
 mod world;

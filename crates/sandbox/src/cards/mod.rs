@@ -1,16 +1,47 @@
 //! The test cards: what they look like and what their bank answers.
 
+mod table;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One row per simulated card; `pm_card_…` and `tok_…` ids name the same behaviours.
+use table::CARDS;
+
+/// One simulated card.
 pub struct Card {
     pub number: &'static str,
     pub brand: &'static str,
     pub funding: &'static str,
+    pub country: &'static str,
     behaviour: Behaviour,
-    payment_methods: &'static [&'static str],
-    tokens: &'static [&'static str],
+    pub sequel: Sequel,
+    checks: Checks,
+    names: &'static [&'static str],
+}
+
+/// What happens to a payment after it went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequel {
+    None,
+    ElevatedRisk,
+    /// The buyer disputes it, for this reason.
+    Disputed(&'static str),
+    DisputedTwice,
+    /// The bank asks before it disputes.
+    Inquiry,
+    /// A refund is pending before it succeeds.
+    RefundPends,
+    /// A refund succeeds and fails later.
+    RefundFails,
+    /// The money is available at once.
+    BypassesPending,
+}
+
+#[derive(Clone, Copy)]
+struct Checks {
+    cvc: &'static str,
+    line1: &'static str,
+    postal_code: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -23,6 +54,10 @@ enum Behaviour {
     Authenticates,
     /// Asks for 3-D Secure until it has been saved with one.
     AuthenticatesOnce,
+    /// Asks for 3-D Secure whenever the buyer is there.
+    AuthenticatesOnSession,
+    /// Asks for 3-D Secure and declines all the same.
+    AuthenticatesThenDeclines(Decline),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +84,6 @@ pub enum Verdict {
     Declined(Decline),
 }
 
-const fn declined(decline_code: &'static str, message: &'static str) -> Decline {
-    Decline { code: "card_declined", decline_code: Some(decline_code), message }
-}
-
-const GENERIC: Decline = declined("generic_decline", "Your card was declined.");
-const FUNDS: Decline = declined("insufficient_funds", "Your card has insufficient funds.");
-const EXPIRED: Decline =
-    Decline { code: "expired_card", decline_code: None, message: "Your card has expired." };
-const CVC: Decline = Decline {
-    code: "incorrect_cvc",
-    decline_code: None,
-    message: "Your card's security code is incorrect.",
-};
-const PROCESSING: Decline = Decline {
-    code: "processing_error",
-    decline_code: None,
-    message: "An error occurred while processing your card. Try again in a little bit.",
-};
 pub const AUTHENTICATION: Decline = Decline {
     code: "authentication_required",
     decline_code: Some("authentication_required"),
@@ -79,98 +96,6 @@ pub const AUTHENTICATION_FAILED: Decline = Decline {
               payment method and try again.",
 };
 
-const fn card(
-    number: &'static str,
-    brand: &'static str,
-    behaviour: Behaviour,
-    payment_methods: &'static [&'static str],
-    tokens: &'static [&'static str],
-) -> Card {
-    Card { number, brand, funding: "credit", behaviour, payment_methods, tokens }
-}
-
-const CARDS: &[Card] = &[
-    card("4242424242424242", "visa", Behaviour::Approves, &["pm_card_visa"], &["tok_visa"]),
-    card(
-        "5555555555554444",
-        "mastercard",
-        Behaviour::Approves,
-        &["pm_card_mastercard"],
-        &["tok_mastercard"],
-    ),
-    card("378282246310005", "amex", Behaviour::Approves, &["pm_card_amex"], &["tok_amex"]),
-    Card {
-        number: "4000056655665556",
-        brand: "visa",
-        funding: "debit",
-        behaviour: Behaviour::Approves,
-        payment_methods: &["pm_card_visa_debit"],
-        tokens: &["tok_visa_debit"],
-    },
-    card(
-        "4000000000000002",
-        "visa",
-        Behaviour::Declines(GENERIC),
-        &["pm_card_chargeDeclined", "pm_card_visa_chargeDeclined"],
-        &["tok_chargeDeclined", "tok_visa_chargeDeclined"],
-    ),
-    card(
-        "4000000000009995",
-        "visa",
-        Behaviour::Declines(FUNDS),
-        &[
-            "pm_card_chargeDeclinedInsufficientFunds",
-            "pm_card_visa_chargeDeclinedInsufficientFunds",
-        ],
-        &["tok_chargeDeclinedInsufficientFunds", "tok_visa_chargeDeclinedInsufficientFunds"],
-    ),
-    card(
-        "4000000000000069",
-        "visa",
-        Behaviour::Declines(EXPIRED),
-        &["pm_card_chargeDeclinedExpiredCard", "pm_card_visa_chargeDeclinedExpiredCard"],
-        &["tok_chargeDeclinedExpiredCard", "tok_visa_chargeDeclinedExpiredCard"],
-    ),
-    card(
-        "4000000000000127",
-        "visa",
-        Behaviour::Declines(CVC),
-        &["pm_card_chargeDeclinedIncorrectCvc", "pm_card_visa_chargeDeclinedIncorrectCvc"],
-        &["tok_chargeDeclinedIncorrectCvc", "tok_visa_chargeDeclinedIncorrectCvc"],
-    ),
-    card(
-        "4000000000000119",
-        "visa",
-        Behaviour::Declines(PROCESSING),
-        &["pm_card_chargeDeclinedProcessingError", "pm_card_visa_chargeDeclinedProcessingError"],
-        &["tok_chargeDeclinedProcessingError", "tok_visa_chargeDeclinedProcessingError"],
-    ),
-    card(
-        "4000000000000341",
-        "visa",
-        Behaviour::DeclinesWhenSaved(GENERIC),
-        &["pm_card_chargeCustomerFail", "pm_card_visa_chargeCustomerFail"],
-        &["tok_chargeCustomerFail", "tok_visa_chargeCustomerFail"],
-    ),
-    card(
-        "4000002760003184",
-        "visa",
-        Behaviour::Authenticates,
-        &["pm_card_authenticationRequired", "pm_card_threeDSecure2Required"],
-        &["tok_threeDSecure2Required"],
-    ),
-    card(
-        "4000002500003155",
-        "visa",
-        Behaviour::AuthenticatesOnce,
-        &[
-            "pm_card_authenticationRequiredOnSetup",
-            "pm_card_authenticationRequiredSetupForOffSession",
-        ],
-        &["tok_threeDSecureOptional"],
-    ),
-];
-
 /// The card with this number; spaces and dashes do not count.
 pub fn by_number(number: &str) -> Option<&'static Card> {
     let digits: String = number.chars().filter(|sign| !matches!(sign, ' ' | '-')).collect();
@@ -178,11 +103,15 @@ pub fn by_number(number: &str) -> Option<&'static Card> {
 }
 
 pub fn by_payment_method(id: &str) -> Option<&'static Card> {
-    CARDS.iter().find(|card| card.payment_methods.contains(&id))
+    by_name(id.strip_prefix("pm_card_")?)
 }
 
 pub fn by_token(id: &str) -> Option<&'static Card> {
-    CARDS.iter().find(|card| card.tokens.contains(&id))
+    by_name(id.strip_prefix("tok_")?)
+}
+
+fn by_name(name: &str) -> Option<&'static Card> {
+    CARDS.iter().find(|card| card.names.contains(&name))
 }
 
 impl Card {
@@ -197,6 +126,12 @@ impl Card {
             (Behaviour::Declines(decline), _) => Verdict::Declined(decline),
             (Behaviour::DeclinesWhenSaved(decline), _) => Verdict::Declined(decline),
             (Behaviour::AuthenticatesOnce, _) if authenticated_before => Verdict::Approved,
+            (Behaviour::AuthenticatesOnSession, Presence::OffSession) => Verdict::Approved,
+            (Behaviour::AuthenticatesThenDeclines(decline), _)
+                if authenticated_before || presence == Presence::Authenticated =>
+            {
+                Verdict::Declined(decline)
+            }
             (_, Presence::Authenticated) => Verdict::Approved,
             (_, Presence::OnSession) => Verdict::NeedsAuthentication,
             (_, Presence::OffSession) => Verdict::Declined(AUTHENTICATION),
@@ -227,16 +162,16 @@ impl Card {
         hex::encode(Sha256::digest(self.number.as_bytes()))[..16].to_owned()
     }
 
-    /// `payment_method.card`.
+    /// `payment_method.card`. An address is checked only where the card is one that fails it.
     pub fn view(&self, exp_month: i64, exp_year: i64) -> Value {
         json!({
             "brand": self.brand,
             "checks": {
-                "address_line1_check": null,
-                "address_postal_code_check": null,
-                "cvc_check": "pass",
+                "address_line1_check": checked(self.checks.line1),
+                "address_postal_code_check": checked(self.checks.postal_code),
+                "cvc_check": self.checks.cvc,
             },
-            "country": "US",
+            "country": self.country,
             "display_brand": self.brand,
             "exp_month": exp_month,
             "exp_year": exp_year,
@@ -246,7 +181,7 @@ impl Card {
             "last4": self.last4(),
             "networks": {"available": [self.brand], "preferred": null},
             "regulated_status": "unregulated",
-            "three_d_secure_usage": {"supported": true},
+            "three_d_secure_usage": {"supported": self.brand != "amex"},
             "wallet": null,
         })
     }
@@ -274,4 +209,8 @@ impl Card {
         }
         view
     }
+}
+
+fn checked(result: &'static str) -> Option<&'static str> {
+    Some(result).filter(|result| *result != "pass")
 }
