@@ -8,11 +8,11 @@ use crate::params::Metadata;
 use crate::payment_intents::{self, Attempt, PaymentIntent};
 use crate::payment_methods::{self, PaymentMethod};
 use crate::prices::{Price, Recurring};
+use crate::setup_intents;
 use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
 use crate::{cancellations, currencies, customers, ids, invoice_items, prices, usages};
-use crate::setup_intents;
 
 /// A failed renewal is tried again this many days after each failure, then the subscription ends.
 const RETRY_DAYS: [i64; 3] = [3, 5, 7];
