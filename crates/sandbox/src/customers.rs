@@ -50,7 +50,7 @@ impl Row for Customer {
     }
 
     fn links(&self) -> Vec<&str> {
-        self.test_clock.as_deref().into_iter().collect()
+        [self.test_clock.as_deref(), self.email.as_deref()].into_iter().flatten().collect()
     }
 
     fn customer(&self) -> Option<&str> {
@@ -306,7 +306,7 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     lists::page_of(
         call,
         &tx.state.customers,
-        test_clock.as_deref(),
+        test_clock.as_deref().or(email.as_deref()),
         |customer| {
             !customer.deleted
                 && customer.test_clock == test_clock

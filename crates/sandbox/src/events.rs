@@ -38,11 +38,20 @@ impl Row for Event {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn links(&self) -> Vec<&str> {
+        vec![&self.kind]
+    }
 }
 
 impl Tx<'_> {
     pub fn emit(&mut self, kind: &str, object: Value) {
-        self.record(kind, json!({ "object": object }));
+        self.emit_all(&[kind], object);
+    }
+
+    /// One change that has several names.
+    pub fn emit_all(&mut self, kinds: &[&str], object: Value) {
+        self.record(kinds, &json!({ "object": object }));
     }
 
     /// Tells of a change, unless nothing visible changed.
@@ -51,14 +60,21 @@ impl Tx<'_> {
         if previous.is_empty() {
             return;
         }
-        self.record(kind, json!({ "object": after, "previous_attributes": previous }));
+        let data = json!({ "object": after, "previous_attributes": previous });
+        self.record(&[kind], &data);
     }
 
-    fn record(&mut self, kind: &str, data: Value) {
-        let Ok(data) = serde_json::value::to_raw_value(&data) else {
-            tracing::error!(kind, "event data could not be rendered");
+    fn record(&mut self, kinds: &[&str], data: &Value) {
+        let Ok(data) = serde_json::value::to_raw_value(data) else {
+            tracing::error!(?kinds, "event data could not be rendered");
             return;
         };
+        for kind in kinds {
+            self.store(kind, data.clone());
+        }
+    }
+
+    fn store(&mut self, kind: &str, data: Box<RawValue>) {
         let event = Event {
             id: ids::object("evt"),
             created: self.now,
@@ -164,9 +180,11 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let kinds = call.params.texts("types")?;
     let delivered = call.params.boolean("delivery_success")?;
     let state = &*tx.state;
-    lists::page(
+    let exact = kind.as_deref().filter(|kind| !kind.ends_with('*'));
+    lists::page_of(
         call,
         &state.events,
+        exact,
         |event| {
             let pending = || state.deliveries.of(&event.id).any(Delivery::is_waiting);
             created.contains(event.created)

@@ -43,7 +43,8 @@ pub trait Row: Clone + Serialize + DeserializeOwned {
     const KIND: &'static str;
     fn id(&self) -> &str;
 
-    /// Ids of other objects under which `Table::of` finds this row.
+    /// Ids of other objects, and words that lists are filtered by, under which `Table::of` finds
+    /// this row.
     fn links(&self) -> Vec<&str> {
         Vec::new()
     }

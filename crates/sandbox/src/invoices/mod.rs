@@ -68,6 +68,18 @@ pub enum Status {
     Void,
 }
 
+impl Status {
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Draft => "draft",
+            Status::Open => "open",
+            Status::Paid => "paid",
+            Status::Uncollectible => "uncollectible",
+            Status::Void => "void",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
     pub id: String,
@@ -93,7 +105,9 @@ impl Row for Invoice {
     }
 
     fn links(&self) -> Vec<&str> {
-        [Some(self.customer.as_str()), self.subscription.as_deref()].into_iter().flatten().collect()
+        let subscription = self.subscription.as_deref();
+        let links = [Some(self.customer.as_str()), subscription, Some(self.status.word())];
+        links.into_iter().flatten().collect()
     }
 
     fn customer(&self) -> Option<&str> {
@@ -276,8 +290,8 @@ pub fn mark_paid(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     invoice.next_payment_attempt = None;
     tx.state.invoices.put(invoice.clone());
     billing::invoice_paid(tx, &invoice);
-    save(tx, &invoice, "invoice.paid");
-    save(tx, &invoice, "invoice.payment_succeeded");
+    let shown = view(tx.state, &invoice);
+    tx.emit_all(&["invoice.paid", "invoice.payment_succeeded"], shown);
     if !invoice.paid_out_of_band {
         invoice_payments::mark_paid(tx, id);
     }
@@ -511,12 +525,12 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     lists::page_of(
         call,
         &state.invoices,
-        subscription.as_deref().or(customer.as_deref()),
+        subscription.as_deref().or(customer.as_deref()).or(status.as_deref()),
         |invoice| {
             created.contains(invoice.created)
                 && customer.as_ref().is_none_or(|customer| invoice.customer == *customer)
                 && (subscription.is_none() || invoice.subscription == subscription)
-                && status.as_ref().is_none_or(|status| json!(invoice.status) == **status)
+                && status.as_ref().is_none_or(|status| invoice.status.word() == status)
                 && collection_method.as_ref().is_none_or(|way| invoice.collection_method == *way)
         },
         |invoice| view(state, invoice),

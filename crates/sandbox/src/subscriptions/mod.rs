@@ -98,7 +98,8 @@ impl Row for Subscription {
     }
 
     fn links(&self) -> Vec<&str> {
-        vec![&self.customer]
+        let prices = self.items.iter().map(|item| item.price.as_str());
+        [self.customer.as_str(), self.status.word()].into_iter().chain(prices).collect()
     }
 
     fn customer(&self) -> Option<&str> {
@@ -126,6 +127,19 @@ impl Timed for Subscription {
 }
 
 impl Status {
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Incomplete => "incomplete",
+            Status::IncompleteExpired => "incomplete_expired",
+            Status::Trialing => "trialing",
+            Status::Active => "active",
+            Status::PastDue => "past_due",
+            Status::Unpaid => "unpaid",
+            Status::Paused => "paused",
+            Status::Canceled => "canceled",
+        }
+    }
+
     pub fn is_final(self) -> bool {
         matches!(self, Status::Canceled | Status::IncompleteExpired)
     }
@@ -375,16 +389,17 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let collection_method = params.text("collection_method")?;
     let test_clock = params.text("test_clock")?;
     let state = &*tx.state;
+    let word = status.as_deref().filter(|status| !["all", "ended"].contains(status));
     lists::page_of(
         call,
         &state.subscriptions,
-        customer.as_deref(),
+        customer.as_deref().or(price.as_deref()).or(word),
         |subscription| {
             let status_fits = match status.as_deref() {
                 None => subscription.status != Status::Canceled,
                 Some("all") => true,
                 Some("ended") => subscription.status.is_final(),
-                Some(status) => json!(subscription.status) == *status,
+                Some(status) => subscription.status.word() == status,
             };
             let way = &subscription.collection_method;
             let follows = state.test_clock_of(&subscription.customer);
