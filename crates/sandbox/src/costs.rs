@@ -89,7 +89,7 @@ impl UnitAmount {
     }
 
     /// Rounds half up once, at the end of the line.
-    fn times(self, quantity: i64) -> Option<i64> {
+    pub fn times(self, quantity: i64) -> Option<i64> {
         let scaled = self.scaled.checked_mul(i128::from(quantity))?;
         i64::try_from((scaled + UnitAmount::SCALE / 2) / UnitAmount::SCALE).ok()
     }
@@ -298,7 +298,7 @@ fn read_tiers(params: &mut Params) -> Result<Vec<Tier>, ApiError> {
 }
 
 /// `unit_amount` or `unit_amount_decimal`; `flat_amount` has both forms, too.
-fn read_decimal(params: &mut Params, key: &str) -> Result<Option<UnitAmount>, ApiError> {
+pub fn read_decimal(params: &mut Params, key: &str) -> Result<Option<UnitAmount>, ApiError> {
     let decimal_key = format!("{key}_decimal");
     let whole = params.amount(key)?;
     let decimal = params.text(&decimal_key)?;

@@ -7,6 +7,7 @@ use crate::charges;
 use crate::checkout_sessions;
 use crate::costs;
 use crate::coupons;
+use crate::credit_notes;
 use crate::currency_options;
 use crate::customer_balance_transactions;
 use crate::customers;
@@ -141,6 +142,7 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
         "feat" => state.features.get(id).map(features::view),
         "clock" => state.test_clocks.get(id).map(test_clocks::view),
+        "cn" => state.credit_notes.get(id).map(|row| credit_notes::render::view(state, row)),
         "cbtxn" => {
             state.customer_balance_transactions.get(id).map(customer_balance_transactions::view)
         }

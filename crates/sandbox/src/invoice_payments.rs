@@ -20,6 +20,11 @@ pub struct InvoicePayment {
     pub amount: i64,
     pub currency: String,
     pub paid_at: Option<i64>,
+    #[serde(default)]
+    pub canceled_at: Option<i64>,
+    /// Attached by hand, beside the invoice's own payment.
+    #[serde(default)]
+    pub attached: bool,
 }
 
 impl Row for InvoicePayment {
@@ -33,6 +38,16 @@ impl Row for InvoicePayment {
     }
 }
 
+impl InvoicePayment {
+    pub fn status(&self) -> &'static str {
+        match (self.paid_at, self.canceled_at) {
+            (Some(_), _) => "paid",
+            (None, Some(_)) => "canceled",
+            (None, None) => "open",
+        }
+    }
+}
+
 pub fn view(payment: &InvoicePayment) -> Value {
     json!({
         "id": payment.id,
@@ -42,11 +57,11 @@ pub fn view(payment: &InvoicePayment) -> Value {
         "created": payment.created,
         "currency": payment.currency,
         "invoice": payment.invoice,
-        "is_default": true,
+        "is_default": !payment.attached,
         "livemode": false,
         "payment": {"payment_intent": payment.payment_intent, "type": "payment_intent"},
-        "status": if payment.paid_at.is_some() { "paid" } else { "open" },
-        "status_transitions": {"canceled_at": null, "paid_at": payment.paid_at},
+        "status": payment.status(),
+        "status_transitions": {"canceled_at": payment.canceled_at, "paid_at": payment.paid_at},
     })
 }
 
@@ -59,6 +74,8 @@ pub fn open(tx: &mut Tx<'_>, invoice: &Invoice, intent: &PaymentIntent) {
         amount: intent.amount,
         currency: intent.currency.clone(),
         paid_at: None,
+        canceled_at: None,
+        attached: false,
     });
 }
 
@@ -67,10 +84,23 @@ pub fn mark_paid(tx: &mut Tx<'_>, invoice: &str) {
     let Some(mut payment) = invoices::payment_of(tx.state, invoice).cloned() else {
         return;
     };
+    if payment.canceled_at.is_some() || payment.paid_at.is_some() {
+        return;
+    }
     payment.paid_at = Some(tx.now);
     let shown = view(&payment);
     tx.state.invoice_payments.put(payment);
     tx.emit("invoice_payment.paid", shown);
+}
+
+/// The invoice asks for nothing any more: its own payment is over.
+pub fn cancel(tx: &mut Tx<'_>, invoice: &str) {
+    if let Some(mut payment) = invoices::payment_of(tx.state, invoice).cloned()
+        && payment.paid_at.is_none()
+    {
+        payment.canceled_at = Some(tx.now);
+        tx.state.invoice_payments.put(payment);
+    }
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -98,7 +128,7 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
             created.contains(payment.created)
                 && invoice.as_ref().is_none_or(|invoice| payment.invoice == *invoice)
                 && intent.as_ref().is_none_or(|intent| payment.payment_intent == *intent)
-                && status.is_none_or(|status| (status == "paid") == payment.paid_at.is_some())
+                && status.is_none_or(|status| payment.status() == status)
         },
         view,
     )

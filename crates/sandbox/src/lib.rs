@@ -19,6 +19,7 @@ mod controls;
 mod costs;
 #[expect(dead_code, reason = "the discounts that use it land next")]
 mod coupons;
+mod credit_notes;
 mod currencies;
 mod currency_options;
 mod customer_balance_transactions;

@@ -5,6 +5,7 @@ use crate::billing_portal;
 use crate::charges;
 use crate::checkout_sessions;
 use crate::coupons;
+use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
 use crate::customers;
 use crate::entitlements;
@@ -65,6 +66,14 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "coupons/{}", coupons::retrieve),
     (Post, "coupons/{}", coupons::update),
     (Delete, "coupons/{}", coupons::delete),
+    (Get, "credit_notes", credit_notes::list),
+    (Post, "credit_notes", credit_notes::create),
+    (Get, "credit_notes/preview", credit_notes::preview),
+    (Get, "credit_notes/preview/lines", credit_notes::preview_lines),
+    (Get, "credit_notes/{}", credit_notes::retrieve),
+    (Post, "credit_notes/{}", credit_notes::update),
+    (Get, "credit_notes/{}/lines", credit_notes::lines),
+    (Post, "credit_notes/{}/void", credit_notes::void),
     (Get, "customers", customers::list),
     (Post, "customers", customers::create),
     (Get, "customers/search", search::customers),

@@ -11,6 +11,7 @@ use crate::charges::Charge;
 use crate::checkout_sessions::CheckoutSession;
 use crate::clock::Clock;
 use crate::coupons::Coupon;
+use crate::credit_notes::CreditNote;
 use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
@@ -306,6 +307,7 @@ macro_rules! tables {
 
 tables! {
     customers: Customer,
+    credit_notes: CreditNote,
     customer_balance_transactions: CustomerBalanceTransaction,
     tax_ids: TaxId,
     products: Product,

@@ -2,6 +2,7 @@
 
 pub mod papers;
 pub mod render;
+pub mod settlements;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -49,6 +50,14 @@ pub struct Invoice {
     pub attempt_count: i64,
     pub next_payment_attempt: Option<i64>,
     pub paid_out_of_band: bool,
+    #[serde(default)]
+    pub amount_paid: i64,
+    /// Credit notes that lowered what is to be paid.
+    #[serde(default)]
+    pub pre_payment_credit: i64,
+    /// Credit notes on what had been paid.
+    #[serde(default)]
+    pub post_payment_credit: i64,
     pub finalized_at: Option<i64>,
     pub paid_at: Option<i64>,
     pub voided_at: Option<i64>,
@@ -152,6 +161,9 @@ impl Invoice {
             attempt_count: 0,
             next_payment_attempt: None,
             paid_out_of_band: false,
+            amount_paid: 0,
+            pre_payment_credit: 0,
+            post_payment_credit: 0,
             finalized_at: None,
             paid_at: None,
             voided_at: None,
@@ -168,12 +180,10 @@ impl Invoice {
     /// The total after the customer's balance; nothing where that is too little to be charged.
     pub fn amount_due(&self) -> i64 {
         let due = self.total().saturating_add(self.starting_balance);
-        if due < currencies::least_charge(&self.currency) { 0 } else { due }
-    }
-
-    pub fn amount_paid(&self) -> i64 {
-        let paid_here = self.status == Status::Paid && !self.paid_out_of_band;
-        if paid_here { self.amount_due() } else { 0 }
+        if due < currencies::least_charge(&self.currency) {
+            return 0;
+        }
+        due.saturating_sub(self.pre_payment_credit).max(0)
     }
 
     pub fn attach_to(&mut self, subscription: &Subscription) {
@@ -286,6 +296,7 @@ fn intent_for(invoice: &Invoice, due: i64, now: i64) -> PaymentIntent {
 pub fn mark_paid(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let mut invoice = find(tx.state, id)?.clone();
     invoice.status = Status::Paid;
+    invoice.amount_paid = invoice.amount_due();
     invoice.paid_at = Some(tx.now);
     invoice.next_payment_attempt = None;
     tx.state.invoices.put(invoice.clone());
@@ -304,7 +315,7 @@ pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a Invoice, ApiError> {
 
 /// The invoice's default payment, while it has one.
 pub fn payment_of<'a>(state: &'a State, id: &str) -> Option<&'a InvoicePayment> {
-    state.invoice_payments.of(id).next_back()
+    state.invoice_payments.of(id).rfind(|payment| !payment.attached)
 }
 
 fn read_default_method(
@@ -448,6 +459,7 @@ fn cancel_intent(tx: &mut Tx<'_>, id: &str) {
         && !intent.is_succeeded()
     {
         payment_intents::cancel_now(tx, &mut intent, Some("void_invoice"));
+        invoice_payments::cancel(tx, id);
     }
 }
 

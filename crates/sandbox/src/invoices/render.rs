@@ -10,7 +10,6 @@ use crate::{invoice_payments, lists};
 pub fn view(state: &State, invoice: &Invoice) -> Value {
     let total = invoice.total();
     let due = invoice.amount_due();
-    let remaining = if invoice.status == Status::Paid { 0 } else { due };
     let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
     let pdf = url.as_ref().map(|url| format!("{url}?print"));
     let mut shown = json!({
@@ -18,8 +17,9 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "object": "invoice",
         "amount_due": due,
         "amount_overpaid": 0,
-        "amount_paid": invoice.amount_paid(),
-        "amount_remaining": remaining,
+        "amount_paid": invoice.amount_paid,
+        "amount_paid_off_stripe": if invoice.paid_out_of_band { invoice.amount_paid } else { 0 },
+        "amount_remaining": invoice.amount_remaining(),
         "amount_shipping": 0,
         "attempt_count": invoice.attempt_count,
         "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
@@ -43,6 +43,8 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "parent": parent_view(invoice),
         "period_end": invoice.period_end,
         "period_start": invoice.period_start,
+        "post_payment_credit_notes_amount": invoice.post_payment_credit,
+        "pre_payment_credit_notes_amount": invoice.pre_payment_credit,
         "starting_balance": invoice.starting_balance,
         "status": invoice.status,
         "test_clock": state.test_clock_of(&invoice.customer),
@@ -91,8 +93,6 @@ fn constants() -> Value {
             "payment_method_options": null,
             "payment_method_types": null,
         },
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
         "receipt_number": null,
         "rendering": null,
         "shipping_cost": null,

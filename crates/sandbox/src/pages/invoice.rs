@@ -62,7 +62,7 @@ fn render(invoice: &Invoice) -> Response {
                     td class="amount" { strong { (show(invoice.total())) } }
                 }
                 tr { th scope="row" { "Due" } td class="amount" { (show(invoice.amount_due())) } }
-                tr { th scope="row" { "Paid" } td class="amount" { (show(invoice.amount_paid())) } }
+                tr { th scope="row" { "Paid" } td class="amount" { (show(invoice.amount_paid)) } }
             }
         }
     };

@@ -7,6 +7,7 @@ mod checkout;
 mod clock;
 mod coupons;
 mod entitlements;
+mod credit_notes;
 mod faults;
 mod meters;
 mod payments;

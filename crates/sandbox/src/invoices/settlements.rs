@@ -1,0 +1,67 @@
+//! What lowers the amount an invoice still asks for: credit notes and payments.
+
+use crate::credit_notes::CreditNote;
+use crate::errors::ApiError;
+use crate::invoices::render::view;
+use crate::invoices::{Invoice, Status, cancel_intent, find, mark_paid, payment_of};
+use crate::state::State;
+use crate::transactions::Tx;
+
+impl Invoice {
+    pub fn amount_remaining(&self) -> i64 {
+        self.amount_due().saturating_sub(self.amount_paid).max(0)
+    }
+}
+
+/// The notes of an invoice that count.
+pub fn notes_of<'a>(state: &'a State, invoice: &str) -> impl Iterator<Item = &'a CreditNote> {
+    state.credit_notes.of(invoice).filter(|note| note.voided_at.is_none())
+}
+
+/// The successful charge an invoice was paid with.
+pub fn charge_of(state: &State, invoice: &str) -> Option<String> {
+    let payments = state.invoice_payments.of(invoice);
+    let paid = payments.filter(|payment| payment.paid_at.is_some());
+    let intents = paid.filter_map(|payment| state.payment_intents.get(&payment.payment_intent));
+    intents.filter_map(|intent| intent.latest_charge.clone()).next_back()
+}
+
+/// A credit note (or, negative, a void one) changes what is to be paid and what was given back. An
+/// open invoice that asks for nothing any more is paid.
+pub fn credit(tx: &mut Tx<'_>, id: &str, before: i64, after: i64) -> Result<(), ApiError> {
+    let mut invoice = find(tx.state, id)?.clone();
+    let old = view(tx.state, &invoice);
+    invoice.pre_payment_credit = invoice.pre_payment_credit.saturating_add(before);
+    invoice.post_payment_credit = invoice.post_payment_credit.saturating_add(after);
+    let remaining = invoice.amount_remaining();
+    let unpaid = matches!(invoice.status, Status::Open | Status::Uncollectible);
+    let new = view(tx.state, &invoice);
+    tx.state.invoices.put(invoice);
+    tx.emit_change("invoice.updated", &old, new);
+    if before == 0 || !unpaid {
+        return Ok(());
+    }
+    if remaining == 0 {
+        cancel_intent(tx, id);
+        return mark_paid(tx, id);
+    }
+    ask_for(tx, id, remaining);
+    Ok(())
+}
+
+/// The invoice's own payment intent follows what is left to be paid.
+fn ask_for(tx: &mut Tx<'_>, id: &str, amount: i64) {
+    let Some(mut payment) = payment_of(tx.state, id).cloned() else {
+        return;
+    };
+    let Some(mut intent) = tx.state.payment_intents.get(&payment.payment_intent).cloned() else {
+        return;
+    };
+    if intent.is_succeeded() {
+        return;
+    }
+    intent.amount = amount;
+    payment.amount = amount;
+    tx.state.payment_intents.put(intent);
+    tx.state.invoice_payments.put(payment);
+}
