@@ -12,10 +12,10 @@ use crate::setup_intents;
 use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
-use crate::{cancellations, currencies, customers, ids, invoice_items, prices, usages};
-
-/// A failed renewal is tried again this many days after each failure, then the subscription ends.
-const RETRY_DAYS: [i64; 3] = [3, 5, 7];
+use crate::{
+    cancellations, currencies, customers, first_periods, ids, invoice_items, pending_updates,
+    plan_changes, prices, retries, upcoming_invoices, usages,
+};
 
 /// How collecting an invoice ended.
 pub enum Collected {
@@ -51,8 +51,12 @@ pub fn create(
         let method = payment_methods::resolve(tx, &method, "default_payment_method")?;
         let presence = if off_session { Presence::OffSession } else { Presence::OnSession };
         let collected = collect(tx, &invoice, Some(&method), presence)?;
-        if let (Collected::Failed(error), "error_if_incomplete") = (collected, behavior) {
-            return Err(error);
+        match collected {
+            Collected::Failed(error) if behavior == "error_if_incomplete" => return Err(error),
+            Collected::NeedsAuthentication if behavior == "error_if_incomplete" => {
+                return Err(action_required());
+            }
+            _ => {}
         }
     }
     if trialing {
@@ -60,6 +64,13 @@ pub fn create(
     }
     announce(tx, &id);
     Ok(())
+}
+
+/// Where the caller wants no subscription that is not paid.
+pub fn action_required() -> ApiError {
+    let message = "Payment for this subscription requires additional user action before it can \
+                   be completed successfully.";
+    ApiError::card("subscription_payment_intent_requires_action", None, message)
 }
 
 /// A subscription made by its schedule: nobody waits for the payment, so it begins active.
@@ -85,17 +96,17 @@ pub fn open_first_invoice(
     extra: &[Line],
 ) -> Result<String, ApiError> {
     let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
-    let recurring = recurring_of(tx.state, &subscription)?;
-    let start = tx.now;
-    subscription.billing_cycle_anchor = subscription.trial_end.unwrap_or(start);
-    let end = match subscription.trial_end {
-        Some(end) => end,
-        None => clock::next_boundary(start, recurring.interval, recurring.interval_count, start),
-    };
+    subscription.billing_cycle_anchor =
+        subscription.trial_end.unwrap_or(subscription.billing_cycle_anchor);
+    let anchor = subscription.billing_cycle_anchor;
     for item in &mut subscription.items {
-        item.period_start = start;
-        item.period_end = end;
+        item.period_start = tx.now;
+        item.period_end = match subscription.trial_end {
+            Some(end) => end,
+            None => next_end(tx.state, item, anchor, tx.now)?,
+        };
     }
+    let past = first_periods::place(tx.state, &mut subscription, tx.now)?;
     subscription.status = match subscription.trial_end {
         Some(_) => Status::Trialing,
         None if subscription.collection_method == "send_invoice" => Status::Active,
@@ -106,13 +117,33 @@ pub fn open_first_invoice(
     invoice.attach_to(&subscription);
     invoice.due_date = subscription.days_until_due.map(|days| tx.now + days * DAY);
     invoice.lines = period_lines(tx.state, &subscription)?;
+    first_periods::prorate(tx.state, &subscription, &mut invoice.lines)?;
+    plan_changes::remember(&mut subscription.items, &invoice.lines);
+    invoice.lines.extend(past);
     invoice.lines.extend_from_slice(extra);
+    invoice_items::take_pending(tx, &mut invoice, Some(&subscription.id));
     let id = invoice.id.clone();
     subscription.latest_invoice = Some(id.clone());
+    subscription.expect_renewal(tx.state);
     tx.state.subscriptions.put(subscription);
     invoices::announce(tx, invoice);
     invoices::finalize(tx, &id)?;
     Ok(id)
+}
+
+/// The end of the item's period around `instant`.
+fn next_end(
+    state: &State,
+    item: &SubscriptionItem,
+    anchor: i64,
+    instant: i64,
+) -> Result<i64, ApiError> {
+    let price = state.prices.get(&item.price).and_then(|price| price.recurring);
+    let Some(recurring) = price else {
+        return Err(ApiError::invalid("The subscription has no recurring price."));
+    };
+    let (interval, count) = (recurring.interval, recurring.interval_count);
+    Ok(clock::period_around(anchor, interval, count, instant).1)
 }
 
 /// One line per item for the item's current period; a trial costs nothing, and what is metered is
@@ -271,13 +302,10 @@ fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
 
 fn count_failure(tx: &mut Tx<'_>, id: &str, event: &str) -> Result<(), ApiError> {
     let mut invoice = count_attempt(tx, id)?;
-    let subscription = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
-    let renewal = subscription.is_some_and(|row| row.status != Status::Incomplete);
     // Paying by hand in between does not move the next automatic attempt.
     let due = invoice.next_payment_attempt.is_none_or(|next| next <= tx.now);
-    if renewal && due {
-        let position = usize::try_from(invoice.attempt_count - 1).unwrap_or(usize::MAX);
-        invoice.next_payment_attempt = RETRY_DAYS.get(position).map(|days| tx.now + days * DAY);
+    if due && retries::applies_to(tx.state, &invoice) {
+        invoice.next_payment_attempt = retries::next_attempt(tx.state, &invoice, tx.now);
     }
     invoices::save(tx, &invoice, event);
     Ok(())
@@ -303,6 +331,13 @@ pub fn invoice_paid(tx: &mut Tx<'_>, invoice: &Invoice) {
     let Some(mut subscription) = found.cloned() else {
         return;
     };
+    let id = subscription.id.clone();
+    if subscription.pending_update.is_some() || subscription.resuming.is_some() {
+        pending_updates::paid(tx, &id, &invoice.id);
+        subscriptions::pauses::paid(tx, &id, &invoice.id);
+        let updated = tx.state.subscriptions.get(&id).cloned();
+        subscription = updated.unwrap_or(subscription);
+    }
     let newest = subscription.latest_invoice.as_ref() == Some(&invoice.id);
     let waiting =
         matches!(subscription.status, Status::Incomplete | Status::PastDue | Status::Unpaid);
@@ -342,6 +377,12 @@ pub fn subscription_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     if subscription.status == Status::Incomplete {
         return expire_incomplete(tx, subscription);
     }
+    if subscription.pending_update.as_ref().is_some_and(|update| update.expires_at <= tx.now) {
+        return pending_updates::expire(tx, subscription);
+    }
+    if subscription.resumption_ends_at().is_some_and(|at| at <= tx.now) {
+        return subscriptions::pauses::give_up(tx, subscription);
+    }
     if subscription.cancel_at.is_some_and(|at| at <= tx.now) {
         cancellations::bill_rest(tx, id, "subscription_cycle")?;
         cancellations::end_now(tx, id, "cancellation_requested");
@@ -353,9 +394,23 @@ pub fn subscription_due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
         send_trial_notice(tx, id);
         return Ok(());
     }
+    if subscription.pause_resumes_at.is_some_and(|at| at <= tx.now) {
+        return resume_collection(tx, subscription);
+    }
+    if subscription.upcoming_at.is_some_and(|at| at <= tx.now) {
+        return upcoming_invoices::announce(tx, subscription);
+    }
     if subscription.period_end() <= tx.now {
         return end_period(tx, subscription);
     }
+    Ok(())
+}
+
+/// `pause_collection[resumes_at]` has come.
+fn resume_collection(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
+    subscription.pause_collection = None;
+    subscription.pause_resumes_at = None;
+    subscriptions::save(tx, subscription);
     Ok(())
 }
 
@@ -380,6 +435,7 @@ fn end_period(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), Api
             }
             "pause" => {
                 subscription.status = Status::Paused;
+                subscription.paused_at = Some(tx.now);
                 let shown = subscriptions::view(tx.state, &subscription);
                 subscriptions::save(tx, subscription);
                 tx.emit("customer.subscription.paused", shown);
@@ -393,49 +449,74 @@ fn end_period(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), Api
     renew(tx, subscription)
 }
 
-/// The next period begins: new dates, an invoice, an attempt to collect it.
-fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
-    let id = subscription.id.clone();
-    let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
-    let recurring = recurring_of(tx.state, &subscription)?;
-    let used = usages::lines(tx.state, &subscription, tx.now)?;
-    let ended = subscription.items.first().map(|item| (item.period_start, item.period_end));
+/// The items whose period has ended go on into the next one; their invoice, with nothing that
+/// waits on it yet.
+pub fn renewal(
+    state: &State,
+    subscription: &mut Subscription,
+    now: i64,
+) -> Result<Invoice, ApiError> {
+    let customer = customers::live(state, &subscription.customer, "customer")?;
     let anchor = subscription.billing_cycle_anchor;
-    for item in &mut subscription.items {
+    let mut due = subscription.clone();
+    due.items.retain(|item| item.period_end <= now);
+    let used = usages::lines(state, &due, now)?;
+    let ended = due.items.first().map(|item| (item.period_start, item.period_end));
+    for item in &mut due.items {
         item.period_start = item.period_end;
-        item.period_end = clock::next_boundary(
-            anchor,
-            recurring.interval,
-            recurring.interval_count,
-            item.period_start,
-        );
+        item.period_end = next_end(state, item, anchor, item.period_start)?;
     }
-    let mut invoice = Invoice::new(&customer, &subscription.currency, "subscription_cycle", tx.now);
-    invoice.attach_to(&subscription);
-    invoice.due_date = subscription.days_until_due.map(|days| tx.now + days * DAY);
+    let mut invoice = Invoice::new(customer, &subscription.currency, "subscription_cycle", now);
+    invoice.attach_to(subscription);
+    invoice.due_date = subscription.days_until_due.map(|days| now + days * DAY);
     if let Some((start, end)) = ended {
         invoice.period_start = start;
         invoice.period_end = end;
     }
-    invoice.lines = period_lines(tx.state, &subscription)?;
+    invoice.lines = period_lines(state, &due)?;
+    plan_changes::remember(&mut due.items, &invoice.lines);
     invoice.lines.extend(used);
+    for new in due.items {
+        if let Some(item) = subscription.items.iter_mut().find(|item| item.id == new.id) {
+            *item = new;
+        }
+    }
+    Ok(invoice)
+}
+
+/// The caller ends a trial: what is due then is due now.
+pub fn end_trial_now(tx: &mut Tx<'_>, id: &str, _presence: Presence) -> Result<(), ApiError> {
+    let subscription = subscriptions::find(tx.state, id)?.clone();
+    if !subscription.trial_notice_sent {
+        send_trial_notice(tx, id);
+    }
+    end_period(tx, subscriptions::find(tx.state, id)?.clone())
+}
+
+/// The next period begins: new dates, an invoice, an attempt to collect it.
+fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
+    let id = subscription.id.clone();
+    let mut invoice = renewal(tx.state, &mut subscription, tx.now)?;
+    subscription.expect_renewal(tx.state);
     invoice_items::take_pending(tx, &mut invoice, Some(&id));
     let invoice_id = invoice.id.clone();
     subscription.latest_invoice = Some(invoice_id.clone());
     let pause = subscription.pause_collection.clone();
+    let unpaid = subscription.status == Status::Unpaid;
+    let stays_draft = unpaid || pause.as_deref() == Some("keep_as_draft");
+    invoice.auto_advance = !stays_draft;
     let automatic = subscription.collection_method == "charge_automatically";
     subscriptions::save(tx, subscription);
     invoices::announce(tx, invoice);
-    match pause.as_deref() {
-        Some("keep_as_draft") => return Ok(()),
-        Some(way) => {
-            invoices::finalize(tx, &invoice_id)?;
-            return invoices::give_up(tx, &invoice_id, way);
-        }
-        None => {}
+    if stays_draft {
+        return Ok(());
     }
     invoices::finalize(tx, &invoice_id)?;
-    if automatic { collect_renewal(tx, &invoice_id) } else { Ok(()) }
+    match pause {
+        Some(way) => invoices::give_up(tx, &invoice_id, &way),
+        None if automatic => collect_renewal(tx, &invoice_id),
+        None => Ok(()),
+    }
 }
 
 /// One unattended attempt; its failure is a state of the subscription, not an error.
@@ -448,25 +529,10 @@ fn collect_renewal(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
         .and_then(|method| tx.state.payment_methods.get(&method).cloned());
     match collect(tx, invoice, method.as_ref(), Presence::OffSession)? {
         Collected::Paid => Ok(()),
-        Collected::NeedsAuthentication | Collected::Failed(_) => payment_failed(tx, invoice),
+        Collected::NeedsAuthentication | Collected::Failed(_) => {
+            retries::payment_failed(tx, invoice)
+        }
     }
-}
-
-fn payment_failed(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
-    let invoice = invoices::find(tx.state, invoice)?.clone();
-    let found = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
-    let Some(mut subscription) = found.cloned() else {
-        return Ok(());
-    };
-    if invoice.next_payment_attempt.is_none() {
-        cancellations::end_now(tx, &subscription.id, "payment_failed");
-        return Ok(());
-    }
-    if subscription.status == Status::Active {
-        subscription.status = Status::PastDue;
-        subscriptions::save(tx, subscription);
-    }
-    Ok(())
 }
 
 /// The time of an automatic retry has come.

@@ -128,6 +128,58 @@ pub fn next_boundary(anchor: i64, interval: Interval, interval_count: i64, start
     }
 }
 
+/// The period around `instant`, of those counted from `anchor` in both directions.
+pub fn period_around(
+    anchor: i64,
+    interval: Interval,
+    interval_count: i64,
+    instant: i64,
+) -> (i64, i64) {
+    let count = interval_count.max(1);
+    let longest = interval.longest().saturating_mul(count);
+    let mut periods = instant.saturating_sub(anchor).div_euclid(longest);
+    let boundary = |periods: i64| add(anchor, interval, periods.saturating_mul(count));
+    while instant < boundary(periods) && instant < END_OF_TIME {
+        periods -= 1;
+    }
+    loop {
+        let (start, end) = (boundary(periods), boundary(periods.saturating_add(1)));
+        if instant < end || END_OF_TIME <= end {
+            return (start, end);
+        }
+        periods += 1;
+    }
+}
+
+/// The first moment after `now` on this day of a month, in UTC; months that lack the day have it
+/// on their last. What is not given is as it is now.
+pub fn next_day_of_month(now: i64, month: Option<i64>, day: i64, time: [Option<i64>; 3]) -> i64 {
+    let found = || {
+        let start = Timestamp::from_second(now)?.to_zoned(TimeZone::UTC);
+        let part = |given: Option<i64>, own: i8| given.map_or(own, |part| part.clamp(0, 59) as i8);
+        let time = jiff::civil::Time::new(
+            part(time[0], start.hour()),
+            part(time[1], start.minute()),
+            part(time[2], start.second()),
+            0,
+        )?;
+        for months in 0..=12 {
+            let first = start.date().first_of_month().checked_add(Span::new().months(months))?;
+            if month.is_some_and(|month| month != i64::from(first.month())) {
+                continue;
+            }
+            let day = day.clamp(1, i64::from(first.days_in_month())) as i8;
+            let date = jiff::civil::Date::new(first.year(), first.month(), day)?;
+            let instant = date.to_datetime(time).to_zoned(TimeZone::UTC)?.timestamp().as_second();
+            if now < instant {
+                return Ok::<i64, jiff::Error>(instant);
+            }
+        }
+        Ok(END_OF_TIME)
+    };
+    found().unwrap_or(END_OF_TIME)
+}
+
 /// A calendar date for people, such as `31 January 2026`.
 pub fn date(instant: i64) -> String {
     match Timestamp::from_second(instant) {
@@ -163,6 +215,29 @@ mod tests {
         assert_eq!(next, at("2046-06-15T00:00:00Z"));
         let daily = next_boundary(anchor, Interval::Day, 1, start + 5);
         assert_eq!(daily, at("2046-05-16T00:00:00Z"));
+    }
+
+    #[test]
+    fn periods_go_back_before_their_anchor() {
+        let anchor = at("2026-01-31T00:00:00Z");
+        let around = |instant: &str| period_around(anchor, Interval::Month, 1, at(instant));
+        let december = (at("2025-12-31T00:00:00Z"), anchor);
+        assert_eq!(around("2026-01-30T23:59:59Z"), december);
+        assert_eq!(around("2025-12-31T00:00:00Z"), december);
+        assert_eq!(around("2026-01-31T00:00:00Z"), (anchor, at("2026-02-28T00:00:00Z")));
+        let old = (at("2005-02-28T00:00:00Z"), at("2005-03-31T00:00:00Z"));
+        assert_eq!(around("2005-03-01T00:00:00Z"), old);
+    }
+
+    #[test]
+    fn the_next_day_of_a_month() {
+        let now = at("2026-02-10T08:30:15Z");
+        let next = |month, day, hour| next_day_of_month(now, month, day, [hour, None, None]);
+        assert_eq!(next(None, 15, None), at("2026-02-15T08:30:15Z"));
+        assert_eq!(next(None, 31, Some(0)), at("2026-02-28T00:30:15Z"));
+        assert_eq!(next(None, 10, None), at("2026-03-10T08:30:15Z"));
+        assert_eq!(next(Some(2), 1, None), at("2027-02-01T08:30:15Z"));
+        assert_eq!(next(Some(11), 31, None), at("2026-11-30T08:30:15Z"));
     }
 
     #[test]

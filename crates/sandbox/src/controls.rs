@@ -88,7 +88,7 @@ fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error>
 }
 
 /// A page of another site must not move the clock through its visitor's browser.
-fn is_foreign(app: &App, headers: &HeaderMap) -> bool {
+pub fn is_foreign(app: &App, headers: &HeaderMap) -> bool {
     let own = app.base_url.as_bytes();
     headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes() != own)
 }

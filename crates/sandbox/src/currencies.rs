@@ -46,6 +46,11 @@ fn decimals(currency: &str) -> Option<usize> {
     }
 }
 
+/// Amounts that can be charged are multiples of this: the last of three decimals must be zero.
+pub fn step(currency: &str) -> i64 {
+    if THREE_DECIMALS.contains(&currency) { 10 } else { 1 }
+}
+
 /// Smaller payments are refused with `amount_too_small`.
 pub fn least_charge(currency: &str) -> i64 {
     match currency {

@@ -119,27 +119,29 @@ pub fn announce(tx: &mut Tx<'_>, item: InvoiceItem) -> Value {
 
 /// Whether an invoice of this subscription would take anything that waits.
 pub fn has_pending(state: &State, subscription: &Subscription) -> bool {
-    state.invoice_items.oldest_first().any(|item| {
+    state.invoice_items.of(&subscription.customer).any(|item| {
         item.invoice.is_none()
-            && item.customer == subscription.customer
             && item.currency == subscription.currency
             && item.line.subscription.as_ref().is_none_or(|owner| *owner == subscription.id)
     })
 }
 
-/// Moves the customer's waiting items of this subscription (or of none) onto a draft invoice.
-pub fn take_pending(tx: &mut Tx<'_>, invoice: &mut Invoice, subscription: Option<&str>) {
-    let waiting: Vec<InvoiceItem> = tx
-        .state
-        .invoice_items
-        .of(&invoice.customer)
+/// The customer's waiting items of this subscription (or of none).
+pub fn pending(state: &State, invoice: &Invoice, subscription: Option<&str>) -> Vec<InvoiceItem> {
+    let items = state.invoice_items.of(&invoice.customer);
+    items
         .filter(|item| item.invoice.is_none() && item.currency == invoice.currency)
         .filter(|item| match &item.line.subscription {
             None => true,
             Some(owner) => subscription == Some(owner.as_str()),
         })
         .cloned()
-        .collect();
+        .collect()
+}
+
+/// Moves what is waiting onto a draft invoice.
+pub fn take_pending(tx: &mut Tx<'_>, invoice: &mut Invoice, subscription: Option<&str>) {
+    let waiting = pending(tx.state, invoice, subscription);
     for mut item in waiting {
         item.invoice = Some(invoice.id.clone());
         invoice.lines.push(item.line.clone());

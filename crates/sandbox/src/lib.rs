@@ -34,6 +34,7 @@ mod events;
 mod expand;
 mod faults;
 mod features;
+mod first_periods;
 mod forms;
 mod idempotency;
 mod ids;
@@ -48,6 +49,7 @@ mod pages;
 mod params;
 mod payment_intents;
 mod payment_methods;
+mod pending_updates;
 #[expect(dead_code, reason = "the invoice arithmetic that uses it lands next")]
 mod percents;
 mod plan_changes;
@@ -55,18 +57,23 @@ mod prices;
 mod product_features;
 mod products;
 mod promotion_codes;
+mod prorations;
 mod refunds;
 mod requests;
+mod retries;
 mod routes;
 mod search;
+mod settings;
 mod setup_attempts;
 mod setup_intents;
 mod state;
+mod subscription_items;
 mod subscription_schedules;
 mod subscriptions;
 mod tax_ids;
 mod test_clocks;
 mod transactions;
+mod upcoming_invoices;
 mod usages;
 mod versions;
 mod webhook_endpoints;
@@ -242,6 +249,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
         .route("/_sandbox/events/{id}/resend", post(controls::resend))
         .route("/_sandbox/faults", post(controls::set_faults))
+        .route("/_sandbox/settings", get(settings::show).post(settings::set))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
         .route(

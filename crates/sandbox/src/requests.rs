@@ -222,6 +222,12 @@ fn asked_version(headers: &HeaderMap) -> Result<Version, ApiError> {
     }
 }
 
+/// The account a control is for: that of the key, if one comes along, else the main one.
+pub fn account_of(app: &App, headers: &HeaderMap) -> String {
+    let key = authenticate(headers).ok();
+    key.map_or_else(|| app.main_account.clone(), |key| accounts::of_key(&key))
+}
+
 /// The key comes as a bearer token or as the user of basic authentication.
 fn authenticate(headers: &HeaderMap) -> Result<String, ApiError> {
     let Some(header) = header_text(headers, "authorization") else {

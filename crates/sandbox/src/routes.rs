@@ -28,6 +28,7 @@ use crate::requests::{Call, Handler, Verb};
 use crate::search;
 use crate::setup_attempts;
 use crate::setup_intents;
+use crate::subscription_items;
 use crate::subscription_schedules;
 use crate::subscriptions;
 use crate::tax_ids;
@@ -151,6 +152,11 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "refunds", refunds::create),
     (Get, "refunds/{}", refunds::retrieve),
     (Post, "refunds/{}", refunds::update),
+    (Get, "subscription_items", subscription_items::list),
+    (Post, "subscription_items", subscription_items::create),
+    (Get, "subscription_items/{}", subscription_items::retrieve),
+    (Post, "subscription_items/{}", subscription_items::update),
+    (Delete, "subscription_items/{}", subscription_items::delete),
     (Get, "subscription_schedules", subscription_schedules::list),
     (Post, "subscription_schedules", subscription_schedules::create::create),
     (Get, "subscription_schedules/{}", subscription_schedules::retrieve),
@@ -170,6 +176,9 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "subscriptions/{}", subscriptions::retrieve),
     (Post, "subscriptions/{}", subscriptions::update::update),
     (Delete, "subscriptions/{}", subscriptions::cancel),
+    (Post, "subscriptions/{}/migrate", subscriptions::migrate),
+    (Post, "subscriptions/{}/pause", subscriptions::pauses::pause),
+    (Post, "subscriptions/{}/resume", subscriptions::pauses::resume),
     (Get, "test_helpers/test_clocks", test_clocks::list),
     (Post, "test_helpers/test_clocks", test_clocks::create),
     (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),

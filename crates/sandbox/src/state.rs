@@ -31,6 +31,7 @@ use crate::product_features::ProductFeature;
 use crate::products::Product;
 use crate::promotion_codes::PromotionCode;
 use crate::refunds::Refund;
+use crate::settings::Settings;
 use crate::setup_attempts::SetupAttempt;
 use crate::setup_intents::SetupIntent;
 use crate::subscription_schedules::SubscriptionSchedule;
@@ -326,6 +327,7 @@ tables! {
     setup_intents: SetupIntent,
     setup_attempts: SetupAttempt,
     checkout_sessions: CheckoutSession,
+    settings: Settings,
     subscriptions: Subscription,
     subscription_schedules: SubscriptionSchedule,
     test_clocks: TestClock,

@@ -7,10 +7,12 @@ use crate::errors::ApiError;
 use crate::params::Params;
 use crate::prices::Price;
 use crate::requests::Call;
-use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, view};
+use crate::subscriptions::update::check_intervals;
+use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, starts, view};
 use crate::transactions::Tx;
 use crate::{
-    billing, cancellations, currency_options, customers, payment_methods, prices, products,
+    billing, cancellations, currency_options, customers, invoice_items, payment_methods,
+    plan_changes, prices, products,
 };
 
 pub const MAX_ITEMS: usize = 20;
@@ -42,7 +44,7 @@ pub fn read_price(tx: &mut Tx<'_>, item: &mut Params) -> Result<Option<Price>, A
     Ok(Some(price))
 }
 
-pub(super) fn read_item(
+pub fn read_item(
     tx: &mut Tx<'_>,
     item: &mut Params,
 ) -> Result<(SubscriptionItem, Price), ApiError> {
@@ -69,19 +71,10 @@ pub fn read_quantity(item: &mut Params, price: &Price) -> Result<Option<i64>, Ap
     item.quantity("quantity")
 }
 
-/// All items of a subscription renew together: one currency, one interval.
+/// The items of a subscription may renew in different intervals, but not in different currencies.
 pub fn check_alike(prices: &[Price]) -> Result<(), ApiError> {
-    for pair in prices.windows(2) {
-        if pair[0].currency != pair[1].currency {
-            return Err(ApiError::invalid("All prices must use the same currency.").param("items"));
-        }
-        let interval = |price: &Price| {
-            price.recurring.as_ref().map(|recurring| (recurring.interval, recurring.interval_count))
-        };
-        if interval(&pair[0]) != interval(&pair[1]) {
-            let message = "The sandbox simulates one billing interval per subscription.";
-            return Err(ApiError::invalid(message).param("items"));
-        }
+    if prices.windows(2).any(|pair| pair[0].currency != pair[1].currency) {
+        return Err(ApiError::invalid("All prices must use the same currency.").param("items"));
     }
     Ok(())
 }
@@ -110,19 +103,30 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut subscription = Subscription::new(&customer, &prices[0].currency, tx.now);
     subscription.items = items;
     read_trial(params, &mut subscription, tx.now)?;
+    if params.boolean("trial_from_plan")?.unwrap_or(false) && subscription.trial_end.is_none() {
+        let days = prices.iter().filter_map(|price| price.recurring?.trial_period_days).max();
+        subscription.trial_start = days.map(|_| tx.now);
+        subscription.trial_end = days.map(|days| tx.now + days * DAY);
+    }
+    let cancel_at = starts::read_cancel_at(params)?;
     read_common(tx, params, &mut subscription)?;
-    let behavior = params.word(
-        "payment_behavior",
-        &["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"],
-    )?;
+    starts::read(params, &mut subscription, &prices, tx.now)?;
+    check_intervals(&subscription, &prices)?;
+    let behavior = params.word("payment_behavior", &plan_changes::BEHAVIORS)?;
     let at_period_end = params.boolean("cancel_at_period_end")?.unwrap_or(false);
     let off_session = params.boolean("off_session")?.unwrap_or(false);
-    params.ignore(&["proration_behavior", "billing_mode", "trial_from_plan"]);
+    let extra = starts::read_extra(tx, params, &subscription)?;
     params.finish()?;
+    for item in extra {
+        invoice_items::announce(tx, item);
+    }
     let id = subscription.id.clone();
     billing::create(tx, subscription, behavior.unwrap_or("allow_incomplete"), off_session)?;
     if at_period_end {
         cancellations::schedule(tx, &id);
+    }
+    if let Some(cancel_at) = cancel_at {
+        starts::set_cancel_at(tx, &id, cancel_at)?;
     }
     Ok(view(tx.state, find(tx.state, &id)?))
 }
@@ -194,26 +198,21 @@ pub(super) fn read_common(
     }
     params.change("description")?.apply(&mut subscription.description);
     params.metadata()?.apply(&mut subscription.metadata);
-    if let Some(at) = params.timestamp("cancel_at")? {
-        if at <= tx.now {
-            return Err(params.invalid("cancel_at", "The timestamp must be in the future"));
-        }
-        subscription.cancel_at = Some(at);
-        subscription.canceled_at = Some(tx.now);
-        subscription.cancellation.reason = Some("cancellation_requested".to_owned());
-    }
     if let Some(mut settings) = params.hash("payment_settings")? {
         let saves = settings.word("save_default_payment_method", &["off", "on_subscription"])?;
-        subscription.saves_default_method = saves == Some("on_subscription");
-        settings.ignore(&["payment_method_options", "payment_method_types"]);
+        if let Some(word) = saves {
+            subscription.saves_default_method = word == "on_subscription";
+        }
+        if let Some(types) = settings.texts("payment_method_types")? {
+            subscription.payment_method_types = (!types.is_empty()).then_some(types);
+        }
+        settings.ignore(&["payment_method_options"]);
         settings.finish()?;
     }
     params.ignore(&["automatic_tax", "invoice_settings"]);
     params.refuse(&[
-        "add_invoice_items",
         "application_fee_percent",
-        "backdate_start_date",
-        "billing_cycle_anchor_config",
+        "billing_schedules",
         "billing_thresholds",
         "default_source",
         "default_tax_rates",

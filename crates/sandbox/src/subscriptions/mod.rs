@@ -1,6 +1,8 @@
 //! Subscriptions as the API shows and changes them. What time does to them is in `billing`.
 
 pub mod create;
+pub mod pauses;
+pub mod starts;
 pub mod update;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +11,12 @@ use serde_json::{Value, json};
 use crate::clock::{DAY, END_OF_TIME};
 use crate::errors::ApiError;
 use crate::params::Metadata;
+use crate::pending_updates::{self, PendingUpdate};
 use crate::prices::{self, Price};
+use crate::prorations::Billed;
 use crate::requests::Call;
 use crate::state::{Row, State, Timed, Timer};
+use crate::subscriptions::starts::AnchorConfig;
 use crate::subscriptions::update::read_cancellation;
 use crate::transactions::Tx;
 use crate::{cancellations, ids, lists};
@@ -53,7 +58,33 @@ pub struct Subscription {
     /// The schedule that changes this subscription by itself.
     pub schedule: Option<String>,
     pub start_date: i64,
-    /// `customer.subscription.created` has been told; changes are told only after it.
+    /// `pause_collection[resumes_at]`
+    #[serde(default)]
+    pub pause_resumes_at: Option<i64>,
+    #[serde(default)]
+    pub paused_at: Option<i64>,
+    /// It was paused by request, not because a trial ended without a payment method.
+    #[serde(default)]
+    pub pause_requested: bool,
+    /// The invoice that ends the pause once it is paid.
+    #[serde(default)]
+    pub resuming: Option<String>,
+    #[serde(default)]
+    pub anchor_config: Option<AnchorConfig>,
+    #[serde(default)]
+    pub payment_method_types: Option<Vec<String>>,
+    /// The time before the first anchor is free rather than prorated.
+    #[serde(default)]
+    pub free_until_anchor: bool,
+    /// When the next renewal is told.
+    #[serde(default)]
+    pub upcoming_at: Option<i64>,
+    #[serde(default)]
+    pub pending_update: Option<PendingUpdate>,
+    /// Since when it is not `classic` any more; none where it never was.
+    #[serde(default)]
+    pub billing_mode: BillingMode,
+    /// `customeromer.subscription.created` has been told; changes are told only after it.
     pub announced: bool,
 }
 
@@ -68,6 +99,17 @@ pub enum Status {
     Unpaid,
     Paused,
     Canceled,
+}
+
+/// How credits are counted: as shares of what was billed, or of what the price is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingMode {
+    #[default]
+    Flexible,
+    Classic,
+    /// Since then.
+    Migrated(i64),
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -88,6 +130,8 @@ pub struct SubscriptionItem {
     /// Usage before this is billed already, where the price changed within the period.
     #[serde(default)]
     pub usage_from: Option<i64>,
+    #[serde(default)]
+    pub billed: Option<Billed>,
     pub metadata: Metadata,
 }
 
@@ -98,8 +142,8 @@ impl Row for Subscription {
     }
 
     fn links(&self) -> Vec<&str> {
-        let prices = self.items.iter().map(|item| item.price.as_str());
-        [self.customer.as_str(), self.status.word()].into_iter().chain(prices).collect()
+        let items = self.items.iter().flat_map(|item| [item.id.as_str(), item.price.as_str()]);
+        [self.customer.as_str(), self.status.word()].into_iter().chain(items).collect()
     }
 
     fn customer(&self) -> Option<&str> {
@@ -116,9 +160,21 @@ impl Timed for Subscription {
     fn due_at(&self) -> Option<i64> {
         let due = match self.status {
             Status::Incomplete => self.created.saturating_add(INCOMPLETE_SECONDS),
-            Status::Trialing | Status::Active | Status::PastDue => {
-                let boundary = self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME));
-                boundary.min(self.trial_notice_at().unwrap_or(END_OF_TIME))
+            Status::Trialing | Status::Active | Status::PastDue | Status::Unpaid => {
+                let update = self.pending_update.as_ref().map(|update| update.expires_at);
+                let others = [
+                    self.cancel_at,
+                    self.trial_notice_at(),
+                    self.upcoming_at,
+                    self.pause_resumes_at,
+                    update,
+                ];
+                let first = others.into_iter().flatten().min();
+                self.period_end().min(first.unwrap_or(END_OF_TIME))
+            }
+            Status::Paused => {
+                let ends = [self.cancel_at, self.resumption_ends_at()];
+                ends.into_iter().flatten().min()?
             }
             _ => return None,
         };
@@ -155,6 +211,7 @@ impl SubscriptionItem {
             period_start: now,
             period_end: now,
             usage_from: None,
+            billed: None,
             metadata: Metadata::new(),
         }
     }
@@ -190,8 +247,22 @@ impl Subscription {
             metadata: Metadata::new(),
             schedule: None,
             start_date: now,
+            pause_resumes_at: None,
+            paused_at: None,
+            pause_requested: false,
+            resuming: None,
+            anchor_config: None,
+            payment_method_types: None,
+            free_until_anchor: false,
+            upcoming_at: None,
+            pending_update: None,
+            billing_mode: BillingMode::Flexible,
             announced: false,
         }
+    }
+
+    pub fn is_flexible(&self) -> bool {
+        self.billing_mode != BillingMode::Classic
     }
 
     pub fn period_end(&self) -> i64 {
@@ -206,7 +277,7 @@ impl Subscription {
     /// The next moment that matters to the buyer, for `period-end` clock jumps.
     pub fn boundary(&self) -> Option<i64> {
         match self.status {
-            Status::Trialing | Status::Active | Status::PastDue => {
+            Status::Trialing | Status::Active | Status::PastDue | Status::Unpaid => {
                 Some(self.period_end().min(self.cancel_at.unwrap_or(END_OF_TIME)))
             }
             _ => None,
@@ -223,6 +294,8 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "id": subscription.id,
         "object": "subscription",
         "billing_cycle_anchor": subscription.billing_cycle_anchor,
+        "billing_cycle_anchor_config": subscription.anchor_config.as_ref().map(AnchorConfig::view),
+        "billing_mode": billing_mode_view(subscription.billing_mode),
         "cancel_at": subscription.cancel_at,
         "cancel_at_period_end": subscription.cancel_at_period_end,
         "canceled_at": subscription.canceled_at,
@@ -243,14 +316,17 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "items": lists::whole(items, items_url),
         "latest_invoice": subscription.latest_invoice,
         "metadata": subscription.metadata,
-        "pause_collection": pause.map(|way| json!({"behavior": way, "resumes_at": null})),
+        "pause_collection": pause.map(|way| {
+            json!({"behavior": way, "resumes_at": subscription.pause_resumes_at})
+        }),
         "payment_settings": {
             "payment_method_options": null,
-            "payment_method_types": null,
+            "payment_method_types": subscription.payment_method_types,
             "save_default_payment_method":
                 if subscription.saves_default_method { "on_subscription" } else { "off" },
         },
         "pending_setup_intent": subscription.pending_setup_intent,
+        "pending_update": pending_updates::view(state, subscription),
         "schedule": subscription.schedule,
         "start_date": subscription.start_date,
         "status": subscription.status,
@@ -264,6 +340,9 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         },
         "trial_start": subscription.trial_start,
     });
+    if subscription.status == Status::Paused && subscription.paused_at.is_some() {
+        shown["status_details"] = status_details_view(subscription);
+    }
     if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
         shown.extend(constants);
     }
@@ -276,8 +355,6 @@ fn constants() -> Value {
         "application": null,
         "application_fee_percent": null,
         "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
-        "billing_cycle_anchor_config": null,
-        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
         "billing_schedules": [],
         "billing_thresholds": null,
         "customer_account": null,
@@ -296,12 +373,25 @@ fn constants() -> Value {
         "next_pending_invoice_item_invoice": null,
         "on_behalf_of": null,
         "pending_invoice_item_interval": null,
-        "pending_update": null,
         "transfer_data": null,
     })
 }
 
-fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem) -> Value {
+fn billing_mode_view(mode: BillingMode) -> Value {
+    match mode {
+        BillingMode::Classic => json!({"flexible": null, "type": "classic"}),
+        BillingMode::Flexible => {
+            json!({"flexible": {"proration_discounts": "included"}, "type": "flexible"})
+        }
+        BillingMode::Migrated(at) => json!({
+            "flexible": {"proration_discounts": "included"},
+            "type": "flexible",
+            "updated_at": at,
+        }),
+    }
+}
+
+pub fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem) -> Value {
     let price = state.prices.get(&item.price);
     let mut shown = json!({
         "id": item.id,
@@ -323,6 +413,21 @@ fn item_view(state: &State, subscription: &Subscription, item: &SubscriptionItem
         shown["quantity"] = json!(item.quantity);
     }
     shown
+}
+
+/// Why it is paused.
+fn status_details_view(subscription: &Subscription) -> Value {
+    let reason = match subscription.pause_requested {
+        true => "pause_requested",
+        false => "trial_end_without_payment_method",
+    };
+    json!({
+        "paused": {
+            "subscription": {"type": reason},
+            "transitioned_at": subscription.paused_at,
+            "type": "subscription",
+        },
+    })
 }
 
 /// Stores a subscription and tells of the change, once its creation has been told.
@@ -353,6 +458,26 @@ pub fn recurring_price(state: &State, id: &str, param: &str) -> Result<Price, Ap
         return refuse(format!("The price specified is set to `type=one_time`: {id}"));
     }
     Ok(price.clone())
+}
+
+pub fn migrate(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let mut subscription = find(tx.state, call.id())?.clone();
+    let id = subscription.id.clone();
+    let params = &mut call.params;
+    let mut mode =
+        params.hash("billing_mode")?.ok_or_else(|| ApiError::missing_parameter("billing_mode"))?;
+    let word = mode.word("type", &["flexible"])?;
+    word.ok_or_else(|| ApiError::missing_parameter("billing_mode[type]"))?;
+    mode.ignore(&["flexible"]);
+    mode.finish()?;
+    params.finish()?;
+    if subscription.is_flexible() {
+        let message = "This subscription already uses the `flexible` billing mode.";
+        return Err(ApiError::invalid(message).param("billing_mode"));
+    }
+    subscription.billing_mode = BillingMode::Migrated(tx.now);
+    save(tx, subscription);
+    Ok(view(tx.state, find(tx.state, &id)?))
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {

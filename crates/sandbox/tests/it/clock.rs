@@ -236,9 +236,9 @@ async fn the_server_is_called_after_each_step() {
     let end = subscription(&world, &row).await["items"]["data"][0]["current_period_end"].clone();
     let report = moved(&world, "40d").await;
     let calls = server.hooks();
-    assert_eq!(calls.len(), 2);
+    assert_eq!(calls.len(), 3, "the renewal is told before, and comes");
     assert_eq!(json!(calls.len()), report["steps"]);
-    assert_eq!(calls[0].event["now"], end);
+    assert_eq!(calls[1].event["now"], end);
     assert!(calls.iter().all(|call| call.authorization == "Bearer key"));
 }
 
