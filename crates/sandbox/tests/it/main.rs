@@ -18,6 +18,7 @@ mod schedules;
 mod schema;
 mod searches;
 mod setup_intents;
+mod subscriptions;
 mod test_clocks;
 mod triggers;
 mod usages;
