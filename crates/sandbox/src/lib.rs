@@ -36,6 +36,8 @@ mod faults;
 mod features;
 mod first_periods;
 mod forms;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod idempotency;
 mod ids;
 mod invoice_items;
