@@ -1,7 +1,7 @@
 //! `tollgate sandbox` as a process of its own, with everything in memory.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub struct Ready {
 
 impl Sandbox {
     pub fn start() -> Result<Self> {
-        let mut command = command()?;
+        let mut command = tollgate(&["sandbox", "--ephemeral", "--port", "0"])?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let stdout = child.stdout.take().context("stdout is piped")?;
@@ -58,13 +58,4 @@ impl Drop for Sandbox {
         // Killing a process that has ended already is the only way this fails.
         let _ended_already = kill(&mut self.child);
     }
-}
-
-fn command() -> Result<Command> {
-    if let Some(program) = std::env::var_os("TOLLGATE_SANDBOX_BIN") {
-        let mut command = Command::new(program);
-        command.arg("0");
-        return Ok(command);
-    }
-    tollgate(&["sandbox", "--ephemeral", "--port", "0"])
 }

@@ -1,4 +1,5 @@
-//! Node with a browser, and Python with the official SDK: scripts that test from their side.
+//! Node with a browser or the official SDK, and Python with the official SDK: scripts that test
+//! from their side.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -13,6 +14,13 @@ pub fn run_in_browser(name: &str, input: &Value) -> Result<Value> {
     let chromium = std::env::var("TOLLGATE_CHROMIUM");
     command.env("TOLLGATE_CHROMIUM", chromium.as_deref().unwrap_or("/usr/bin/chromium"));
     run(command, &folder().join(format!("browser/{name}.mjs")), input)
+}
+
+/// Runs `e2e/node/NAME.mjs` with the official SDK.
+pub fn run_in_node(name: &str, input: &Value) -> Result<Value> {
+    let mut command = Command::new("node");
+    command.env("TOLLGATE_NODE_MODULES", tool("TOLLGATE_NODE_MODULES", "browser/node_modules")?);
+    run(command, &folder().join(format!("node/{name}.mjs")), input)
 }
 
 /// Runs `e2e/python/NAME.py` in the virtual environment with the official SDK.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value};
@@ -77,6 +78,8 @@ const SPANS: [&str; 8] = ["1h", "1d", "7d", "31d", "1mo", "3mo", "1y", "period-e
 pub struct Calls {
     root: Value,
     operations: Vec<(String, String)>,
+    made: AtomicU64,
+    accepted: AtomicU64,
 }
 
 /// Ids that were answered, by the kind of their object.
@@ -100,7 +103,7 @@ impl Calls {
                 }
             }
         }
-        Ok(Calls { root, operations })
+        Ok(Calls { root, operations, made: AtomicU64::new(0), accepted: AtomicU64::new(0) })
     }
 
     pub async fn run(&self, door: &Door, random: &mut Random) -> Result<()> {
@@ -108,6 +111,12 @@ impl Calls {
         let mut calls = Vec::new();
         let outcome = self.sequence(door, random, &mut pool, &mut calls).await;
         outcome.with_context(|| format!("after\n{}\n", calls.join("\n")))
+    }
+
+    /// Refusals alone would prove little.
+    pub fn summary(&self) -> String {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        format!("{accepted} of {} calls were accepted", self.made.load(Ordering::Relaxed))
     }
 
     async fn sequence(
@@ -144,6 +153,10 @@ impl Calls {
                 Err(_) => format!("  !  {shown}"),
             });
             let answer = answer?;
+            self.made.fetch_add(1, Ordering::Relaxed);
+            if answer.status == 200 {
+                self.accepted.fetch_add(1, Ordering::Relaxed);
+            }
             if let Some(later) = answer.body["now"].as_i64() {
                 now = later;
             }

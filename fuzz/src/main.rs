@@ -50,7 +50,6 @@ enum Target {
 struct Stage {
     door: Door,
     shown: Option<expand_paths::Shown>,
-    calls: Option<api_calls::Calls>,
 }
 
 #[tokio::main]
@@ -69,13 +68,19 @@ async fn main() -> Result<()> {
     let mut reported = started;
     let mut number = arguments.case.unwrap_or(arguments.seed);
     let mut count = 0_u64;
+    let calls = match target {
+        Target::ApiCalls => Some(api_calls::Calls::read()?),
+        _ => None,
+    };
     let mut stage = Stage::set(target).await?;
     while started.elapsed() < length {
         if count % CASES_PER_SANDBOX == CASES_PER_SANDBOX - 1 && target != Target::FormDecoder {
             stage = Stage::set(target).await?;
         }
         CASE.store(number, Ordering::SeqCst);
-        case(target, &stage, number).await.with_context(|| format!("case {number}"))?;
+        case(target, &stage, calls.as_ref(), number)
+            .await
+            .with_context(|| format!("case {number}"))?;
         count += 1;
         if arguments.case.is_some() {
             break;
@@ -85,6 +90,9 @@ async fn main() -> Result<()> {
             eprintln!("{target:?}: {count} cases up to {number}");
         }
         number += 1;
+    }
+    if let Some(calls) = &calls {
+        eprintln!("{target:?}: {}", calls.summary());
     }
     eprintln!("{target:?}: {count} cases without a failure, {:?}", started.elapsed());
     Ok(())
@@ -97,17 +105,18 @@ impl Stage {
             Target::ExpandPaths => Some(expand_paths::prepare(&door).await?),
             _ => None,
         };
-        let calls = match target {
-            Target::ApiCalls => Some(api_calls::Calls::read()?),
-            _ => None,
-        };
-        Ok(Stage { door, shown, calls })
+        Ok(Stage { door, shown })
     }
 }
 
-async fn case(target: Target, stage: &Stage, number: u64) -> Result<()> {
+async fn case(
+    target: Target,
+    stage: &Stage,
+    calls: Option<&api_calls::Calls>,
+    number: u64,
+) -> Result<()> {
     let mut random = Random::new(number);
-    match (target, &stage.shown, &stage.calls) {
+    match (target, &stage.shown, calls) {
         (Target::FormDecoder, ..) => form_decoder::run(&mut random),
         (Target::IdempotencyReplay, ..) => {
             idempotency_replay::run(&stage.door.account(number), &mut random).await

@@ -51,13 +51,9 @@ pub fn bench(repository: &Repository, arguments: &[String]) -> Result<()> {
     let mut build = repository.cargo();
     build.args(["build", "--release", "--locked", "--package", "server", "--package", "e2e"]);
     step("building for release", &mut build)?;
-    let mut build = repository.cargo();
-    build.args(["build", "--release", "--locked", "--package", "sandbox", "--example", "serve"]);
-    step("building the sandbox for release", &mut build)?;
     let release = repository.target().join("release");
     let mut bench = Command::new(release.join("bench"));
     bench.env("TOLLGATE_BIN", release.join("tollgate"));
-    bench.env("TOLLGATE_SANDBOX_BIN", release.join("examples/serve"));
     bench.args(arguments);
     step("measuring", &mut bench)
 }

@@ -36,10 +36,10 @@ const NEEDS: [Need; 5] = [
         present: || answers("python3", &["-c", "import venv, ensurepip"]),
     },
     Need {
-        what: "node 18 or newer",
+        what: "node 20 or newer",
         packages: &["nodejs"],
         present: || {
-            answers("node", &["-e", "process.exit(+(parseInt(process.versions.node) < 18))"])
+            answers("node", &["-e", "process.exit(+(parseInt(process.versions.node) < 20))"])
         },
     },
     Need { what: "npm", packages: &["npm"], present: || answers("npm", &["--version"]) },
@@ -148,7 +148,7 @@ pub fn pip(python: &Path) -> Command {
     command
 }
 
-/// Playwright and axe, installed beside the build so that the source tree stays clean.
+/// Playwright, axe and the official SDK, installed beside the build so that the source tree stays clean.
 fn node_modules(repository: &Repository, folder: &Path) -> Result<PathBuf> {
     let source = repository.path("e2e/browser");
     let target = folder.join("browser");
@@ -164,7 +164,8 @@ fn node_modules(repository: &Repository, folder: &Path) -> Result<PathBuf> {
     }
     let mut install = Command::new("npm");
     install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&target);
-    run_quietly("node packages (playwright-core, axe-core)", &mut install)?;
+    let title = "node packages (playwright-core, axe-core, official stripe SDK)";
+    run_quietly(title, &mut install)?;
     fs::copy(&wanted, &stamp)?;
     Ok(modules)
 }

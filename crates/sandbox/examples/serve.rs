@@ -1,7 +1,6 @@
 //! The sandbox alone, for driving it with the official SDKs:
 //! `cargo run -p sandbox --example serve -- PORT [DIRECTORY]`.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -25,8 +24,6 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
     eprintln!("serving {}", sandbox.base_url);
-    let ready = serde_json::json!({"base_url": sandbox.base_url, "secret_key": "sk_test_serve"});
-    writeln!(std::io::stdout(), "SANDBOX_READY {ready}")?;
     let interrupted = async {
         // Without a way to hear Ctrl-C, the process is ended from outside.
         if tokio::signal::ctrl_c().await.is_err() {

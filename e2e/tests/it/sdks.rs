@@ -1,9 +1,10 @@
-//! The provider's official SDK against the sandbox, and the first source document's smoke test.
+//! The provider's official SDKs against the sandbox, and the first source document's smoke test.
 
 use anyhow::Result;
 use e2e::purchases::{Buyer, offer};
+use e2e::sandboxes::Sandbox;
 use e2e::servers::Data;
-use e2e::tools::run_in_python;
+use e2e::tools::{run_in_node, run_in_python};
 use serde_json::json;
 
 #[tokio::test]
@@ -35,6 +36,16 @@ async fn the_official_sdk_reads_declines_and_missing_objects() -> Result<()> {
         "missing": [404, "resource_missing", "id"],
     });
     assert_eq!(seen, expected);
+    Ok(())
+}
+
+#[test]
+fn a_shop_written_with_the_official_node_sdk_sells_and_renews() -> Result<()> {
+    let sandbox = Sandbox::start()?;
+    let ready = &sandbox.ready;
+    let input = json!({ "base_url": ready.base_url, "secret_key": ready.secret_key });
+    let seen = run_in_node("shop", &input)?;
+    assert!(seen["deliveries"].as_u64().is_some_and(|count| 40 < count), "{seen}");
     Ok(())
 }
 
