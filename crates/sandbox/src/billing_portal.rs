@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::errors::ApiError;
+use crate::params::{Change, Params};
+use crate::portal_flows::{self, Flow};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{customers, ids};
+use crate::{customers, ids, portal_configurations};
 
 /// A portal link works this long.
 const LIFE_SECONDS: i64 = 24 * 3_600;
@@ -22,6 +24,11 @@ pub struct PortalSession {
     pub return_url: Option<String>,
     pub locale: Option<String>,
     pub configuration: String,
+    #[serde(default)]
+    pub flow: Option<Flow>,
+    /// The card that waits for 3-D Secure.
+    #[serde(default)]
+    pub setup_intent: Option<String>,
 }
 
 impl Row for PortalSession {
@@ -53,7 +60,7 @@ pub fn view(state: &State, session: &PortalSession) -> Value {
         "created": session.created,
         "customer": session.customer,
         "customer_account": null,
-        "flow": null,
+        "flow": session.flow.as_ref().map(portal_flows::view),
         "livemode": false,
         "locale": session.locale,
         "on_behalf_of": null,
@@ -67,29 +74,51 @@ pub fn by_token<'a>(state: &'a State, token: &str) -> Option<&'a PortalSession> 
     state.portal_sessions.of(token).next()
 }
 
+/// A web address: the page links to it.
+pub fn read_url(params: &mut Params, key: &str) -> Result<Change<String>, ApiError> {
+    let change = params.change(key)?;
+    let is_web = |text: &str| {
+        url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    };
+    match &change {
+        Change::Set(text) if !is_web(text) => {
+            Err(params.invalid(key, "Not a valid URL").code("url_invalid"))
+        }
+        _ => Ok(change),
+    }
+}
+
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
     let customer = params.required("customer")?;
     customers::live(tx.state, &customer, "customer")?;
-    let return_url = params.text("return_url")?;
-    let is_web = |text: &String| {
-        url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    let return_url = read_url(params, "return_url")?.set();
+    let locale = params.text("locale")?;
+    let id = params.text("configuration")?;
+    let configuration = portal_configurations::choose(tx, id.as_deref())?;
+    let flow = match params.hash("flow_data")? {
+        None => None,
+        Some(mut data) => {
+            let features = &configuration.features;
+            Some(portal_flows::read(tx.state, &mut data, &customer, features)?)
+        }
     };
-    if !return_url.as_ref().is_none_or(is_web) {
-        return Err(params.invalid("return_url", "Not a valid URL").code("url_invalid"));
-    }
+    params.ignore(&["on_behalf_of"]);
+    params.refuse(&["after_expiration"])?;
+    params.finish()?;
     let session = PortalSession {
         id: ids::object("bps"),
         token: ids::object("test"),
         created: tx.now,
         customer,
         return_url,
-        locale: params.text("locale")?,
-        configuration: params.text("configuration")?.unwrap_or("bpc_default".to_owned()),
+        locale,
+        configuration: configuration.id,
+        flow,
+        setup_intent: None,
     };
-    params.refuse(&["flow_data", "on_behalf_of", "after_expiration"])?;
-    params.finish()?;
     let answer = view(tx.state, &session);
     tx.state.portal_sessions.put(session);
+    tx.emit("billing_portal.session.created", answer.clone());
     Ok(answer)
 }

@@ -19,6 +19,7 @@ use crate::invoices;
 use crate::lists;
 use crate::payment_intents;
 use crate::payment_methods;
+use crate::portal_configurations;
 use crate::prices;
 use crate::products;
 use crate::promotion_codes;
@@ -139,6 +140,9 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "in" => state.invoices.get(id).map(|row| invoices::render::view(state, row)),
         "ii" => state.invoice_items.get(id).map(invoice_items::view),
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
+        "bpc" => {
+            state.portal_configurations.get(id).map(|row| portal_configurations::view(state, row))
+        }
         "bps" => state.portal_sessions.get(id).map(|row| billing_portal::view(state, row)),
         "feat" => state.features.get(id).map(features::view),
         "clock" => state.test_clocks.get(id).map(test_clocks::view),

@@ -55,6 +55,9 @@ mod pending_updates;
 #[expect(dead_code, reason = "the invoice arithmetic that uses it lands next")]
 mod percents;
 mod plan_changes;
+mod portal_configurations;
+mod portal_features;
+mod portal_flows;
 mod prices;
 mod product_features;
 mod products;

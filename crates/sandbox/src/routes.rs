@@ -19,6 +19,7 @@ use crate::meter_events;
 use crate::meters;
 use crate::payment_intents;
 use crate::payment_methods;
+use crate::portal_configurations;
 use crate::prices;
 use crate::product_features;
 use crate::products;
@@ -51,6 +52,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "billing/meters/{}/deactivate", meters::deactivate),
     (Get, "billing/meters/{}/event_summaries", meter_event_summaries::list),
     (Post, "billing/meters/{}/reactivate", meters::reactivate),
+    (Get, "billing_portal/configurations", portal_configurations::list),
+    (Post, "billing_portal/configurations", portal_configurations::create),
+    (Get, "billing_portal/configurations/{}", portal_configurations::retrieve),
+    (Post, "billing_portal/configurations/{}", portal_configurations::update),
     (Post, "billing_portal/sessions", billing_portal::create),
     (Get, "charges", charges::list),
     (Get, "charges/search", search::charges),

@@ -26,6 +26,7 @@ use crate::meter_events::MeterEvent;
 use crate::meters::Meter;
 use crate::payment_intents::PaymentIntent;
 use crate::payment_methods::PaymentMethod;
+use crate::portal_configurations::PortalConfiguration;
 use crate::prices::Price;
 use crate::product_features::ProductFeature;
 use crate::products::Product;
@@ -334,6 +335,7 @@ tables! {
     invoices: Invoice,
     invoice_payments: InvoicePayment,
     invoice_items: InvoiceItem,
+    portal_configurations: PortalConfiguration,
     portal_sessions: PortalSession,
     webhook_endpoints: WebhookEndpoint,
     events: Event,

@@ -12,6 +12,7 @@ mod faults;
 mod meters;
 mod payments;
 mod portal;
+mod portal_configurations;
 mod prices;
 mod restarts;
 mod schedules;
