@@ -81,10 +81,3 @@ pub fn schedule(tx: &mut Tx<'_>, id: &str) {
         subscriptions::save(tx, subscription);
     }
 }
-
-pub fn resume(tx: &mut Tx<'_>, id: &str) {
-    if let Some(mut subscription) = tx.state.subscriptions.get(id).cloned() {
-        forget(&mut subscription);
-        subscriptions::save(tx, subscription);
-    }
-}

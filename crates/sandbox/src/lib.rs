@@ -262,9 +262,7 @@ fn router(app: Arc<App>) -> Router {
             get(authentication::show_checkout).post(authentication::answer_checkout),
         )
         .route("/i/{id}", get(invoice::show))
-        .route("/p/session/{token}", get(portal::show))
-        .route("/p/session/{token}/cancel", post(portal::cancel))
-        .route("/p/session/{token}/resume", post(portal::resume))
+        .merge(portal::router())
         .route("/r/{id}", get(invoice::receipt))
         .fallback(requests::handle)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -247,6 +247,10 @@ impl Update {
         self.products.iter().find(|row| row.prices.iter().any(|offered| offered == price))
     }
 
+    pub fn allows(&self, what: &str) -> bool {
+        self.enabled && self.allowed.iter().any(|allowed| allowed == what)
+    }
+
     fn read(&mut self, state: &State, hash: &mut Params) -> Result<(), ApiError> {
         self.enabled = hash.boolean("enabled")?.unwrap_or(self.enabled);
         let allowed = "default_allowed_updates";

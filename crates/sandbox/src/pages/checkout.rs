@@ -131,21 +131,22 @@ fn read_card(typed: &Typed, now: i64) -> Result<&'static Card, ApiError> {
 }
 
 /// `MM / YY`: a card is good until the end of that month.
-fn is_in_future(expiry: &str, now: i64) -> bool {
-    let digits: String = expiry.chars().filter(char::is_ascii_digit).collect();
+fn is_in_future(text: &str, now: i64) -> bool {
+    expiry(text, now).is_some()
+}
+
+/// Month and year, where the card is still good.
+pub fn expiry(text: &str, now: i64) -> Option<(i8, i16)> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     if digits.len() != 4 && digits.len() != 6 {
-        return false;
+        return None;
     }
     let (month, year) = digits.split_at(2);
-    let (Ok(month), Ok(year)) = (month.parse::<i8>(), year.parse::<i16>()) else {
-        return false;
-    };
+    let (month, year) = (month.parse::<i8>().ok()?, year.parse::<i16>().ok()?);
     let year = if year < 100 { 2_000 + year } else { year };
-    let Ok(first) = jiff::civil::Date::new(year, month, 1) else {
-        return false;
-    };
-    let last = first.last_of_month().to_zoned(jiff::tz::TimeZone::UTC);
-    last.is_ok_and(|last| now < last.timestamp().as_second() + DAY)
+    let first = jiff::civil::Date::new(year, month, 1).ok()?;
+    let last = first.last_of_month().to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    (now < last.timestamp().as_second() + DAY).then_some((month, year))
 }
 
 fn render(
@@ -298,7 +299,7 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
     }
 }
 
-fn test_cards() -> Markup {
+pub fn test_cards() -> Markup {
     let cards = [
         ("4242 4242 4242 4242", "succeeds"),
         ("4000 0000 0000 0002", "is declined"),

@@ -32,6 +32,13 @@ label { display: block; margin: .9rem 0 .25rem; font-weight: 600; }
 input { width: 100%; padding: .6rem .7rem; font: inherit; color: inherit;
   background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 ::placeholder { color: var(--muted); opacity: 1; }
+fieldset { margin: 1rem 0 0; padding: .5rem 1rem 1rem; border: 1px solid var(--line);
+  border-radius: .5rem; } legend { font-weight: 600; padding: 0 .25rem; }
+label.choice { font-weight: 400; display: flex; gap: .6rem; align-items: baseline; }
+label.choice input { width: auto; } ul.plain { list-style: none; padding: 0; }
+ul.plain li { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+textarea { width: 100%; padding: .6rem .7rem; font: inherit; color: inherit;
+  background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 input[readonly] { background: var(--soft); }
 button { font: inherit; font-weight: 600; padding: .7rem 1.1rem; border-radius: .5rem;
   border: 1px solid var(--accent); cursor: pointer; background: var(--paper);
