@@ -165,7 +165,8 @@ pub fn period_lines(state: &State, subscription: &Subscription) -> Result<Vec<Li
                 format!("{} × {name} (at {unit} / {})", item.quantity, interval_name(&price))
             }
         };
-        Ok(item_line(&subscription.id, item, &price, amount, description))
+        let line = item_line(&subscription.id, item, &price, amount, description);
+        Ok(Line { metadata: subscription.metadata.clone(), ..line })
     });
     lines.collect()
 }

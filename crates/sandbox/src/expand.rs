@@ -123,7 +123,10 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         return state.coupons.get(id).map(|row| coupons::shown(state, row));
     }
     if id.starts_with("sub_sched_") {
-        return state.subscription_schedules.get(id).map(subscription_schedules::view);
+        return state
+            .subscription_schedules
+            .get(id)
+            .map(|row| subscription_schedules::view(state, row));
     }
     match id.split('_').next()? {
         "cus" => state.customers.get(id).map(customers::view),

@@ -111,6 +111,7 @@ pub fn apply_change(
     let mut lines = Vec::new();
     if restarts {
         restart_cycle(tx.state, &mut subscription, tx.now)?;
+        subscription.expect_renewal(tx.state);
         lines = billing::period_lines(tx.state, &subscription)?;
         remember(&mut subscription.items, &lines);
     }

@@ -44,6 +44,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let found = tx.state.subscriptions.get(&id);
     let subscription =
         found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?.clone();
+    tx.follow(Some(&subscription.customer));
     check_changeable(&subscription)?;
     let change = Change::read(params, &subscription, tx.now)?;
     let (item, _) = read_item(tx, params)?;
@@ -75,6 +76,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = call.id().to_owned();
     let (subscription, position) = find(tx.state, &id)?;
     let subscription = subscription.clone();
+    tx.follow(Some(&subscription.customer));
     check_changeable(&subscription)?;
     let change = Change::read(&mut call.params, &subscription, tx.now)?;
     let mut items: Vec<SubscriptionItem> = subscription.items.clone();
@@ -91,6 +93,7 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = call.id().to_owned();
     let (subscription, position) = find(tx.state, &id)?;
     let subscription = subscription.clone();
+    tx.follow(Some(&subscription.customer));
     check_changeable(&subscription)?;
     let change = Change::read(&mut call.params, &subscription, tx.now)?;
     call.params.ignore(&["clear_usage"]);

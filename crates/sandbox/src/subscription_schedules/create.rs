@@ -61,7 +61,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if start <= tx.now {
         phases::begin(tx, &id)?;
     }
-    Ok(view(find(tx.state, &id)?))
+    Ok(view(tx.state, find(tx.state, &id)?))
 }
 
 fn gap() -> ApiError {
@@ -96,6 +96,7 @@ fn from_subscription(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
     let found = tx.state.subscriptions.get(id);
     let subscription =
         found.ok_or_else(|| ApiError::no_such("subscription", id, "from_subscription"))?.clone();
+    tx.follow(Some(&subscription.customer));
     if subscription.schedule.is_some() {
         let message = format!(
             "You cannot migrate a subscription that is already attached to a schedule: `{id}`."
@@ -123,7 +124,7 @@ fn from_subscription(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
     let schedule_id = schedule.id.clone();
     save(tx, schedule);
     attach(tx, id, Some(&schedule_id));
-    Ok(view(find(tx.state, &schedule_id)?))
+    Ok(view(tx.state, find(tx.state, &schedule_id)?))
 }
 
 fn phase_of(subscription: &Subscription) -> Phase {
@@ -139,6 +140,7 @@ fn phase_of(subscription: &Subscription) -> Phase {
         end_date: subscription.cancel_at.unwrap_or(subscription.period_end()),
         currency: subscription.currency.clone(),
         items: items.collect(),
+        extra: Vec::new(),
         trial_end: subscription.trial_end.filter(|_| trialing),
         proration_behavior: "create_prorations".to_owned(),
         billing_cycle_anchor: None,
@@ -184,7 +186,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     } else if find(tx.state, &id)?.due_at().is_some_and(|due| due <= tx.now) {
         phases::begin(tx, &id)?;
     }
-    Ok(view(find(tx.state, &id)?))
+    Ok(view(tx.state, find(tx.state, &id)?))
 }
 
 /// Past phases may be left out; the running one may not, and keeps its beginning.

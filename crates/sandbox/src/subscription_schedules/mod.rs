@@ -66,6 +66,9 @@ pub struct Phase {
     pub end_date: i64,
     pub currency: String,
     pub items: Vec<PhaseItem>,
+    /// `add_invoice_items`: sold once, when the phase begins.
+    #[serde(default)]
+    pub extra: Vec<PhaseItem>,
     /// A trial for this long; the whole phase where it equals its end.
     pub trial_end: Option<i64>,
     pub proration_behavior: String,
@@ -132,7 +135,7 @@ impl SubscriptionSchedule {
     }
 }
 
-pub fn view(schedule: &SubscriptionSchedule) -> Value {
+pub fn view(state: &State, schedule: &SubscriptionSchedule) -> Value {
     let current = schedule.phases.get(schedule.current);
     let current = current.filter(|_| schedule.status == Status::Active);
     let settings = &schedule.default_settings;
@@ -178,7 +181,7 @@ pub fn view(schedule: &SubscriptionSchedule) -> Value {
         "released_subscription": schedule.released_subscription,
         "status": schedule.status,
         "subscription": schedule.subscription,
-        "test_clock": null,
+        "test_clock": state.test_clock_of(&schedule.customer),
     })
 }
 
@@ -189,6 +192,17 @@ fn phase_view(phase: &Phase) -> Value {
             "discounts": [],
             "metadata": item.metadata,
             "plan": item.price,
+            "price": item.price,
+            "quantity": item.quantity,
+            "tax_rates": [],
+        })
+    });
+    let extra = phase.extra.iter().map(|item| {
+        json!({
+            "discountable": null,
+            "discounts": [],
+            "metadata": item.metadata,
+            "period": {"end": {"type": "phase_end"}, "start": {"type": "phase_start"}},
             "price": item.price,
             "quantity": item.quantity,
             "tax_rates": [],
@@ -205,7 +219,7 @@ fn phase_view(phase: &Phase) -> Value {
         })
     });
     json!({
-        "add_invoice_items": [],
+        "add_invoice_items": extra.collect::<Vec<Value>>(),
         "application_fee_percent": null,
         "billing_cycle_anchor": phase.billing_cycle_anchor,
         "billing_thresholds": null,
@@ -229,8 +243,9 @@ fn phase_view(phase: &Phase) -> Value {
 
 /// Stores a schedule and tells of the change.
 pub fn save(tx: &mut Tx<'_>, schedule: SubscriptionSchedule) {
-    let before = tx.state.subscription_schedules.get(&schedule.id).map(view);
-    let after = view(&schedule);
+    let before = tx.state.subscription_schedules.get(&schedule.id);
+    let before = before.map(|before| view(tx.state, before));
+    let after = view(tx.state, &schedule);
     tx.state.subscription_schedules.put(schedule);
     match before {
         None => tx.emit("subscription_schedule.created", after),
@@ -240,7 +255,7 @@ pub fn save(tx: &mut Tx<'_>, schedule: SubscriptionSchedule) {
 
 /// Stores a schedule that has ended and tells of its end under the end's own name.
 fn close(tx: &mut Tx<'_>, schedule: SubscriptionSchedule, event: &str) {
-    let shown = view(&schedule);
+    let shown = view(tx.state, &schedule);
     tx.state.subscription_schedules.put(schedule);
     tx.emit(event, shown);
 }
@@ -251,7 +266,7 @@ pub fn find<'a>(state: &'a State, id: &str) -> Result<&'a SubscriptionSchedule, 
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    Ok(view(find(tx.state, call.id())?))
+    Ok(view(tx.state, find(tx.state, call.id())?))
 }
 
 fn open(tx: &Tx<'_>, id: &str, verb: &str) -> Result<SubscriptionSchedule, ApiError> {
@@ -291,7 +306,7 @@ pub fn release(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         }
     }
     close(tx, schedule, "subscription_schedule.released");
-    Ok(view(find(tx.state, &id)?))
+    Ok(view(tx.state, find(tx.state, &id)?))
 }
 
 pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -312,7 +327,7 @@ pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         let (invoice_now, prorate) = (invoice_now.unwrap_or(true), prorate.unwrap_or(true));
         phases::end_subscription(tx, &subscription, invoice_now, prorate)?;
     }
-    Ok(view(find(tx.state, &id)?))
+    Ok(view(tx.state, find(tx.state, &id)?))
 }
 
 /// A subscription ended by itself or by its own request: its schedule ends with it.
@@ -339,9 +354,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     let customer = params.text("customer")?;
     let scheduled = params.boolean("scheduled")?;
+    let state = &*tx.state;
     lists::page(
         call,
-        &tx.state.subscription_schedules,
+        &state.subscription_schedules,
         |schedule| {
             let ends = [schedule.canceled_at, schedule.completed_at, schedule.released_at];
             let ends_fit = wanted.iter().zip(ends).all(|((given, range), end)| {
@@ -352,6 +368,6 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 && customer.as_ref().is_none_or(|customer| schedule.customer == *customer)
                 && scheduled.is_none_or(|wanted| wanted == (schedule.status == Status::NotStarted))
         },
-        view,
+        |schedule| view(state, schedule),
     )
 }

@@ -5,9 +5,10 @@ use crate::state::Timed;
 use crate::subscription_schedules::{
     Phase, PhaseItem, Status, SubscriptionSchedule, attach, close, find, save, view,
 };
+use crate::subscriptions::starts;
 use crate::subscriptions::{self, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
-use crate::{billing, cancellations, plan_changes};
+use crate::{billing, cancellations, customers, invoice_items, plan_changes, prices};
 
 /// Does whatever is due for a schedule now.
 pub fn due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
@@ -30,7 +31,7 @@ pub fn due(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
 
 fn send_expiry_notice(tx: &mut Tx<'_>, mut schedule: SubscriptionSchedule) {
     schedule.expiry_notice_sent = true;
-    let shown = view(&schedule);
+    let shown = view(tx.state, &schedule);
     tx.state.subscription_schedules.put(schedule);
     tx.emit("subscription_schedule.expiring", shown);
 }
@@ -41,6 +42,12 @@ pub fn begin(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let Some(phase) = schedule.phases.first().cloned() else {
         return Ok(());
     };
+    if customers::live(tx.state, &schedule.customer, "customer").is_err() {
+        schedule.status = Status::Canceled;
+        schedule.canceled_at = Some(tx.now);
+        close(tx, schedule, "subscription_schedule.canceled");
+        return Ok(());
+    }
     let mut subscription = Subscription::new(&schedule.customer, &phase.currency, tx.now);
     subscription.schedule = Some(schedule.id.clone());
     subscription.billing_cycle_anchor = phase.start_date.min(tx.now);
@@ -56,6 +63,7 @@ pub fn begin(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     schedule.current = 0;
     schedule.subscription = Some(subscription_id.clone());
     save(tx, schedule);
+    sell_extra(tx, &phase, &subscription)?;
     billing::create_unattended(tx, subscription)?;
     mark_end(tx, id);
     if find(tx.state, id)?.due_at().is_some_and(|due| due <= tx.now) {
@@ -115,9 +123,11 @@ fn enter(
         None => schedule.default_settings.restarts_cycle,
     };
     let items = items_of(&subscription.items, &phase.items, tx.now);
+    sell_extra(tx, phase, &subscription)?;
     let trial_end = phase.trial_end.filter(|end| tx.now < *end);
     if let Some(end) = trial_end {
         start_trial(&mut subscription, items, end, tx.now);
+        subscription.expect_renewal(tx.state);
         subscriptions::save(tx, subscription);
         return Ok(());
     }
@@ -135,6 +145,17 @@ fn enter(
         item.period_end = item.period_end.min(tx.now);
     }
     subscriptions::save(tx, subscription);
+    Ok(())
+}
+
+/// `add_invoice_items` of a phase that begins: the next invoice takes them.
+fn sell_extra(tx: &mut Tx<'_>, phase: &Phase, subscription: &Subscription) -> Result<(), ApiError> {
+    for extra in &phase.extra {
+        let price = prices::in_currency(tx.state, &extra.price, &subscription.currency)?;
+        let mut item = starts::extra_item(tx, subscription, &price, extra.quantity)?;
+        item.line.metadata = extra.metadata.clone();
+        invoice_items::announce(tx, item);
+    }
     Ok(())
 }
 
@@ -248,6 +269,12 @@ pub fn end_subscription(
     invoice_now: bool,
     prorate: bool,
 ) -> Result<(), ApiError> {
+    if prorate {
+        cancellations::give_back(tx, id)?;
+    }
+    if invoice_now {
+        cancellations::bill_rest(tx, id, "subscription_update")?;
+    }
     if prorate {
         cancellations::give_back(tx, id)?;
     }

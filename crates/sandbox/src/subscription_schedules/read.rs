@@ -7,6 +7,7 @@ use crate::payment_methods;
 use crate::prices::Price;
 use crate::subscription_schedules::{Phase, PhaseItem, Settings};
 use crate::subscriptions::create::{MAX_ITEMS, check_alike, read_price};
+use crate::subscriptions::starts::one_time_price;
 use crate::transactions::Tx;
 
 const MAX_PHASES: usize = 10;
@@ -134,11 +135,13 @@ fn phase(tx: &mut Tx<'_>, hash: &mut Params, from: i64) -> Result<Phase, ApiErro
     let proration_behavior = proration(hash)?.unwrap_or("create_prorations").to_owned();
     let anchor = hash.word("billing_cycle_anchor", &["automatic", "phase_start"])?;
     let way = hash.word("collection_method", &METHODS)?;
+    let extra = extra(tx, hash, &currency)?;
     let phase = Phase {
         start_date,
         end_date,
         currency,
         items,
+        extra,
         trial_end,
         proration_behavior,
         billing_cycle_anchor: anchor.map(str::to_owned),
@@ -150,7 +153,6 @@ fn phase(tx: &mut Tx<'_>, hash: &mut Params, from: i64) -> Result<Phase, ApiErro
     };
     hash.ignore(&["automatic_tax"]);
     hash.refuse(&[
-        "add_invoice_items",
         "application_fee_percent",
         "billing_thresholds",
         "default_tax_rates",
@@ -184,6 +186,20 @@ fn items(tx: &mut Tx<'_>, hash: &mut Params) -> Result<(Vec<PhaseItem>, Vec<Pric
     }
     check_alike(&prices)?;
     Ok((items, prices))
+}
+
+fn extra(tx: &mut Tx<'_>, hash: &mut Params, currency: &str) -> Result<Vec<PhaseItem>, ApiError> {
+    let mut items = Vec::new();
+    for mut item in hash.hashes("add_invoice_items")? {
+        let price = one_time_price(tx, &mut item, currency)?.id;
+        let quantity = item.quantity("quantity")?.unwrap_or(1);
+        let metadata = item.metadata()?.fresh();
+        item.ignore(&["discountable", "period"]);
+        item.refuse(&["discounts", "tax_rates"])?;
+        item.finish()?;
+        items.push(PhaseItem { price, quantity, metadata });
+    }
+    Ok(items)
 }
 
 fn start_date(hash: &mut Params, from: i64, now: i64) -> Result<i64, ApiError> {

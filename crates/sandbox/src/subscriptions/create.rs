@@ -113,6 +113,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     starts::read(params, &mut subscription, &prices, tx.now)?;
     check_intervals(&subscription, &prices)?;
     let behavior = params.word("payment_behavior", &plan_changes::BEHAVIORS)?;
+    if behavior == Some("pending_if_incomplete") {
+        let message = "`pending_if_incomplete` is only used with updates and cannot be passed \
+                       when creating a subscription.";
+        return Err(ApiError::invalid(message).param("payment_behavior"));
+    }
     let at_period_end = params.boolean("cancel_at_period_end")?.unwrap_or(false);
     let off_session = params.boolean("off_session")?.unwrap_or(false);
     let extra = starts::read_extra(tx, params, &subscription)?;

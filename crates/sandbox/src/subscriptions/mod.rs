@@ -509,7 +509,9 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
     let created = lists::range(params, "created")?;
     let customer = params.text("customer")?;
-    let price = params.text("price")?;
+    let price = params.text("price")?.or(params.text("plan")?);
+    let starts = lists::range(params, "current_period_start")?;
+    let ends = lists::range(params, "current_period_end")?;
     let status = params.text("status")?;
     let collection_method = params.text("collection_method")?;
     let test_clock = params.text("test_clock")?;
@@ -531,6 +533,9 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
             status_fits
                 && (customer.is_some() || follows == test_clock.as_deref())
                 && created.contains(subscription.created)
+                && subscription.items.iter().any(|item| {
+                    starts.contains(item.period_start) && ends.contains(item.period_end)
+                })
                 && customer.as_ref().is_none_or(|customer| subscription.customer == *customer)
                 && collection_method.as_ref().is_none_or(|wanted| way == wanted)
                 && price

@@ -197,16 +197,7 @@ pub fn read_extra(
     for mut hash in hashes {
         let price = one_time_price(tx, &mut hash, &subscription.currency)?;
         let quantity = hash.quantity("quantity")?.unwrap_or(1);
-        let amount = price.amount(quantity)?;
-        let currency = &subscription.currency;
-        let mut item = InvoiceItem::new(&subscription.customer, currency, amount, tx.now);
-        let name = tx.state.products.get(&price.product).map(|product| product.name.clone());
-        item.line.description = name;
-        item.line.quantity = quantity;
-        item.line.unit = price.unit_amount();
-        item.line.product = Some(price.product.clone());
-        item.line.price = Some(price.id.clone());
-        item.line.subscription = Some(subscription.id.clone());
+        let mut item = extra_item(tx, subscription, &price, quantity)?;
         item.line.metadata = hash.metadata()?.fresh();
         hash.ignore(&["discountable", "period"]);
         hash.refuse(&["discounts", "tax_rates"])?;
@@ -216,7 +207,31 @@ pub fn read_extra(
     Ok(items)
 }
 
-fn one_time_price(tx: &mut Tx<'_>, hash: &mut Params, currency: &str) -> Result<Price, ApiError> {
+/// A one-time price that the subscription's next invoice takes along.
+pub fn extra_item(
+    tx: &Tx<'_>,
+    subscription: &Subscription,
+    price: &Price,
+    quantity: i64,
+) -> Result<InvoiceItem, ApiError> {
+    let amount = price.amount(quantity)?;
+    let currency = &subscription.currency;
+    let mut item = InvoiceItem::new(&subscription.customer, currency, amount, tx.now);
+    let name = tx.state.products.get(&price.product).map(|product| product.name.clone());
+    item.line.description = name;
+    item.line.quantity = quantity;
+    item.line.unit = price.unit_amount();
+    item.line.product = Some(price.product.clone());
+    item.line.price = Some(price.id.clone());
+    item.line.subscription = Some(subscription.id.clone());
+    Ok(item)
+}
+
+pub fn one_time_price(
+    tx: &mut Tx<'_>,
+    hash: &mut Params,
+    currency: &str,
+) -> Result<Price, ApiError> {
     let param = hash.name("price");
     if let Some(mut data) = hash.hash("price_data")? {
         let product = data.required("product")?;

@@ -171,6 +171,77 @@ async fn release_and_cancel_end_a_schedule() {
 }
 
 #[tokio::test]
+async fn a_phase_sells_something_along() {
+    let world = World::start().await;
+    let price = world.price("1000", Some("month")).await;
+    let setup = world.price("5000", None).await;
+    let customer = world.payer("pm_card_visa").await;
+    let form = [
+        ("customer", customer.as_str()),
+        ("start_date", "now"),
+        ("phases[0][items][0][price]", price.as_str()),
+        ("phases[0][add_invoice_items][0][price]", setup.as_str()),
+        ("phases[1][items][0][price]", price.as_str()),
+        ("phases[1][items][0][quantity]", "3"),
+        ("phases[1][add_invoice_items][0][price]", setup.as_str()),
+        ("phases[1][add_invoice_items][0][quantity]", "2"),
+    ];
+    let schedule = world.make("/v1/subscription_schedules", &form).await;
+    assert_eq!(schedule["phases"][1]["add_invoice_items"][0]["quantity"], 2);
+    let row = text(&schedule["subscription"]);
+    assert_eq!(subscription(&world, &row).await["latest_invoice"]["total"], 6000);
+    moved(&world, "period-end").await;
+    assert_eq!(subscription(&world, &row).await["latest_invoice"]["total"], 13_000);
+    let path = format!("/v1/subscription_schedules/{}/cancel", id(&schedule));
+    world.make(&path, &[]).await;
+    let ended = subscription(&world, &row).await;
+    assert_eq!(ended["status"], "canceled");
+    assert_eq!(ended["latest_invoice"]["total"], -3000, "nothing of the period was used");
+    let recurring = [
+        ("customer", customer.as_str()),
+        ("start_date", "now"),
+        ("phases[0][items][0][price]", price.as_str()),
+        ("phases[0][add_invoice_items][0][price]", price.as_str()),
+    ];
+    let (status, body) = world.post("/v1/subscription_schedules", &recurring).await;
+    let param = "phases[0][add_invoice_items][0][price]";
+    assert_eq!((status, &body["error"]["param"]), (400, &json!(param)));
+}
+
+#[tokio::test]
+async fn a_schedule_follows_the_test_clock_of_its_customer() {
+    let world = World::start().await;
+    let price = world.price("1000", Some("month")).await;
+    let form = [("frozen_time", "1577836800")];
+    let clock = id(&world.make("/v1/test_helpers/test_clocks", &form).await);
+    let customer = id(&world.make("/v1/customers", &[("test_clock", clock.as_str())]).await);
+    let form = [
+        ("customer", customer.as_str()),
+        ("start_date", "1578000000"),
+        ("phases[0][items][0][price]", price.as_str()),
+    ];
+    let schedule = world.make("/v1/subscription_schedules", &form).await;
+    assert_eq!(
+        (&schedule["status"], &schedule["test_clock"]),
+        (&json!("not_started"), &json!(clock))
+    );
+    let path = format!("/v1/test_helpers/test_clocks/{clock}");
+    world.make(&format!("{path}/advance"), &[("frozen_time", "1578000060")]).await;
+    for _ in 0..100 {
+        if world.look(&path).await["status"] == "ready" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let started = world.look(&format!("/v1/subscription_schedules/{}", id(&schedule))).await;
+    assert_eq!(started["status"], "active");
+    let row = subscription(&world, &text(&started["subscription"])).await;
+    assert_eq!((&row["start_date"], &row["status"]), (&json!(1_578_000_000), &json!("past_due")));
+    let customer = world.delete(&format!("/v1/customers/{customer}")).await;
+    assert_eq!(customer.0, 200);
+}
+
+#[tokio::test]
 async fn what_a_schedule_refuses() {
     let world = World::start().await;
     let price = world.price("1000", Some("month")).await;
