@@ -9,7 +9,7 @@ import stripe
 def main():
     given = json.loads(sys.argv[1])
     stripe.api_base = given["sandbox_url"]
-    stripe.api_key = "sk_test_e2e"
+    stripe.api_key = given["sandbox_key"]
     seen = {}
     for method in ("pm_card_visa_chargeDeclined", "pm_card_visa_chargeDeclinedInsufficientFunds"):
         try:

@@ -21,7 +21,7 @@ def call(method, url, body=None, token=None):
 def main():
     given = json.loads(sys.argv[1])
     stripe.api_base = given["sandbox_url"]
-    stripe.api_key = "sk_test_e2e"
+    stripe.api_key = given["sandbox_key"]
 
     session = stripe.checkout.Session.retrieve(given["session"], expand=["line_items"])
     assert session.status == "open" and session.payment_status == "unpaid", session

@@ -23,6 +23,8 @@ const LOG_LINES_SHOWN: usize = 60;
 pub struct Ready {
     pub api_url: String,
     pub sandbox_url: String,
+    /// Opens the account of the provider that this server sells from.
+    pub sandbox_key: String,
     pub admin_key: String,
     pub customer_id: String,
     pub customer_token: String,
@@ -130,7 +132,7 @@ impl Dev {
 
     /// The sandbox, with a key of the provider's test mode.
     pub fn sandbox(&self) -> Result<Api> {
-        Api::new(&self.ready.sandbox_url, Some("sk_test_e2e"))
+        Api::new(&self.ready.sandbox_url, Some(&self.ready.sandbox_key))
     }
 
     pub fn pid(&self) -> u32 {

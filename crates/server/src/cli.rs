@@ -25,8 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything on this machine: server, simulated provider, demo catalogue, demo customer
     #[command(after_help = "The last line of the welcome is on stdout, for programs:\n  \
-        TOLLGATE_READY {\"api_url\":…,\"sandbox_url\":…,\"admin_key\":…,\
-        \"customer_id\":…,\"customer_token\":…,\"webhook_secret\":…}\n\n\
+        TOLLGATE_READY {\"api_url\":…,\"sandbox_url\":…,\"sandbox_key\":…,\
+        \"admin_key\":…,\"customer_id\":…,\"customer_token\":…,\"webhook_secret\":…}\n\n\
         Examples:\n  \
         tollgate dev\n  \
         tollgate dev --data /tmp/demo --port 0 --sandbox-port 0\n  \

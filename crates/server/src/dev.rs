@@ -102,6 +102,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     ready(&json!({
         "api_url": running.api_url,
         "sandbox_url": running.sandbox_url,
+        "sandbox_key": secrets.provider_key,
         "admin_key": secrets.admin_key,
         "customer_id": demo.customer.id.as_str(),
         "customer_token": token.expose_secret(),
@@ -330,7 +331,7 @@ fn welcome(running: &Running, portal_link: &str, data: &Path) {
          Plans and packs    {api_url}/pricing\n  \
          Your account       {portal_link}\n  \
          API reference      {api_url}/docs/\n  \
-         Payment provider   {sandbox_url}\n\n\
+         Payment provider   {sandbox_url}/_sandbox (key in {SECRETS_FILE})\n\n\
          Try next:\n  \
          1. Open the account link (it works once), then Pricing, and subscribe to Pro.\n  \
          2. Pay with 4242 4242 4242 4242, any future date and code; 4000 0000 0000 0002 fails.\n  \

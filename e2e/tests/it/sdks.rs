@@ -14,7 +14,11 @@ async fn the_official_sdk_sees_the_subscription_that_our_api_sells() -> Result<(
     let buyer = Buyer::new(&dev, &data).await?;
     let pro = offer(&buyer.api, "Pro", Some("month")).await?;
     let session = buyer.checkout(&pro).await?;
-    let input = json!({ "sandbox_url": dev.ready.sandbox_url, "session": session });
+    let input = json!({
+        "sandbox_url": dev.ready.sandbox_url,
+        "sandbox_key": dev.ready.sandbox_key,
+        "session": session,
+    });
     run_in_python("subscription", &input)?;
     buyer.await_credits(100).await?;
     let subscription = buyer.subscription().await?;
@@ -28,7 +32,11 @@ async fn the_official_sdk_sees_the_subscription_that_our_api_sells() -> Result<(
 async fn the_official_sdk_reads_declines_and_missing_objects() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
-    let seen = run_in_python("declines", &json!({ "sandbox_url": dev.ready.sandbox_url }))?;
+    let input = json!({
+        "sandbox_url": dev.ready.sandbox_url,
+        "sandbox_key": dev.ready.sandbox_key,
+    });
+    let seen = run_in_python("declines", &input)?;
     let expected = json!({
         "pm_card_visa_chargeDeclined": [402, "card_declined", "generic_decline"],
         "pm_card_visa_chargeDeclinedInsufficientFunds":
