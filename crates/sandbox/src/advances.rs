@@ -169,6 +169,7 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
     };
     let start = app.clock.now();
     let target = target(text, start, || period_end(app, start))?;
+    let _moving = Moving::between(app, start, target);
     let events_before = events_recorded(app);
     let mut steps = 0_u64;
     let mut reached = start;
@@ -183,6 +184,22 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
     step(app, target).await?;
     let events = events_recorded(app).saturating_sub(events_before);
     Ok(json!({"now": app.clock.now(), "steps": steps + 1, "events": events}))
+}
+
+/// The page shows where the clock goes until this is dropped.
+struct Moving<'a>(&'a App);
+
+impl Moving<'_> {
+    fn between(app: &App, start: i64, target: i64) -> Moving<'_> {
+        app.board.notes().moving = Some((start, target));
+        Moving(app)
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.board.notes().moving = None;
+    }
 }
 
 fn next_due(app: &App, instant: i64) -> Option<i64> {

@@ -6,14 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::AfterAdvance;
 use crate::clock::Clock;
+use crate::dashboard::Board;
 use crate::database::Write;
 use crate::entitlements;
 use crate::errors::ApiError;
 use crate::faults::Faults;
 use crate::state::{RowChange, State};
 use crate::transactions::{Cause, Tx};
+use crate::{AfterAdvance, Reach};
 
 /// Each API key has an account of its own; they share the clock and nothing else.
 pub type Accounts = BTreeMap<String, State>;
@@ -39,6 +40,8 @@ pub struct App {
     stopping: AtomicBool,
     pub after_advance: Option<AfterAdvance>,
     pub client: reqwest::Client,
+    pub reach: Reach,
+    pub board: Board,
 }
 
 /// Resolves when the change is on disk.
@@ -53,6 +56,7 @@ pub struct Parts {
     pub writer: Option<mpsc::UnboundedSender<Write>>,
     pub after_advance: Option<AfterAdvance>,
     pub client: reqwest::Client,
+    pub reach: Reach,
 }
 
 impl App {
@@ -71,6 +75,8 @@ impl App {
             stopping: AtomicBool::new(false),
             after_advance: parts.after_advance,
             client: parts.client,
+            reach: parts.reach,
+            board: Board::default(),
         }
     }
 

@@ -24,6 +24,7 @@ mod currencies;
 mod currency_options;
 mod customer_balance_transactions;
 mod customers;
+mod dashboard;
 mod database;
 mod delivery;
 #[expect(dead_code, reason = "the Checkout page that calls it lands separately")]
@@ -205,6 +206,7 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         writer,
         after_advance: config.after_advance,
         client,
+        reach: config.reach,
     }));
     Ok(Sandbox { base_url, listener: config.listener, app, writing })
 }
@@ -249,12 +251,12 @@ impl Sandbox {
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/_sandbox", get(controls::status))
         .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
         .route("/_sandbox/events/{id}/resend", post(controls::resend))
         .route("/_sandbox/faults", post(controls::set_faults))
         .route("/_sandbox/settings", get(settings::show).post(settings::set))
+        .route("/_sandbox/faults", post(controls::set_faults).get(dashboard::faults::show))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
         .route(
@@ -264,6 +266,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/i/{id}", get(invoice::show))
         .merge(portal::router())
         .route("/r/{id}", get(invoice::receipt))
+        .merge(dashboard::router(&app))
         .fallback(requests::handle)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::new())

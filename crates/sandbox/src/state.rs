@@ -280,6 +280,25 @@ macro_rules! tables {
                 false $(|| self.$name.sequences.contains_key(id))*
             }
 
+            /// The kind of the object of this id.
+            pub fn kind_of(&self, id: &str) -> Option<&'static str> {
+                $(
+                    if self.$name.sequences.contains_key(id) {
+                        return Some(<$row>::KIND);
+                    }
+                )*
+                None
+            }
+
+            /// How many of each kind there are.
+            pub fn counts(&self) -> Vec<(&'static str, usize)> {
+                vec![$((<$row>::KIND, self.$name.len())),*]
+            }
+
+            pub fn is_empty(&self) -> bool {
+                true $(&& self.$name.len() == 0)*
+            }
+
             /// The customer whose object this is.
             pub fn customer_of(&self, id: &str) -> Option<&str> {
                 $(

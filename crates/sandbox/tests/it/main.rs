@@ -8,6 +8,7 @@ mod clock;
 mod coupons;
 mod credit_notes;
 mod entitlements;
+mod dashboard;
 mod faults;
 mod meters;
 mod payments;
