@@ -9,6 +9,7 @@ mod coupons;
 mod credit_notes;
 mod entitlements;
 mod dashboard;
+mod entitlements;
 mod faults;
 mod meters;
 mod payments;
