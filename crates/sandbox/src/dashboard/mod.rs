@@ -25,7 +25,7 @@ use crate::errors::ApiError;
 use crate::params::Params;
 use crate::requests::{Call, Verb};
 use crate::transactions::Cause;
-use crate::{controls, forms, pages, routes};
+use crate::{controls, forms, pages, routes, versions};
 
 const ACCOUNT_COOKIE: &str = "sandbox_account";
 const STYLE: &str = include_str!("dashboard.css");
@@ -134,6 +134,7 @@ async fn ask(
         parent: String::new(),
         params: Params::new(fields),
         expand: Vec::new(),
+        version: versions::LATEST,
     };
     let handler = routes::find(verb, &mut call)?;
     Some(app.run(account, Cause::default(), |tx| handler(tx, &mut call)).await)
