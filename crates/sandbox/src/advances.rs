@@ -214,7 +214,7 @@ fn events_recorded(app: &App) -> i64 {
 }
 
 /// The tick holds the lock for moments only; a second advance would hold it for long.
-async fn take_time(app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, AdvanceError> {
+pub async fn take_time(app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, AdvanceError> {
     let taken = tokio::time::timeout(TICK, app.time.lock()).await;
     taken.map_err(|_| AdvanceError::Busy)
 }

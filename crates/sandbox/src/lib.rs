@@ -72,8 +72,10 @@ mod search;
 mod settings;
 mod setup_attempts;
 mod setup_intents;
+mod snapshots;
 mod state;
 mod subscription_items;
+mod states;
 mod subscription_schedules;
 mod subscriptions;
 mod tax_ids;
@@ -106,6 +108,10 @@ use pages::{authentication, checkout, invoice, portal};
 pub const SECRET_KEY: &str = "sk_test_sandbox";
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// A saved state holds more objects than people make by hand.
+pub const MAX_STATE_BYTES: usize = 1024 * 1024 * 1024;
+
+pub use snapshots::{FileError, SnapshotError, load_directory, reset_directory, save_directory};
 
 /// The version of the API that this simulator speaks.
 pub const API_VERSION: &str = events::API_VERSION;
@@ -257,6 +263,9 @@ fn router(app: Arc<App>) -> Router {
         .route("/_sandbox/faults", post(controls::set_faults))
         .route("/_sandbox/settings", get(settings::show).post(settings::set))
         .route("/_sandbox/faults", post(controls::set_faults).get(dashboard::faults::show))
+        .route("/_sandbox/load", post(states::load).layer(DefaultBodyLimit::max(MAX_STATE_BYTES)))
+        .route("/_sandbox/reset", post(states::reset))
+        .route("/_sandbox/save", get(states::save))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
         .route(

@@ -7,12 +7,13 @@ mod events;
 pub mod faults;
 mod objects;
 mod overview;
+mod saves;
 mod webhooks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{DefaultBodyLimit, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +21,7 @@ use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
+use crate::MAX_STATE_BYTES;
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::params::Params;
@@ -73,6 +75,11 @@ pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/_sandbox/forms/endpoint", post(webhooks::switch))
         .route("/_sandbox/forms/faults", post(faults::set))
         .route("/_sandbox/forms/faults/end", post(faults::end))
+        .route(
+            "/_sandbox/forms/load",
+            post(saves::load).layer(DefaultBodyLimit::max(MAX_STATE_BYTES)),
+        )
+        .route("/_sandbox/forms/reset", post(saves::reset))
         .route("/_sandbox/forms/resend", post(events::resend))
         .route("/_sandbox/forms/test_clock", post(clocks::advance_test_clock))
         .layer(middleware::from_fn_with_state(app.clone(), refuse_foreign));
@@ -84,6 +91,7 @@ pub fn router(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/_sandbox/events/{id}", get(events::show))
         .route("/_sandbox/objects", get(objects::list))
         .route("/_sandbox/objects/{id}", get(objects::show))
+        .route("/_sandbox/saves", get(saves::show))
         .route("/_sandbox/webhooks", get(webhooks::show))
         .merge(forms)
 }
@@ -145,12 +153,13 @@ fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-const NAVIGATION: [(&str, &str); 5] = [
+const NAVIGATION: [(&str, &str); 6] = [
     ("/_sandbox", "Overview"),
     ("/_sandbox/events", "Events"),
     ("/_sandbox/webhooks", "Webhooks"),
     ("/_sandbox/faults", "Faults"),
     ("/_sandbox/cards", "Cards"),
+    ("/_sandbox/saves", "Save and load"),
 ];
 
 /// A page of the dashboard. Faults that are on are said on every one of them.

@@ -43,9 +43,9 @@ impl Typed {
         }
     }
 
-    /// The card again, unless it is one that should never have been typed here.
-    fn test_card(&self) -> Option<&Typed> {
-        cards::by_number(&self.card_number).map(|_| self)
+    /// What may be shown again: card numbers are not repeated.
+    fn without_card(self) -> Typed {
+        Typed { email: self.email, name: self.name, ..Typed::default() }
     }
 }
 
@@ -78,6 +78,7 @@ pub async fn submit(
         }
         Err(error) => Err(error),
     };
+    let typed = typed.without_card();
     if outcome.is_ok() {
         // The card chosen on the dashboard was for this page.
         app.board.notes().card = None;
@@ -289,7 +290,6 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
             format!("Pay {}", currencies::show(session.amount_total(), &session.currency))
         }
     };
-    let card = typed.test_card();
     html! {
         form method="post" action={ "/c/pay/" (session.id) } {
             label for="email" { "E-mail" }
@@ -302,17 +302,17 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
             }
             @if completions::needs_card(session) {
                 label for="card_number" { "Card number" }
-                input id="card_number" name="card_number" value=[card.map(|it| &it.card_number)] inputmode="numeric" required
+                input id="card_number" name="card_number" value=(typed.card_number) inputmode="numeric" required
                     autocomplete="off" placeholder="4242 4242 4242 4242" maxlength="30";
                 div class="pair" {
                     div {
                         label for="card_expiry" { "Expiry (MM / YY)" }
-                        input id="card_expiry" name="card_expiry" value=[card.map(|it| &it.card_expiry)] inputmode="numeric" required
+                        input id="card_expiry" name="card_expiry" value=(typed.card_expiry) inputmode="numeric" required
                             autocomplete="off" placeholder="12 / 34" maxlength="9";
                     }
                     div {
                         label for="card_cvc" { "CVC" }
-                        input id="card_cvc" name="card_cvc" value=[card.map(|it| &it.card_cvc)] inputmode="numeric" required
+                        input id="card_cvc" name="card_cvc" value=(typed.card_cvc) inputmode="numeric" required
                             autocomplete="off" placeholder="123" maxlength="4";
                     }
                 }

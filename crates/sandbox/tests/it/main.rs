@@ -22,6 +22,7 @@ mod schema;
 mod searches;
 mod setup_intents;
 mod subscriptions;
+mod snapshots;
 mod test_clocks;
 mod triggers;
 mod usages;
