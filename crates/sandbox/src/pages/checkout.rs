@@ -302,17 +302,20 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
             }
             @if completions::needs_card(session) {
                 label for="card_number" { "Card number" }
-                input id="card_number" name="card_number" value=(typed.card_number) inputmode="numeric" required
+                input id="card_number" name="card_number" value=(typed.card_number)
+                    inputmode="numeric" required
                     autocomplete="off" placeholder="4242 4242 4242 4242" maxlength="30";
                 div class="pair" {
                     div {
                         label for="card_expiry" { "Expiry (MM / YY)" }
-                        input id="card_expiry" name="card_expiry" value=(typed.card_expiry) inputmode="numeric" required
+                        input id="card_expiry" name="card_expiry" value=(typed.card_expiry)
+                            inputmode="numeric" required
                             autocomplete="off" placeholder="12 / 34" maxlength="9";
                     }
                     div {
                         label for="card_cvc" { "CVC" }
-                        input id="card_cvc" name="card_cvc" value=(typed.card_cvc) inputmode="numeric" required
+                        input id="card_cvc" name="card_cvc" value=(typed.card_cvc)
+                            inputmode="numeric" required
                             autocomplete="off" placeholder="123" maxlength="4";
                     }
                 }
