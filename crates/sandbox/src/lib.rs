@@ -260,7 +260,6 @@ fn router(app: Arc<App>) -> Router {
         .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
         .route("/_sandbox/events/{id}/resend", post(controls::resend))
-        .route("/_sandbox/faults", post(controls::set_faults))
         .route("/_sandbox/settings", get(settings::show).post(settings::set))
         .route("/_sandbox/faults", post(controls::set_faults).get(dashboard::faults::show))
         .route("/_sandbox/load", post(states::load).layer(DefaultBodyLimit::max(MAX_STATE_BYTES)))
