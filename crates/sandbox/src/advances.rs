@@ -169,6 +169,7 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
     };
     let start = app.clock.now();
     let target = target(text, start, || period_end(app, start))?;
+    let _moving = Moving::between(app, start, target);
     let events_before = events_recorded(app);
     let mut steps = 0_u64;
     let mut reached = start;
@@ -185,6 +186,22 @@ pub async fn advance(app: &App, text: &str) -> Result<Value, AdvanceError> {
     Ok(json!({"now": app.clock.now(), "steps": steps + 1, "events": events}))
 }
 
+/// The page shows where the clock goes until this is dropped.
+struct Moving<'a>(&'a App);
+
+impl Moving<'_> {
+    fn between(app: &App, start: i64, target: i64) -> Moving<'_> {
+        app.board.notes().moving = Some((start, target));
+        Moving(app)
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.board.notes().moving = None;
+    }
+}
+
 fn next_due(app: &App, instant: i64) -> Option<i64> {
     app.read_all(|accounts| {
         accounts.values().filter_map(|state| state.timers.next_after(instant)).min()
@@ -197,7 +214,7 @@ fn events_recorded(app: &App) -> i64 {
 }
 
 /// The tick holds the lock for moments only; a second advance would hold it for long.
-async fn take_time(app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, AdvanceError> {
+pub async fn take_time(app: &App) -> Result<tokio::sync::MutexGuard<'_, ()>, AdvanceError> {
     let taken = tokio::time::timeout(TICK, app.time.lock()).await;
     taken.map_err(|_| AdvanceError::Busy)
 }

@@ -6,14 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::AfterAdvance;
 use crate::clock::Clock;
-use crate::database::Write;
+use crate::dashboard::Board;
+use crate::database::{self, Work, Write};
 use crate::entitlements;
 use crate::errors::ApiError;
 use crate::faults::Faults;
-use crate::state::{RowChange, State};
+use crate::snapshots::Snapshot;
+use crate::state::State;
 use crate::transactions::{Cause, Tx};
+use crate::{AfterAdvance, Reach};
 
 /// Each API key has an account of its own; they share the clock and nothing else.
 pub type Accounts = BTreeMap<String, State>;
@@ -39,6 +41,8 @@ pub struct App {
     stopping: AtomicBool,
     pub after_advance: Option<AfterAdvance>,
     pub client: reqwest::Client,
+    pub reach: Reach,
+    pub board: Board,
 }
 
 /// Resolves when the change is on disk.
@@ -53,6 +57,7 @@ pub struct Parts {
     pub writer: Option<mpsc::UnboundedSender<Write>>,
     pub after_advance: Option<AfterAdvance>,
     pub client: reqwest::Client,
+    pub reach: Reach,
 }
 
 impl App {
@@ -71,6 +76,8 @@ impl App {
             stopping: AtomicBool::new(false),
             after_advance: parts.after_advance,
             client: parts.client,
+            reach: parts.reach,
+            board: Board::default(),
         }
     }
 
@@ -175,7 +182,8 @@ impl App {
             return Ok(None);
         }
         let (written, durable) = oneshot::channel();
-        let write = Write { account: state.account.clone(), changes, written };
+        let work = Work::Changes { account: state.account.clone(), changes };
+        let write = Write { work, written };
         writer.send(write).map_err(|_| ApiError::internal())?;
         Ok(Some(durable))
     }
@@ -195,18 +203,41 @@ impl App {
         }
     }
 
+    /// Puts another state in the place of everything, and on disk.
+    pub async fn replace(&self, snapshot: Snapshot) -> Result<(), ApiError> {
+        let durable = {
+            let mut accounts = self.lock();
+            let durable = match &self.writer {
+                None => None,
+                Some(writer) => {
+                    let work = Work::everything(&snapshot.accounts, snapshot.offset_us);
+                    let work = work.map_err(|_| ApiError::internal())?;
+                    let (written, durable) = oneshot::channel();
+                    writer.send(Write { work, written }).map_err(|_| ApiError::internal())?;
+                    Some(durable)
+                }
+            };
+            *accounts = snapshot.accounts;
+            self.clock.set_offset_us(snapshot.offset_us);
+            durable
+        };
+        if let Some(written) = durable
+            && !written.await.unwrap_or(false)
+        {
+            return Err(ApiError::internal());
+        }
+        self.deliveries.notify_one();
+        self.test_clocks.notify_one();
+        Ok(())
+    }
+
     /// Moves the clock, on disk first: a restart must not go back in time.
     pub async fn set_offset(&self, offset_us: i64) -> Result<(), ApiError> {
         if let Some(writer) = &self.writer {
-            let change = RowChange {
-                kind: crate::database::CLOCK,
-                id: crate::database::CLOCK.to_owned(),
-                sequence: 0,
-                body: Some(offset_us.to_string()),
-            };
+            let changes = vec![database::clock_row(offset_us)];
             let (written, durable) = oneshot::channel();
-            let write = Write { account: String::new(), changes: vec![change], written };
-            writer.send(write).map_err(|_| ApiError::internal())?;
+            let work = Work::Changes { account: String::new(), changes };
+            writer.send(Write { work, written }).map_err(|_| ApiError::internal())?;
             if !durable.await.unwrap_or(false) {
                 return Err(ApiError::internal());
             }

@@ -188,6 +188,21 @@ pub fn date(instant: i64) -> String {
     }
 }
 
+/// An instant for people, such as `31 January 2026, 10:00 UTC`.
+pub fn minute(instant: i64) -> String {
+    match Timestamp::from_second(instant) {
+        Ok(timestamp) => {
+            timestamp.to_zoned(TimeZone::UTC).strftime("%-d %B %Y, %H:%M UTC").to_string()
+        }
+        Err(_) => instant.to_string(),
+    }
+}
+
+/// An instant for programs, such as `2026-01-31T10:00:00Z`.
+pub fn exact(instant: i64) -> String {
+    Timestamp::from_second(instant).map_or_else(|_| instant.to_string(), |at| at.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use crate::app::Accounts;
 use crate::clock::Clock;
 use crate::state::{RowChange, State};
 
-const FILE: &str = "sandbox.db";
+pub const FILE: &str = "sandbox.db";
 /// The row that holds the clock's offset in microseconds.
 pub const CLOCK: &str = "clock";
 const MAX_FOLD: usize = 256;
@@ -32,12 +32,34 @@ const PUT: &str = "INSERT INTO objects (account, kind, id, sequence, body)
     VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (account, kind, id) DO UPDATE SET sequence = excluded.sequence, body = excluded.body";
 const DELETE: &str = "DELETE FROM objects WHERE account = ? AND kind = ? AND id = ?";
+const DELETE_ALL: &str = "DELETE FROM objects";
 
-/// Changes of one request, and whom to tell that they are on disk.
+/// Something to write, and whom to tell that it is on disk.
 pub struct Write {
-    pub account: String,
-    pub changes: Vec<RowChange>,
+    pub work: Work,
     pub written: oneshot::Sender<bool>,
+}
+
+pub enum Work {
+    /// What one request changed.
+    Changes { account: String, changes: Vec<RowChange> },
+    /// The whole state, instead of what is there.
+    Everything(Vec<(String, Vec<RowChange>)>),
+}
+
+impl Work {
+    pub fn everything(accounts: &Accounts, offset_us: i64) -> Result<Work, serde_json::Error> {
+        let mut all = vec![(String::new(), vec![clock_row(offset_us)])];
+        for (account, state) in accounts {
+            all.push((account.clone(), state.rows()?));
+        }
+        Ok(Work::Everything(all))
+    }
+}
+
+pub fn clock_row(offset_us: i64) -> RowChange {
+    let body = Some(offset_us.to_string());
+    RowChange { kind: CLOCK, id: CLOCK.to_owned(), sequence: 0, body }
 }
 
 pub async fn open(directory: &Path) -> Result<SqliteConnection, StartError> {
@@ -130,17 +152,46 @@ async fn write_batch(
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     for write in batch {
-        for change in &write.changes {
-            let query = match &change.body {
-                Some(_) => sqlx::query(PUT),
-                None => sqlx::query(DELETE),
-            };
-            let mut query = query.bind(&write.account).bind(change.kind).bind(&change.id);
-            if let Some(body) = &change.body {
-                query = query.bind(change.sequence).bind(body);
-            }
-            query.execute(&mut *transaction).await?;
-        }
+        put_work(&mut transaction, &write.work).await?;
     }
     transaction.commit().await
+}
+
+/// Writes without a queue, where nobody serves.
+pub async fn write_one(connection: &mut SqliteConnection, work: &Work) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    put_work(&mut transaction, work).await?;
+    transaction.commit().await
+}
+
+async fn put_work(connection: &mut SqliteConnection, work: &Work) -> Result<(), sqlx::Error> {
+    match work {
+        Work::Changes { account, changes } => put_rows(connection, account, changes).await,
+        Work::Everything(all) => {
+            sqlx::query(DELETE_ALL).execute(&mut *connection).await?;
+            for (account, rows) in all {
+                put_rows(connection, account, rows).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn put_rows(
+    connection: &mut SqliteConnection,
+    account: &str,
+    rows: &[RowChange],
+) -> Result<(), sqlx::Error> {
+    for change in rows {
+        let query = match &change.body {
+            Some(_) => sqlx::query(PUT),
+            None => sqlx::query(DELETE),
+        };
+        let mut query = query.bind(account).bind(change.kind).bind(&change.id);
+        if let Some(body) = &change.body {
+            query = query.bind(change.sequence).bind(body);
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
 }

@@ -56,6 +56,10 @@ impl Rate {
         }
     }
 
+    pub fn percent(self) -> f64 {
+        self.share() * 100.0
+    }
+
     fn is_valid(self) -> bool {
         (0.0..=1.0).contains(&self.share())
     }
@@ -88,6 +92,13 @@ pub enum FaultError {
     ApiOfEndpoint,
 }
 
+impl Setting {
+    fn is_active(&self) -> bool {
+        let rates = [self.drop, self.duplicate, self.reorder];
+        rates.into_iter().any(|rate| 0.0 < rate.share()) || self.delay_ms != 0 || self.api.is_set()
+    }
+}
+
 impl Faults {
     /// Replaces the setting of one endpoint, or all settings.
     pub fn set(&mut self, setting: Setting) -> Result<(), FaultError> {
@@ -116,6 +127,19 @@ impl Faults {
             }
         }
         Ok(())
+    }
+
+    pub fn end(&mut self) {
+        *self = Faults::default();
+    }
+
+    /// What is set and does anything.
+    pub fn active(&self) -> Vec<Setting> {
+        let mut all: Vec<Setting> = self.by_endpoint.values().cloned().collect();
+        all.sort_by(|one, other| one.endpoint.cmp(&other.endpoint));
+        all.insert(0, self.general.clone());
+        all.retain(Setting::is_active);
+        all
     }
 
     pub fn api(&self) -> Api {

@@ -24,6 +24,7 @@ mod currencies;
 mod currency_options;
 mod customer_balance_transactions;
 mod customers;
+mod dashboard;
 mod database;
 mod delivery;
 #[expect(dead_code, reason = "the Checkout page that calls it lands separately")]
@@ -71,7 +72,9 @@ mod search;
 mod settings;
 mod setup_attempts;
 mod setup_intents;
+mod snapshots;
 mod state;
+mod states;
 mod subscription_items;
 mod subscription_schedules;
 mod subscriptions;
@@ -105,6 +108,10 @@ use pages::{authentication, checkout, invoice, portal};
 pub const SECRET_KEY: &str = "sk_test_sandbox";
 
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// A saved state holds more objects than people make by hand.
+pub const MAX_STATE_BYTES: usize = 1024 * 1024 * 1024;
+
+pub use snapshots::{FileError, SnapshotError, load_directory, reset_directory, save_directory};
 
 /// The version of the API that this simulator speaks.
 pub const API_VERSION: &str = events::API_VERSION;
@@ -205,6 +212,7 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         writer,
         after_advance: config.after_advance,
         client,
+        reach: config.reach,
     }));
     Ok(Sandbox { base_url, listener: config.listener, app, writing })
 }
@@ -249,12 +257,14 @@ impl Sandbox {
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/_sandbox", get(controls::status))
         .route("/_sandbox/checkout/{id}/complete", post(controls::complete_checkout))
         .route("/_sandbox/clock", get(controls::show_clock).post(controls::move_clock))
         .route("/_sandbox/events/{id}/resend", post(controls::resend))
-        .route("/_sandbox/faults", post(controls::set_faults))
         .route("/_sandbox/settings", get(settings::show).post(settings::set))
+        .route("/_sandbox/faults", post(controls::set_faults).get(dashboard::faults::show))
+        .route("/_sandbox/load", post(states::load).layer(DefaultBodyLimit::max(MAX_STATE_BYTES)))
+        .route("/_sandbox/reset", post(states::reset))
+        .route("/_sandbox/save", get(states::save))
         .route("/a/{id}", get(authentication::show_intent).post(authentication::answer_intent))
         .route("/c/pay/{id}", get(checkout::show).post(checkout::submit))
         .route(
@@ -264,6 +274,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/i/{id}", get(invoice::show))
         .merge(portal::router())
         .route("/r/{id}", get(invoice::receipt))
+        .merge(dashboard::router(&app))
         .fallback(requests::handle)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::new())

@@ -200,6 +200,15 @@ impl<T: Row> Table<T> {
         Ok(())
     }
 
+    fn all(&self, rows: &mut Vec<RowChange>) -> Result<(), serde_json::Error> {
+        for (sequence, row) in &self.rows {
+            let body = Some(serde_json::to_string(row)?);
+            let id = row.id().to_owned();
+            rows.push(RowChange { kind: T::KIND, id, sequence: *sequence, body });
+        }
+        Ok(())
+    }
+
     fn undo(&mut self) {
         for (id, (sequence, before)) in std::mem::take(&mut self.before) {
             if let Some(current) = self.sequences.remove(&id) {
@@ -280,6 +289,25 @@ macro_rules! tables {
                 false $(|| self.$name.sequences.contains_key(id))*
             }
 
+            /// The kind of the object of this id.
+            pub fn kind_of(&self, id: &str) -> Option<&'static str> {
+                $(
+                    if self.$name.sequences.contains_key(id) {
+                        return Some(<$row>::KIND);
+                    }
+                )*
+                None
+            }
+
+            /// How many of each kind there are.
+            pub fn counts(&self) -> Vec<(&'static str, usize)> {
+                vec![$((<$row>::KIND, self.$name.len())),*]
+            }
+
+            pub fn is_empty(&self) -> bool {
+                true $(&& self.$name.len() == 0)*
+            }
+
             /// The customer whose object this is.
             pub fn customer_of(&self, id: &str) -> Option<&str> {
                 $(
@@ -288,6 +316,16 @@ macro_rules! tables {
                     }
                 )*
                 None
+            }
+
+            /// The kinds of all rows.
+            pub const KINDS: &[&str] = &[$(<$row>::KIND),*];
+
+            /// Every row as it is stored.
+            pub fn rows(&self) -> Result<Vec<RowChange>, serde_json::Error> {
+                let mut rows = Vec::new();
+                $(self.$name.all(&mut rows)?;)*
+                Ok(rows)
             }
 
             pub fn undo(&mut self) {

@@ -38,7 +38,9 @@ pub enum Command {
         \"api_version\":…,\"version\":…,\"data\":…}\n\n\
         Examples:\n  \
         tollgate sandbox\n  \
-        tollgate sandbox --ephemeral --port 0\n")]
+        tollgate sandbox --ephemeral --port 0\n  \
+        tollgate sandbox save before.jsonl  keep the state, whether it runs or not\n  \
+        tollgate sandbox load before.jsonl  go back to it\n")]
     Sandbox(SandboxArgs),
     /// Run the server for real use, with settings from a file and the environment
     #[command(after_help = "Required: DATABASE_URL, STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET.\n\
@@ -98,7 +100,52 @@ pub struct DevArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SandboxArgs {
+    #[command(subcommand)]
+    pub command: Option<SandboxCommand>,
+    #[command(flatten)]
+    pub run: SandboxRunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// Save the state of all accounts, and the clock, to a file
+    Save {
+        /// The file to write; `-` is stdout
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: SandboxPlace,
+    },
+    /// Put the state of a saved file in the place of everything
+    Load {
+        /// The file to read; `-` is stdin
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: SandboxPlace,
+    },
+    /// Forget everything: all accounts, faults and the clock
+    Reset {
+        #[command(flatten)]
+        place: SandboxPlace,
+    },
+}
+
+/// Which sandbox: a data directory, whether one runs on it or not, or the address of a running one.
+#[derive(Debug, Args)]
+pub struct SandboxPlace {
+    /// The data directory of `tollgate sandbox` or `tollgate dev`
+    #[arg(long, value_name = "DIR", default_value = crate::simulator::DATA_DIR)]
+    pub data: PathBuf,
+    /// The address of a running sandbox
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<url::Url>,
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxRunArgs {
     /// The port; 0 picks a free one
     #[arg(long, value_name = "N", default_value_t = 12111)]
     pub port: u16,

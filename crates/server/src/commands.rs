@@ -13,13 +13,16 @@ use store::Store;
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
 use crate::config::{self, Config, Database, PLANS};
-use crate::{dev, serve, simulator};
+use crate::{dev, serve, simulator, snapshots};
 
 /// Runs what the command line asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Dev(args) => dev::run(args).await,
-        Command::Sandbox(args) => simulator::run(args).await,
+        Command::Sandbox(args) => match args.command {
+            None => simulator::run(args.run).await,
+            Some(command) => snapshots::run(command).await,
+        },
         Command::Serve(args) => serve::run(settings(args.config.as_deref())?).await,
         Command::Migrate { direction, place } => migrate(direction, &place).await,
         Command::Doctor(place) => doctor(&place).await,

@@ -229,12 +229,16 @@ fn random_hex() -> anyhow::Result<String> {
 
 /// Whole or not at all, and readable by the owner alone from its first moment.
 pub fn write_private(path: &Path, value: &serde_json::Value) -> anyhow::Result<()> {
+    write_private_text(path, &format!("{value:#}\n"))
+}
+
+pub fn write_private_text(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let new = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(format!("{value:#}\n").as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)
     };

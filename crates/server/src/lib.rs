@@ -22,6 +22,7 @@ pub mod requests;
 pub mod routes;
 pub mod serve;
 pub mod simulator;
+pub mod snapshots;
 pub mod web;
 pub mod webhooks;
 

@@ -14,12 +14,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cli::SandboxArgs;
+use crate::cli::SandboxRunArgs;
 use crate::{dev, serve};
 
 pub const DATA_DIR: &str = "./tollgate-sandbox";
-/// Any key of the test mode is good; a fixed one can stay in the settings of whoever uses it.
-const SECRET_KEY: &str = "sk_test_sandbox";
 
 /// Where a running sandbox is, alone or as a part of `tollgate dev`, for commands beside it.
 #[derive(Debug, Deserialize)]
@@ -33,13 +31,13 @@ pub fn running(dir: &Path) -> anyhow::Result<Option<Running>> {
 }
 
 /// A data directory in use by us alone.
-struct Home {
-    dir: PathBuf,
+pub struct Home {
+    pub dir: PathBuf,
     _lock: File,
 }
 
 /// Runs until Ctrl-C or SIGTERM.
-pub async fn run(args: SandboxArgs) -> anyhow::Result<()> {
+pub async fn run(args: SandboxRunArgs) -> anyhow::Result<()> {
     dev::log();
     let stop_signal = serve::stop_signal();
     let home = match args.ephemeral {
@@ -90,7 +88,8 @@ pub async fn run(args: SandboxArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open(data: &Path) -> anyhow::Result<Home> {
+/// Fails while another process uses the directory.
+pub fn open(data: &Path) -> anyhow::Result<Home> {
     let dir = dev::directory(data)?;
     let lock = dev::lock(&dir)?;
     Ok(Home { dir, _lock: lock })
@@ -102,7 +101,7 @@ fn secret_key(home: Option<&Home>) -> anyhow::Result<String> {
         Some(home) => dev::read_secrets(&home.dir)?,
         None => None,
     };
-    Ok(secrets.map_or_else(|| SECRET_KEY.to_owned(), |secrets| secrets.provider_key))
+    Ok(secrets.map_or_else(|| sandbox::SECRET_KEY.to_owned(), |secrets| secrets.provider_key))
 }
 
 async fn bind(host: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
@@ -116,7 +115,7 @@ async fn bind(host: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     }
 }
 
-fn welcome(base_url: &str, secret_key: &str, args: &SandboxArgs) {
+fn welcome(base_url: &str, secret_key: &str, args: &SandboxRunArgs) {
     let keeps = match (&args.data, args.ephemeral) {
         (_, true) => "Everything is forgotten at the end (--ephemeral).".to_owned(),
         (Some(data), false) => format!("The data stays in {}.", data.display()),

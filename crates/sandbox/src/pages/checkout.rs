@@ -16,7 +16,7 @@ use crate::completions::{self, Buyer, Outcome};
 use crate::errors::ApiError;
 use crate::state::State;
 use crate::transactions::Cause;
-use crate::{currencies, pages};
+use crate::{currencies, dashboard, pages};
 
 /// The form of the page. Its field names are relied upon by browser tests.
 #[derive(Debug, Default, Deserialize)]
@@ -29,11 +29,32 @@ pub struct Typed {
     name: String,
 }
 
+impl Typed {
+    /// An empty form, or one that the card chosen on the dashboard fills.
+    fn prefilled(app: &App) -> Typed {
+        match app.board.notes().card {
+            None => Typed::default(),
+            Some(number) => Typed {
+                card_number: dashboard::cards::spaced(number),
+                card_expiry: "12 / 40".to_owned(),
+                card_cvc: "123".to_owned(),
+                ..Typed::default()
+            },
+        }
+    }
+
+    /// What may be shown again: card numbers are not repeated.
+    fn without_card(self) -> Typed {
+        Typed { email: self.email, name: self.name, ..Typed::default() }
+    }
+}
+
 pub async fn show(Shared(app): Shared<Arc<App>>, Path(id): Path<String>) -> Response {
     let now = app.clock.now();
+    let typed = Typed::prefilled(&app);
     app.read(&app.holder_of(&id), |state| match state.checkout_sessions.get(&id) {
         None => pages::not_found(),
-        Some(session) => render(state, session, now, None, &Typed::default()),
+        Some(session) => render(state, session, now, None, &typed),
     })
 }
 
@@ -57,6 +78,11 @@ pub async fn submit(
         }
         Err(error) => Err(error),
     };
+    let typed = typed.without_card();
+    if outcome.is_ok() {
+        // The card chosen on the dashboard was for this page.
+        app.board.notes().card = None;
+    }
     match outcome {
         Ok(Outcome::NeedsAuthentication) => pages::go(&format!("/c/pay/{id}/authenticate")),
         Ok(Outcome::Completed) => leave(&app, &id),
@@ -276,17 +302,20 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
             }
             @if completions::needs_card(session) {
                 label for="card_number" { "Card number" }
-                input id="card_number" name="card_number" inputmode="numeric" required
+                input id="card_number" name="card_number" value=(typed.card_number)
+                    inputmode="numeric" required
                     autocomplete="off" placeholder="4242 4242 4242 4242" maxlength="30";
                 div class="pair" {
                     div {
                         label for="card_expiry" { "Expiry (MM / YY)" }
-                        input id="card_expiry" name="card_expiry" inputmode="numeric" required
+                        input id="card_expiry" name="card_expiry" value=(typed.card_expiry)
+                            inputmode="numeric" required
                             autocomplete="off" placeholder="12 / 34" maxlength="9";
                     }
                     div {
                         label for="card_cvc" { "CVC" }
-                        input id="card_cvc" name="card_cvc" inputmode="numeric" required
+                        input id="card_cvc" name="card_cvc" value=(typed.card_cvc)
+                            inputmode="numeric" required
                             autocomplete="off" placeholder="123" maxlength="4";
                     }
                 }

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{DOCTYPE, Markup, html};
 
-const STYLE: &str = "
+pub const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1a1f36; --paper: #fff; --soft: #f3f5f9; --line: #8a93a6;
   --accent: #4338ca; --on-accent: #fff; --bad: #b3172f; --muted: #535b70; --mark: #fff3cd;
   --mark-ink: #5c4400; }

@@ -90,6 +90,11 @@ impl World {
         std::mem::forget(self.stop.take());
     }
 
+    /// The account of the key that every request of these tests uses.
+    pub async fn account(&self) -> String {
+        text(&self.look("/v1/account").await["id"])
+    }
+
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         self.send(self.request("POST", path).form(form)).await
     }

@@ -147,3 +147,44 @@ async fn beyond_this_machine_only_when_told_and_never_silently() {
     let (_, _, told) = simulator.stop("-TERM");
     assert!(told.contains("WARNING") && told.contains("NOT FOR PRODUCTION"), "{told}");
 }
+
+/// `tollgate sandbox …` to its end.
+fn run(arguments: &[&str], here: &Path) -> std::process::Output {
+    command(arguments, here).output().expect("the binary runs")
+}
+
+#[tokio::test]
+async fn a_saved_state_is_loaded_whether_it_runs_or_not() {
+    let here = tempfile::tempdir().unwrap();
+    let simulator = Simulator::start(&[], here.path());
+    let id = simulator.post("/v1/customers", &[]).await["id"].as_str().unwrap().to_owned();
+    let customer = format!("/v1/customers/{id}");
+    // It runs: all three go over HTTP, which the data directory tells the way to.
+    assert!(run(&["save", "running.jsonl"], here.path()).status.success());
+    assert!(run(&["reset"], here.path()).status.success());
+    assert_eq!(simulator.get(&customer).await, 404);
+    let url = simulator.fact("base_url").to_owned();
+    assert!(run(&["load", "running.jsonl", "--url", &url], here.path()).status.success());
+    assert_eq!(simulator.get(&customer).await, 200);
+    simulator.stop("-TERM");
+
+    // Nobody runs: all three go to the files.
+    assert!(run(&["save", "stopped.jsonl"], here.path()).status.success());
+    assert!(run(&["reset"], here.path()).status.success());
+    let simulator = Simulator::start(&[], here.path());
+    assert_eq!(simulator.get(&customer).await, 404);
+    simulator.stop("-TERM");
+    assert!(run(&["load", "stopped.jsonl"], here.path()).status.success());
+    let simulator = Simulator::start(&[], here.path());
+    assert_eq!(simulator.get(&customer).await, 200);
+
+    std::fs::write(here.path().join("garbage"), "{\"format\":\"other\"}\n").unwrap();
+    let refused = run(&["load", "garbage"], here.path());
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && message.contains("format"), "{message}");
+    assert_eq!(simulator.get(&customer).await, 200);
+    simulator.stop("-TERM");
+    assert!(!run(&["load", "garbage"], here.path()).status.success());
+    let nowhere = run(&["save", "x.jsonl", "--data", "nowhere"], here.path());
+    assert!(!nowhere.status.success() && !here.path().join("nowhere").exists());
+}
