@@ -1,11 +1,13 @@
 //! Completing a checkout session: the hosted page and `/_sandbox/checkout/{id}/complete` both end
 //! here. A declined card changes nothing.
 
+use crate::adjustments::Adjustments;
 use crate::billing::{self, Collected};
 use crate::cards::{self, Card, Decline, Presence, Verdict};
 use crate::checkout_sessions::{self, Authenticating, CheckoutSession, Mode, Status};
 use crate::clock::DAY;
 use crate::customers::{self, Customer};
+use crate::discounts::Place;
 use crate::errors::ApiError;
 use crate::invoices::{self, Line};
 use crate::payment_intents::{self, Attempt, PaymentIntent};
@@ -147,6 +149,12 @@ fn pay(
     presence: Presence,
 ) -> Result<(), ApiError> {
     let total = session.amount_total();
+    let place = Place {
+        customer: customer.map(str::to_owned),
+        checkout_session: Some(session.id.clone()),
+        ..Place::default()
+    };
+    checkout_sessions::discounts::redeem(tx, session, &place)?;
     let Some(method) = method else {
         session.paid = false;
         return Ok(());
@@ -200,6 +208,12 @@ fn subscribe(
         subscription.default_payment_method = Some(attached);
     }
     let id = subscription.id.clone();
+    let place = Place {
+        customer: Some(customer.to_owned()),
+        subscription: Some(id.clone()),
+        ..Place::default()
+    };
+    subscription.discounts = checkout_sessions::discounts::redeem(tx, session, &place)?;
     let extra = one_time_lines(tx.state, session, &id, tx.now);
     let invoice = billing::open_first_invoice(tx, subscription, &extra)?;
     let due = invoices::find(tx.state, &invoice)?.amount_due();
@@ -243,6 +257,7 @@ fn one_time_lines(
             invoice_item: Some(ids::object("ii")),
             proration: false,
             metadata: crate::params::Metadata::new(),
+            adjustments: Adjustments::default(),
         }
     });
     lines.collect()

@@ -20,7 +20,7 @@ use crate::errors::ApiError;
 use crate::faults::Setting;
 use crate::params::Params;
 use crate::transactions::Cause;
-use crate::{advances, checkout_sessions, delivery, ids};
+use crate::{advances, checkout_sessions, delivery, discounts, ids};
 
 pub async fn show_clock(Shared(app): Shared<Arc<App>>) -> Json<Value> {
     let offset_seconds = app.clock.offset_us().div_euclid(1_000_000);
@@ -147,12 +147,15 @@ pub async fn complete_checkout(
 ) -> Response {
     let outcome = match read_buyer(&body) {
         Err(error) => Err(error),
-        Ok((method, email)) => {
+        Ok((method, email, code)) => {
             app.run(&app.holder_of(&id), Cause::default(), |tx| {
                 let card = match cards::by_payment_method(&method) {
                     Some(card) => Some(card),
                     None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
                 };
+                if let Some(code) = &code {
+                    discounts::apply_code(tx, &id, code)?;
+                }
                 let Some(card) = card else {
                     return Err(ApiError::no_such("PaymentMethod", &method, "payment_method"));
                 };
@@ -175,10 +178,12 @@ pub async fn complete_checkout(
     }
 }
 
-fn read_buyer(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
+/// The payment method, the e-mail and the promotion code.
+fn read_buyer(body: &[u8]) -> Result<(String, Option<String>, Option<String>), ApiError> {
     let mut params = Params::read(body)?;
     let method = params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned());
     let email = params.text("email")?;
+    let code = params.text("promotion_code")?;
     params.finish()?;
-    Ok((method, email))
+    Ok((method, email, code))
 }

@@ -11,6 +11,7 @@ use crate::credit_notes;
 use crate::currency_options;
 use crate::customer_balance_transactions;
 use crate::customers;
+use crate::discounts;
 use crate::errors::ApiError;
 use crate::features;
 use crate::invoice_items;
@@ -140,6 +141,7 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "re" => state.refunds.get(id).map(refunds::view),
         "cs" => state.checkout_sessions.get(id).map(|row| checkout_sessions::view(state, row)),
         "sub" => state.subscriptions.get(id).map(|row| subscriptions::view(state, row)),
+        "di" => state.discounts.get(id).map(discounts::view),
         "in" => state.invoices.get(id).map(|row| invoices::render::view(state, row)),
         "ii" => state.invoice_items.get(id).map(invoice_items::view),
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),

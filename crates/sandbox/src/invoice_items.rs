@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::adjustments::Adjustments;
 use crate::costs::UnitAmount;
+use crate::discounts::read::Purchase;
+use crate::discounts::{self, Place};
 use crate::errors::ApiError;
 use crate::invoices::{Invoice, Line, Status};
-use crate::params::{MAX_AMOUNT, Metadata};
+use crate::params::{MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::subscriptions::Subscription;
@@ -63,6 +66,7 @@ impl InvoiceItem {
                 invoice_item: Some(id),
                 proration: false,
                 metadata: Metadata::new(),
+                adjustments: Adjustments::default(),
             },
         }
     }
@@ -93,8 +97,8 @@ pub fn view(item: &InvoiceItem) -> Value {
         "customer_account": null,
         "date": item.created,
         "description": line.description,
-        "discountable": !line.proration,
-        "discounts": [],
+        "discountable": line.is_discountable(),
+        "discounts": line.adjustments.discounts,
         "invoice": item.invoice,
         "livemode": false,
         "metadata": line.metadata,
@@ -192,9 +196,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?;
         line.subscription = Some(id);
     }
+    line.adjustments.discountable = params.boolean("discountable")?;
+    read_discounts(tx, params, &mut item)?;
     let invoice = params.text("invoice")?;
-    params.refuse(&["discounts", "tax_rates", "price_data", "unit_amount_decimal"])?;
-    params.ignore(&["discountable", "tax_behavior", "tax_code"]);
+    params.refuse(&["tax_rates", "price_data", "unit_amount_decimal"])?;
+    params.ignore(&["tax_behavior", "tax_code"]);
     params.finish()?;
     if let Some(id) = invoice {
         let found = tx.state.invoices.get(&id).cloned();
@@ -208,6 +214,29 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         item.invoice = Some(id);
     }
     Ok(announce(tx, item))
+}
+
+/// `discounts[]` of an item reduce its own line only.
+pub fn read_discounts(
+    tx: &mut Tx<'_>,
+    params: &mut Params,
+    item: &mut InvoiceItem,
+) -> Result<(), ApiError> {
+    let purchase = Purchase {
+        customer: Some(&item.customer),
+        currency: Some(&item.currency),
+        amount: Some(item.line.amount),
+    };
+    let Some(wanted) = discounts::read::list(tx.state, params, purchase)? else {
+        return Ok(());
+    };
+    let place = Place {
+        customer: Some(item.customer.clone()),
+        invoice_item: Some(item.id.clone()),
+        ..Place::default()
+    };
+    item.line.adjustments.discounts = discounts::attach(tx, wanted, &place);
+    Ok(())
 }
 
 fn find<'a>(tx: &'a Tx<'_>, id: &str) -> Result<&'a InvoiceItem, ApiError> {

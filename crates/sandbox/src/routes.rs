@@ -8,6 +8,7 @@ use crate::coupons;
 use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
 use crate::customers;
+use crate::discounts;
 use crate::entitlements;
 use crate::events;
 use crate::features;
@@ -90,6 +91,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "customers/{}/balance_transactions", balances::create),
     (Get, "customers/{}/balance_transactions/{}", balances::retrieve),
     (Post, "customers/{}/balance_transactions/{}", balances::update),
+    (Delete, "customers/{}/discount", discounts::delete_of_customer),
     (Get, "customers/{}/payment_methods", payment_methods::list_of_customer),
     (Get, "customers/{}/payment_methods/{}", payment_methods::retrieve_of_customer),
     (Get, "customers/{}/tax_ids", tax_ids::list_of_customer),
@@ -193,6 +195,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "tax_ids", tax_ids::create),
     (Get, "tax_ids/{}", tax_ids::retrieve),
     (Delete, "tax_ids/{}", tax_ids::delete),
+    (Delete, "subscriptions/{}/discount", discounts::delete_of_subscription),
     (Get, "webhook_endpoints", webhook_endpoints::list),
     (Post, "webhook_endpoints", webhook_endpoints::create),
     (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),

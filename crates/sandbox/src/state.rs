@@ -15,6 +15,7 @@ use crate::credit_notes::CreditNote;
 use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
+use crate::discounts::Discount;
 use crate::entitlements::ActiveEntitlement;
 use crate::events::Event;
 use crate::features::Feature;
@@ -359,6 +360,7 @@ tables! {
     meter_events: MeterEvent,
     coupons: Coupon,
     promotion_codes: PromotionCode,
+    discounts: Discount,
     payment_methods: PaymentMethod,
     payment_intents: PaymentIntent,
     charges: Charge,
@@ -424,6 +426,7 @@ macro_rules! timed {
 
 timed! {
     checkout_sessions,
+    discounts,
     invoices,
     subscriptions,
     subscription_schedules,
@@ -433,6 +436,7 @@ timed! {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     CheckoutSession(String),
+    Discount(String),
     Invoice(String),
     /// Before its subscription: a phase that ends with a period decides what is renewed.
     Schedule(String),

@@ -1,7 +1,9 @@
 //! Creating a checkout session: everything the page will need is read and checked here.
 
+use crate::adjustments::Adjustments;
 use crate::checkout_sessions::{
-    CheckoutSession, LineItem, Mode, PaymentData, Status, SubscriptionData, view,
+    CheckoutSession, LineItem, Mode, PaymentData, Status, SubscriptionData, amounts, discounts,
+    view,
 };
 use crate::clock::DAY;
 use crate::errors::ApiError;
@@ -46,6 +48,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         success_url: None,
         cancel_url: None,
         allow_promotion_codes: params.boolean("allow_promotion_codes")?,
+        discounts: Vec::new(),
         collects_card_always: true,
         locale: params.text("locale")?,
         submit_type: None,
@@ -61,8 +64,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_page(params, &mut session, tx.now)?;
     read_payment_data(params, &mut session)?;
     read_subscription_data(params, &mut session, tx.now)?;
+    discounts::read(tx.state, params, &mut session)?;
     ignore_and_refuse(params)?;
     params.finish()?;
+    amounts::settle(tx.state, &mut session);
     check_total(&session)?;
     let shown = view(tx.state, &session);
     tx.state.checkout_sessions.put(session);
@@ -91,7 +96,6 @@ fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
     params.refuse(&[
         "after_expiration",
         "custom_fields",
-        "discounts",
         "invoice_creation",
         "name_collection",
         "optional_items",
@@ -105,7 +109,7 @@ fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
 }
 
 /// Stripe takes no payment below its least charge, but it does take nothing at all.
-fn check_total(session: &CheckoutSession) -> Result<(), ApiError> {
+pub(super) fn check_total(session: &CheckoutSession) -> Result<(), ApiError> {
     let total = session.amount_total();
     let least = currencies::least_charge(&session.currency);
     if MAX_AMOUNT < total {
@@ -161,6 +165,7 @@ fn read_line_items(
             quantity,
             amount: 0,
             recurring: price.recurring.is_some(),
+            adjustments: Adjustments::default(),
         });
         chosen.push(price);
     }

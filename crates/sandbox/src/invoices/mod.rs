@@ -1,5 +1,7 @@
 //! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
 
+pub mod amounts;
+pub mod discounts;
 pub mod papers;
 pub mod render;
 pub mod settlements;
@@ -7,6 +9,7 @@ pub mod settlements;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::adjustments::Adjustments;
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
 use crate::costs::UnitAmount;
@@ -58,6 +61,8 @@ pub struct Invoice {
     /// Credit notes on what had been paid.
     #[serde(default)]
     pub post_payment_credit: i64,
+    #[serde(default)]
+    pub discounts: Vec<String>,
     pub finalized_at: Option<i64>,
     pub paid_at: Option<i64>,
     pub voided_at: Option<i64>,
@@ -105,6 +110,8 @@ pub struct Line {
     pub invoice_item: Option<String>,
     pub proration: bool,
     pub metadata: Metadata,
+    #[serde(default)]
+    pub adjustments: Adjustments,
 }
 
 impl Row for Invoice {
@@ -164,6 +171,7 @@ impl Invoice {
             amount_paid: 0,
             pre_payment_credit: 0,
             post_payment_credit: 0,
+            discounts: customer.discount.iter().map(|discount| discount.id.clone()).collect(),
             finalized_at: None,
             paid_at: None,
             voided_at: None,
@@ -171,10 +179,6 @@ impl Invoice {
             paper: Paper::of(customer),
             metadata: Metadata::new(),
         }
-    }
-
-    pub fn total(&self) -> i64 {
-        self.lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount))
     }
 
     /// The total after the customer's balance; nothing where that is too little to be charged.
@@ -190,11 +194,16 @@ impl Invoice {
         self.subscription = Some(subscription.id.clone());
         self.subscription_metadata = subscription.metadata.clone();
         self.collection_method = subscription.collection_method.clone();
+        // Its own discounts come instead of the customer's, not on top.
+        if !subscription.discounts.is_empty() {
+            self.discounts = subscription.discounts.clone();
+        }
     }
 }
 
 /// Stores a new draft and tells of it.
-pub fn announce(tx: &mut Tx<'_>, invoice: Invoice) {
+pub fn announce(tx: &mut Tx<'_>, mut invoice: Invoice) {
+    amounts::settle(tx.state, &mut invoice);
     let shown = view(tx.state, &invoice);
     tx.state.invoices.put(invoice);
     tx.emit("invoice.created", shown);
@@ -220,12 +229,14 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
     invoice.number = Some(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
+    amounts::settle(tx.state, &mut invoice);
     invoice.starting_balance = usable_balance(&customer, &invoice.currency);
     invoice.paper.recipient = Some(Recipient::of(tx.state, &customer));
     tx.state.customers.put(customer);
     apply_balance(tx, &mut invoice)?;
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
+    crate::discounts::use_up(tx, &invoice);
     let due = invoice.amount_due();
     if 0 < due {
         let intent = intent_for(&invoice, due, tx.now);
@@ -354,7 +365,8 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_default_method(tx.state, params, &mut invoice)?;
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
-    params.refuse(&["subscription", "discounts", "default_tax_rates", "from_invoice"])?;
+    discounts::read(tx, params, &mut invoice)?;
+    params.refuse(&["subscription", "default_tax_rates", "from_invoice"])?;
     invoice.paper.read(tx.state, params)?;
     params.ignore(&["automatic_tax", "payment_settings", "rendering"]);
     params.finish()?;
@@ -379,6 +391,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         invoice.auto_advance = auto_advance;
     }
     read_default_method(tx.state, &mut call.params, &mut invoice)?;
+    discounts::read(tx, &mut call.params, &mut invoice)?;
     invoice.paper.read(tx.state, &mut call.params)?;
     call.params.ignore(&["payment_settings", "rendering"]);
     call.params.finish()?;

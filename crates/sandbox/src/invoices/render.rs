@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::costs::UnitAmount;
-use crate::invoices::{Invoice, Line, Status, papers, payment_of};
+use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of};
 use crate::state::State;
 use crate::{invoice_payments, lists};
 
 pub fn view(state: &State, invoice: &Invoice) -> Value {
-    let total = invoice.total();
+    let mut settled = invoice.clone();
+    amounts::settle(state, &mut settled);
+    let invoice = &settled;
     let due = invoice.amount_due();
     let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
     let pdf = url.as_ref().map(|url| format!("{url}?print"));
@@ -31,6 +33,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "customer": invoice.customer,
         "default_payment_method": invoice.default_payment_method,
         "description": invoice.description,
+        "discounts": invoice.discounts,
         "due_date": invoice.due_date,
         "effective_at": invoice.finalized_at,
         "ending_balance": invoice.ending_balance,
@@ -54,10 +57,11 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
             "paid_at": invoice.paid_at,
             "voided_at": invoice.voided_at,
         },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
+        "subtotal": invoice.subtotal(),
+        "subtotal_excluding_tax": invoice.subtotal_excluding_tax(),
+        "total": invoice.total(),
+        "total_discount_amounts": discount_amounts(invoice.discount_amounts()),
+        "total_excluding_tax": invoice.total_excluding_tax(),
     });
     if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
         shown.extend(constants);
@@ -83,7 +87,6 @@ fn constants() -> Value {
         "customer_account": null,
         "default_source": null,
         "default_tax_rates": [],
-        "discounts": [],
         "issuer": {"type": "self"},
         "last_finalization_error": null,
         "livemode": false,
@@ -97,7 +100,6 @@ fn constants() -> Value {
         "rendering": null,
         "shipping_cost": null,
         "shipping_details": null,
-        "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
         "webhooks_delivered_at": null,
@@ -160,9 +162,9 @@ fn line_view(invoice: &Invoice, line: &Line) -> Value {
         "amount": line.amount,
         "currency": invoice.currency,
         "description": line.description,
-        "discount_amounts": [],
-        "discountable": !line.proration,
-        "discounts": [],
+        "discount_amounts": discount_amounts(own_amounts(line)),
+        "discountable": line.is_discountable(),
+        "discounts": line.adjustments.discounts,
         "invoice": invoice.id,
         "livemode": false,
         "metadata": line.metadata,
@@ -176,6 +178,16 @@ fn line_view(invoice: &Invoice, line: &Line) -> Value {
         "subtotal": line.amount,
         "taxes": [],
     })
+}
+
+fn own_amounts(line: &Line) -> Vec<(String, i64)> {
+    let amounts = line.adjustments.discount_amounts.iter();
+    amounts.map(|found| (found.discount.clone(), found.amount)).collect()
+}
+
+fn discount_amounts(amounts: Vec<(String, i64)>) -> Value {
+    let shown = amounts.into_iter();
+    shown.map(|(discount, amount)| json!({"amount": amount, "discount": discount})).collect()
 }
 
 /// `payments` is shown only when asked for.

@@ -8,7 +8,9 @@ use crate::params::Params;
 use crate::prices::Price;
 use crate::requests::Call;
 use crate::subscriptions::update::check_intervals;
-use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, starts, view};
+use crate::subscriptions::{
+    Subscription, SubscriptionItem, discounts, find, recurring_price, starts, view,
+};
 use crate::transactions::Tx;
 use crate::{
     billing, cancellations, currency_options, customers, invoice_items, payment_methods,
@@ -46,6 +48,7 @@ pub fn read_price(tx: &mut Tx<'_>, item: &mut Params) -> Result<Option<Price>, A
 
 pub fn read_item(
     tx: &mut Tx<'_>,
+    subscription: &Subscription,
     item: &mut Params,
 ) -> Result<(SubscriptionItem, Price), ApiError> {
     let price = read_price(tx, item)?;
@@ -54,7 +57,8 @@ pub fn read_item(
     price.amount(quantity)?;
     let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
     row.metadata = item.metadata()?.fresh();
-    item.refuse(&["discounts", "tax_rates", "billing_thresholds"])?;
+    discounts::read_of_item(tx, item, subscription, &mut row)?;
+    item.refuse(&["tax_rates", "billing_thresholds"])?;
     item.finish()?;
     Ok((row, price))
 }
@@ -90,17 +94,18 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if MAX_ITEMS < hashes.len() {
         return Err(params.invalid("items", "Too many items"));
     }
+    let mut subscription = Subscription::new(&customer, "", tx.now);
     let mut items = Vec::new();
     let mut prices = Vec::new();
     for mut hash in hashes {
-        let (item, price) = read_item(tx, &mut hash)?;
+        let (item, price) = read_item(tx, &subscription, &mut hash)?;
         items.push(item);
         prices.push(price);
     }
     let currency = params.text("currency")?;
     let prices = currency_options::in_one_currency(prices, currency.as_deref(), "items")?;
     check_alike(&prices)?;
-    let mut subscription = Subscription::new(&customer, &prices[0].currency, tx.now);
+    subscription.currency.clone_from(&prices[0].currency);
     subscription.items = items;
     read_trial(params, &mut subscription, tx.now)?;
     if params.boolean("trial_from_plan")?.unwrap_or(false) && subscription.trial_end.is_none() {
@@ -201,6 +206,7 @@ pub(super) fn read_common(
         let message = "If collection_method is `send_invoice`, you must pass days_until_due.";
         return Err(ApiError::invalid(message).param("days_until_due"));
     }
+    discounts::read(tx, params, subscription)?;
     params.change("description")?.apply(&mut subscription.description);
     params.metadata()?.apply(&mut subscription.metadata);
     if let Some(mut settings) = params.hash("payment_settings")? {
@@ -221,7 +227,6 @@ pub(super) fn read_common(
         "billing_thresholds",
         "default_source",
         "default_tax_rates",
-        "discounts",
         "on_behalf_of",
         "pending_invoice_item_interval",
         "transfer_data",

@@ -1,6 +1,7 @@
 //! Subscriptions as the API shows and changes them. What time does to them is in `billing`.
 
 pub mod create;
+pub mod discounts;
 pub mod pauses;
 pub mod starts;
 pub mod update;
@@ -38,6 +39,8 @@ pub struct Subscription {
     pub collection_method: String,
     pub days_until_due: Option<i64>,
     pub default_payment_method: Option<String>,
+    #[serde(default)]
+    pub discounts: Vec<String>,
     /// The method that pays an invoice becomes the default.
     pub saves_default_method: bool,
     pub description: Option<String>,
@@ -132,6 +135,8 @@ pub struct SubscriptionItem {
     pub usage_from: Option<i64>,
     #[serde(default)]
     pub billed: Option<Billed>,
+    #[serde(default)]
+    pub discounts: Vec<String>,
     pub metadata: Metadata,
 }
 
@@ -212,6 +217,7 @@ impl SubscriptionItem {
             period_end: now,
             usage_from: None,
             billed: None,
+            discounts: Vec::new(),
             metadata: Metadata::new(),
         }
     }
@@ -230,6 +236,7 @@ impl Subscription {
             collection_method: "charge_automatically".to_owned(),
             days_until_due: None,
             default_payment_method: None,
+            discounts: Vec::new(),
             saves_default_method: false,
             description: None,
             latest_invoice: None,
@@ -312,6 +319,7 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "days_until_due": subscription.days_until_due,
         "default_payment_method": subscription.default_payment_method,
         "description": subscription.description,
+        "discounts": subscription.discounts,
         "ended_at": subscription.ended_at,
         "items": lists::whole(items, items_url),
         "latest_invoice": subscription.latest_invoice,
@@ -360,7 +368,6 @@ fn constants() -> Value {
         "customer_account": null,
         "default_source": null,
         "default_tax_rates": [],
-        "discounts": [],
         "invoice_settings": {
             "account_tax_ids": null,
             "custom_fields": null,
@@ -401,7 +408,7 @@ pub fn item_view(state: &State, subscription: &Subscription, item: &Subscription
         "current_period_end": item.period_end,
         "current_period_start": item.period_start,
         "current_trial": null,
-        "discounts": [],
+        "discounts": item.discounts,
         "metadata": item.metadata,
         "plan": price.map(prices::plan_view),
         "price": price.map(prices::view),

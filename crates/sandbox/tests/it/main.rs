@@ -8,6 +8,7 @@ mod clock;
 mod coupons;
 mod credit_notes;
 mod dashboard;
+mod discounts;
 mod entitlements;
 mod faults;
 mod meters;
