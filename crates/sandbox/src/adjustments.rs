@@ -87,7 +87,7 @@ pub fn take_off(coupon: &Coupon, currency: &str, left: &[i64]) -> Vec<i64> {
 
 /// Divides `total` in proportion to the weights. What rounding leaves over goes, one by one, to the
 /// lines that lost most by it; among equals to the first.
-fn spread(total: i64, weights: &[i64]) -> Vec<i64> {
+pub fn spread(total: i64, weights: &[i64]) -> Vec<i64> {
     let whole: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
     if whole <= 0 || total <= 0 {
         return vec![0; weights.len()];

@@ -204,7 +204,11 @@ pub fn item_line(
         invoice_item: None,
         proration: false,
         metadata: Metadata::new(),
-        adjustments: Adjustments { discounts: item.discounts.clone(), ..Adjustments::default() },
+        adjustments: Adjustments {
+            discounts: item.discounts.clone(),
+            tax_rates: item.tax_rates.clone(),
+            ..Adjustments::default()
+        },
     }
 }
 

@@ -147,12 +147,15 @@ pub async fn complete_checkout(
 ) -> Response {
     let outcome = match read_buyer(&body) {
         Err(error) => Err(error),
-        Ok((method, email, code)) => {
+        Ok(Typed { method, email, code, address }) => {
             app.run(&app.holder_of(&id), Cause::default(), |tx| {
                 let card = match cards::by_payment_method(&method) {
                     Some(card) => Some(card),
                     None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
                 };
+                if let Some(address) = address {
+                    checkout_sessions::amounts::set_address(tx, &id, address)?;
+                }
                 if let Some(code) = &code {
                     discounts::apply_code(tx, &id, code)?;
                 }
@@ -178,12 +181,22 @@ pub async fn complete_checkout(
     }
 }
 
-/// The payment method, the e-mail and the promotion code.
-fn read_buyer(body: &[u8]) -> Result<(String, Option<String>, Option<String>), ApiError> {
+/// What somebody would have typed on the page.
+struct Typed {
+    method: String,
+    email: Option<String>,
+    code: Option<String>,
+    address: Option<Value>,
+}
+
+fn read_buyer(body: &[u8]) -> Result<Typed, ApiError> {
     let mut params = Params::read(body)?;
-    let method = params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned());
-    let email = params.text("email")?;
-    let code = params.text("promotion_code")?;
+    let typed = Typed {
+        method: params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned()),
+        email: params.text("email")?,
+        code: params.text("promotion_code")?,
+        address: params.address("address")?.set(),
+    };
     params.finish()?;
-    Ok((method, email, code))
+    Ok(typed)
 }

@@ -13,6 +13,7 @@ use crate::params::{MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::subscriptions::Subscription;
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{currencies, customers, ids, invoices, lists, prices};
 
@@ -72,7 +73,7 @@ impl InvoiceItem {
     }
 }
 
-pub fn view(item: &InvoiceItem) -> Value {
+pub fn view(state: &State, item: &InvoiceItem) -> Value {
     let line = &item.line;
     let parent = line.subscription.as_ref().map(|subscription| {
         let mut details = json!({ "subscription": subscription });
@@ -109,13 +110,13 @@ pub fn view(item: &InvoiceItem) -> Value {
         "proration": line.proration,
         "quantity": line.quantity,
         "quantity_decimal": line.quantity.to_string(),
-        "tax_rates": [],
+        "tax_rates": tax_rates::show_all(state, &line.adjustments.tax_rates),
         "test_clock": null,
     })
 }
 
 pub fn announce(tx: &mut Tx<'_>, item: InvoiceItem) -> Value {
-    let shown = view(&item);
+    let shown = view(tx.state, &item);
     tx.state.invoice_items.put(item);
     tx.emit("invoiceitem.created", shown.clone());
     shown
@@ -199,8 +200,8 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     line.adjustments.discountable = params.boolean("discountable")?;
     read_discounts(tx, params, &mut item)?;
     let invoice = params.text("invoice")?;
-    params.refuse(&["tax_rates", "price_data", "unit_amount_decimal"])?;
-    params.ignore(&["tax_behavior", "tax_code"]);
+    read_taxes(tx.state, params, &mut item)?;
+    params.refuse(&["price_data", "unit_amount_decimal"])?;
     params.finish()?;
     if let Some(id) = invoice {
         let found = tx.state.invoices.get(&id).cloned();
@@ -239,12 +240,29 @@ pub fn read_discounts(
     Ok(())
 }
 
+pub fn read_taxes(
+    state: &State,
+    params: &mut Params,
+    item: &mut InvoiceItem,
+) -> Result<(), ApiError> {
+    let adjustments = &mut item.line.adjustments;
+    if let Some(rates) = tax_rates::read_list(state, params, "tax_rates")? {
+        adjustments.tax_rates = rates;
+    }
+    let behaviors = ["exclusive", "inclusive", "unspecified"];
+    if let Some(behavior) = params.word("tax_behavior", &behaviors)? {
+        adjustments.tax_behavior = Some(behavior.to_owned());
+    }
+    params.change("tax_code")?.apply(&mut adjustments.tax_code);
+    Ok(())
+}
+
 fn find<'a>(tx: &'a Tx<'_>, id: &str) -> Result<&'a InvoiceItem, ApiError> {
     tx.state.invoice_items.get(id).ok_or_else(|| ApiError::not_found("invoiceitem", id))
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    Ok(view(find(tx, call.id())?))
+    Ok(view(tx.state, find(tx, call.id())?))
 }
 
 pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -260,7 +278,8 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         tx.state.invoices.put(invoice);
     }
     tx.state.invoice_items.remove(&item.id);
-    tx.emit("invoiceitem.deleted", view(&item));
+    let last = view(tx.state, &item);
+    tx.emit("invoiceitem.deleted", last);
     Ok(json!({"id": item.id, "object": "invoiceitem", "deleted": true}))
 }
 
@@ -270,9 +289,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = params.text("customer")?;
     let invoice = params.text("invoice")?;
     let pending = params.boolean("pending")?;
+    let state = &*tx.state;
     lists::page_of(
         call,
-        &tx.state.invoice_items,
+        &state.invoice_items,
         invoice.as_deref().or(customer.as_deref()),
         |item| {
             created.contains(item.created)
@@ -280,6 +300,6 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 && (invoice.is_none() || item.invoice == invoice)
                 && pending.is_none_or(|pending| pending == item.invoice.is_none())
         },
-        view,
+        |row| view(state, row),
     )
 }

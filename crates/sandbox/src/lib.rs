@@ -5,10 +5,10 @@
 #![recursion_limit = "256"]
 
 mod accounts;
-#[cfg_attr(not(test), expect(dead_code, reason = "tax rates land next"))]
 mod adjustments;
 mod advances;
 mod app;
+mod automatic_taxes;
 mod billing;
 mod billing_portal;
 mod cancellations;
@@ -78,7 +78,13 @@ mod states;
 mod subscription_items;
 mod subscription_schedules;
 mod subscriptions;
+mod tax_calculations;
+mod tax_codes;
 mod tax_ids;
+mod tax_locations;
+mod tax_rates;
+mod tax_settings;
+mod tax_transactions;
 mod test_clocks;
 mod transactions;
 mod upcoming_invoices;

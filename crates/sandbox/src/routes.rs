@@ -33,7 +33,12 @@ use crate::setup_intents;
 use crate::subscription_items;
 use crate::subscription_schedules;
 use crate::subscriptions;
+use crate::tax_calculations;
+use crate::tax_codes;
 use crate::tax_ids;
+use crate::tax_rates;
+use crate::tax_settings;
+use crate::tax_transactions;
 use crate::test_clocks;
 use crate::webhook_endpoints;
 
@@ -186,6 +191,21 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "subscriptions/{}/migrate", subscriptions::migrate),
     (Post, "subscriptions/{}/pause", subscriptions::pauses::pause),
     (Post, "subscriptions/{}/resume", subscriptions::pauses::resume),
+    (Post, "tax/calculations", tax_calculations::create),
+    (Get, "tax/calculations/{}", tax_calculations::retrieve),
+    (Get, "tax/calculations/{}/line_items", tax_calculations::line_items),
+    (Get, "tax/settings", tax_settings::retrieve),
+    (Post, "tax/settings", tax_settings::update),
+    (Post, "tax/transactions/create_from_calculation", tax_transactions::create_from_calculation),
+    (Post, "tax/transactions/create_reversal", tax_transactions::create_reversal),
+    (Get, "tax/transactions/{}", tax_transactions::retrieve),
+    (Get, "tax/transactions/{}/line_items", tax_transactions::line_items),
+    (Get, "tax_codes", tax_codes::list),
+    (Get, "tax_codes/{}", tax_codes::retrieve),
+    (Get, "tax_rates", tax_rates::list),
+    (Post, "tax_rates", tax_rates::create),
+    (Get, "tax_rates/{}", tax_rates::retrieve),
+    (Post, "tax_rates/{}", tax_rates::update),
     (Get, "test_helpers/test_clocks", test_clocks::list),
     (Post, "test_helpers/test_clocks", test_clocks::create),
     (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),

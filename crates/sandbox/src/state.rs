@@ -38,7 +38,11 @@ use crate::setup_attempts::SetupAttempt;
 use crate::setup_intents::SetupIntent;
 use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
+use crate::tax_calculations::TaxCalculation;
 use crate::tax_ids::TaxId;
+use crate::tax_rates::TaxRate;
+use crate::tax_settings::TaxSettings;
+use crate::tax_transactions::TaxTransaction;
 use crate::test_clocks::TestClock;
 use crate::webhook_endpoints::WebhookEndpoint;
 
@@ -361,6 +365,10 @@ tables! {
     coupons: Coupon,
     promotion_codes: PromotionCode,
     discounts: Discount,
+    tax_calculations: TaxCalculation,
+    tax_rates: TaxRate,
+    tax_settings: TaxSettings,
+    tax_transactions: TaxTransaction,
     payment_methods: PaymentMethod,
     payment_intents: PaymentIntent,
     charges: Charge,

@@ -5,9 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adjustments::{self, DiscountAmount, sum};
-use crate::checkout_sessions::{CheckoutSession, LineItem, Mode};
+use crate::automatic_taxes::{self, Circumstances};
+use crate::checkout_sessions::{CheckoutSession, LineItem, Mode, find};
 use crate::coupons::Coupon;
+use crate::errors::ApiError;
 use crate::state::State;
+use crate::tax_locations::Location;
+use crate::tax_settings;
+use crate::transactions::Tx;
 
 /// What reduces a session: a coupon, perhaps by way of a promotion code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +78,54 @@ pub fn settle(state: &State, session: &mut CheckoutSession) {
         if let Some(coupon) = state.coupons.get(&id) {
             discount(state, session, &order, coupon);
         }
+    }
+    let taxing = Circumstances::new(
+        state,
+        session.automatic_tax,
+        session.customer.as_deref(),
+        location(state, session),
+        &session.subscription_data.default_tax_rates,
+    );
+    for place in order {
+        let line = &session.line_items[place];
+        let left = session.charged(line).saturating_sub(line.adjustments.discounted());
+        let taxes = taxing.taxes(state, &line.adjustments, Some(&line.price), left);
+        session.line_items[place].adjustments.taxes = taxes;
+    }
+}
+
+/// Where the buyer is, as far as that is known.
+pub fn location(state: &State, session: &CheckoutSession) -> Option<Location> {
+    let said = session.buyer_address.as_ref().and_then(Location::of);
+    said.or_else(|| automatic_taxes::location_of(state, session.customer.as_deref()?))
+}
+
+/// The buyer says where they are.
+pub fn set_address(tx: &mut Tx<'_>, id: &str, address: Value) -> Result<(), ApiError> {
+    let mut session = find(tx.state, id)?.clone();
+    session.buyer_address = Some(address);
+    settle(tx.state, &mut session);
+    tx.state.checkout_sessions.put(session);
+    Ok(())
+}
+
+/// A buyer who does not say where they are is taken to be where the shop is.
+pub fn locate(state: &State, session: &mut CheckoutSession) {
+    if session.automatic_tax.is_on() && location(state, session).is_none() {
+        let office = tax_settings::of(state).head_office;
+        session.buyer_address = office.or_else(|| {
+            Some(json!({
+            "city": "South San Francisco",
+            "country": "US",
+            "line1": "354 Oyster Point Blvd",
+            "line2": null,
+            "postal_code": "94080",
+            "state": "CA",
+            }))
+        });
+    }
+    if session.automatic_tax.is_on() {
+        settle(state, session);
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adjustments::Adjustments;
+use crate::automatic_taxes::{self, AutomaticTax};
 use crate::checkout_sessions::amounts::SessionDiscount;
 use crate::errors::ApiError;
 use crate::params::Metadata;
@@ -40,6 +41,11 @@ pub struct CheckoutSession {
     pub allow_promotion_codes: Option<bool>,
     #[serde(default)]
     pub discounts: Vec<SessionDiscount>,
+    #[serde(default)]
+    pub automatic_tax: AutomaticTax,
+    /// Where the buyer said they are; only taxes need to know.
+    #[serde(default)]
+    pub buyer_address: Option<Value>,
     pub collects_card_always: bool,
     pub locale: Option<String>,
     pub submit_type: Option<String>,
@@ -95,6 +101,8 @@ pub struct SubscriptionData {
     pub trial_period_days: Option<i64>,
     pub trial_end: Option<i64>,
     pub missing_payment_method: Option<String>,
+    #[serde(default)]
+    pub default_tax_rates: Vec<String>,
     pub metadata: Metadata,
 }
 
@@ -163,6 +171,10 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         "allow_promotion_codes": session.allow_promotion_codes,
         "amount_subtotal": session.amount_subtotal(),
         "amount_total": session.amount_total(),
+        "automatic_tax": automatic_taxes::session_view(
+            session.automatic_tax,
+            amounts::location(state, session).as_ref(),
+        ),
         "cancel_url": session.cancel_url,
         "client_reference_id": session.client_reference_id,
         "created": session.created,
@@ -204,7 +216,6 @@ fn constants() -> Value {
     json!({
         "after_expiration": null,
         "allowed_payment_method_types": null,
-        "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
         "billing_address_collection": null,
         "client_secret": null,
         "collected_information": null,
@@ -274,7 +285,7 @@ fn customer_details(state: &State, session: &CheckoutSession) -> Value {
         return Value::Null;
     }
     json!({
-        "address": null,
+        "address": session.buyer_address,
         "business_name": null,
         "email": email,
         "individual_name": null,

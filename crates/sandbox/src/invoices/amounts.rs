@@ -1,9 +1,13 @@
 //! The arithmetic of invoices: discounts and taxes per line, and every total as a sum of lines.
 
 use crate::adjustments::{self, DiscountAmount, Tax, sum};
+use crate::automatic_taxes::{self, Circumstances};
 use crate::discounts;
-use crate::invoices::{Invoice, Line, Status};
+use crate::errors::ApiError;
+use crate::invoices::{Invoice, Line, Status, not_payable};
+use crate::params::Params;
 use crate::state::State;
+use crate::tax_rates;
 
 impl Line {
     pub fn is_discountable(&self) -> bool {
@@ -60,7 +64,6 @@ impl Invoice {
     }
 
     /// Per tax rate and reason, over all lines.
-    #[expect(dead_code, reason = "tax rates land next")]
     pub fn taxes(&self) -> Vec<Tax> {
         let mut totals: Vec<Tax> = Vec::new();
         for tax in self.lines.iter().flat_map(|line| &line.adjustments.taxes) {
@@ -101,8 +104,35 @@ pub fn settle(state: &State, invoice: &mut Invoice) {
     for id in &shared {
         discount(state, &invoice.currency, &mut lines, id, false);
     }
+    let (automatic, customer) = (invoice.automatic_tax, Some(invoice.customer.as_str()));
+    let taxing = Circumstances::new(state, automatic, customer, None, &invoice.default_tax_rates);
+    for line in &mut lines {
+        let left = line.discounted();
+        let taxes = taxing.taxes(state, &line.adjustments, line.price.as_deref(), left);
+        line.adjustments.taxes = taxes;
+    }
     invoice.discounts = shared;
     invoice.lines = lines;
+}
+
+/// `default_tax_rates` and `automatic_tax`, of which only one can decide.
+pub fn read_taxes(
+    state: &State,
+    params: &mut Params,
+    invoice: &mut Invoice,
+) -> Result<(), ApiError> {
+    let rates = tax_rates::read_list(state, params, "default_tax_rates")?;
+    let automatic = automatic_taxes::read(params)?;
+    if invoice.status != Status::Draft && (rates.is_some() || automatic.is_some()) {
+        return Err(not_payable().param("default_tax_rates"));
+    }
+    if let Some(rates) = rates {
+        invoice.default_tax_rates = rates;
+    }
+    if let Some(automatic) = automatic {
+        invoice.automatic_tax = automatic;
+    }
+    automatic_taxes::check_alone(invoice.automatic_tax, &invoice.default_tax_rates)
 }
 
 /// One discount on these lines. Credits are not discounted, nor is what the coupon does not cover.

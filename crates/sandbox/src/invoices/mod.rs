@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adjustments::Adjustments;
+use crate::automatic_taxes::{self, AutomaticTax};
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
 use crate::costs::UnitAmount;
@@ -63,6 +64,10 @@ pub struct Invoice {
     pub post_payment_credit: i64,
     #[serde(default)]
     pub discounts: Vec<String>,
+    #[serde(default)]
+    pub default_tax_rates: Vec<String>,
+    #[serde(default)]
+    pub automatic_tax: AutomaticTax,
     pub finalized_at: Option<i64>,
     pub paid_at: Option<i64>,
     pub voided_at: Option<i64>,
@@ -172,6 +177,8 @@ impl Invoice {
             pre_payment_credit: 0,
             post_payment_credit: 0,
             discounts: customer.discount.iter().map(|discount| discount.id.clone()).collect(),
+            default_tax_rates: Vec::new(),
+            automatic_tax: AutomaticTax::Off,
             finalized_at: None,
             paid_at: None,
             voided_at: None,
@@ -194,6 +201,8 @@ impl Invoice {
         self.subscription = Some(subscription.id.clone());
         self.subscription_metadata = subscription.metadata.clone();
         self.collection_method = subscription.collection_method.clone();
+        self.default_tax_rates = subscription.default_tax_rates.clone();
+        self.automatic_tax = subscription.automatic_tax;
         // Its own discounts come instead of the customer's, not on top.
         if !subscription.discounts.is_empty() {
             self.discounts = subscription.discounts.clone();
@@ -229,6 +238,11 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
     invoice.number = Some(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
+    if invoice.automatic_tax.is_on()
+        && automatic_taxes::location_of(tx.state, &invoice.customer).is_none()
+    {
+        invoice.automatic_tax = AutomaticTax::Lost;
+    }
     amounts::settle(tx.state, &mut invoice);
     invoice.starting_balance = usable_balance(&customer, &invoice.currency);
     invoice.paper.recipient = Some(Recipient::of(tx.state, &customer));
@@ -366,9 +380,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
     discounts::read(tx, params, &mut invoice)?;
-    params.refuse(&["subscription", "default_tax_rates", "from_invoice"])?;
+    amounts::read_taxes(tx.state, params, &mut invoice)?;
+    params.refuse(&["subscription", "from_invoice"])?;
     invoice.paper.read(tx.state, params)?;
-    params.ignore(&["automatic_tax", "payment_settings", "rendering"]);
+    params.ignore(&["payment_settings", "rendering"]);
     params.finish()?;
     if pending {
         invoice_items::take_pending(tx, &mut invoice, None);
@@ -392,6 +407,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     read_default_method(tx.state, &mut call.params, &mut invoice)?;
     discounts::read(tx, &mut call.params, &mut invoice)?;
+    amounts::read_taxes(tx.state, &mut call.params, &mut invoice)?;
     invoice.paper.read(tx.state, &mut call.params)?;
     call.params.ignore(&["payment_settings", "rendering"]);
     call.params.finish()?;
@@ -405,6 +421,9 @@ pub fn finalize_now(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError>
     let id = call.id().to_owned();
     call.params.ignore(&["auto_advance"]);
     call.params.finish()?;
+    if find(tx.state, &id)?.automatic_tax.is_on() {
+        automatic_taxes::require_location(tx.state, &find(tx.state, &id)?.customer)?;
+    }
     finalize(tx, &id)?;
     Ok(view(tx.state, find(tx.state, &id)?))
 }

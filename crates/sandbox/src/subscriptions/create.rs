@@ -2,15 +2,18 @@
 
 use serde_json::Value;
 
+use crate::automatic_taxes;
 use crate::clock::DAY;
 use crate::errors::ApiError;
 use crate::params::Params;
 use crate::prices::Price;
 use crate::requests::Call;
+use crate::state::State;
 use crate::subscriptions::update::check_intervals;
 use crate::subscriptions::{
     Subscription, SubscriptionItem, discounts, find, recurring_price, starts, view,
 };
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{
     billing, cancellations, currency_options, customers, invoice_items, payment_methods,
@@ -58,7 +61,10 @@ pub fn read_item(
     let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
     row.metadata = item.metadata()?.fresh();
     discounts::read_of_item(tx, item, subscription, &mut row)?;
-    item.refuse(&["tax_rates", "billing_thresholds"])?;
+    if let Some(rates) = tax_rates::read_list(tx.state, item, "tax_rates")? {
+        row.tax_rates = rates;
+    }
+    item.refuse(&["billing_thresholds"])?;
     item.finish()?;
     Ok((row, price))
 }
@@ -207,6 +213,7 @@ pub(super) fn read_common(
         return Err(ApiError::invalid(message).param("days_until_due"));
     }
     discounts::read(tx, params, subscription)?;
+    read_taxes(tx.state, params, subscription)?;
     params.change("description")?.apply(&mut subscription.description);
     params.metadata()?.apply(&mut subscription.metadata);
     if let Some(mut settings) = params.hash("payment_settings")? {
@@ -220,15 +227,32 @@ pub(super) fn read_common(
         settings.ignore(&["payment_method_options"]);
         settings.finish()?;
     }
-    params.ignore(&["automatic_tax", "invoice_settings"]);
+    params.ignore(&["invoice_settings"]);
     params.refuse(&[
         "application_fee_percent",
         "billing_schedules",
         "billing_thresholds",
         "default_source",
-        "default_tax_rates",
         "on_behalf_of",
         "pending_invoice_item_interval",
         "transfer_data",
     ])
+}
+
+/// `default_tax_rates` and `automatic_tax`, of which only one can decide.
+fn read_taxes(
+    state: &State,
+    params: &mut Params,
+    subscription: &mut Subscription,
+) -> Result<(), ApiError> {
+    if let Some(rates) = tax_rates::read_list(state, params, "default_tax_rates")? {
+        subscription.default_tax_rates = rates;
+    }
+    if let Some(automatic) = automatic_taxes::read(params)? {
+        if automatic.is_on() {
+            automatic_taxes::require_location(state, &subscription.customer)?;
+        }
+        subscription.automatic_tax = automatic;
+    }
+    automatic_taxes::check_alone(subscription.automatic_tax, &subscription.default_tax_rates)
 }

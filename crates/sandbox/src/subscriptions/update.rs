@@ -15,6 +15,7 @@ use crate::subscriptions::create::{
 use crate::subscriptions::{
     Status, Subscription, SubscriptionItem, discounts, find, save, starts, view,
 };
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{
     billing, cancellations, currency_options, invoice_items, pending_updates, plan_changes,
@@ -280,7 +281,10 @@ pub fn read_item_change(
     price.amount(item.quantity)?;
     hash.metadata()?.apply(&mut item.metadata);
     discounts::read_of_item(tx, hash, subscription, item)?;
-    hash.refuse(&["tax_rates", "billing_thresholds"])
+    if let Some(rates) = tax_rates::read_list(tx.state, hash, "tax_rates")? {
+        item.tax_rates = rates;
+    }
+    hash.refuse(&["billing_thresholds"])
 }
 
 /// A subscription has some items, all in its currency, and in classic mode one interval.

@@ -23,6 +23,7 @@ mod searches;
 mod setup_intents;
 mod snapshots;
 mod subscriptions;
+mod taxes;
 mod test_clocks;
 mod triggers;
 mod usages;
