@@ -53,7 +53,6 @@ mod params;
 mod payment_intents;
 mod payment_methods;
 mod pending_updates;
-#[cfg_attr(not(test), expect(dead_code, reason = "tax rates land next"))]
 mod percents;
 mod plan_changes;
 mod portal_configurations;
