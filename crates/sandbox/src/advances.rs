@@ -13,7 +13,8 @@ use crate::errors::ApiError;
 use crate::state::Timer;
 use crate::transactions::{Cause, Tx};
 use crate::{
-    billing, checkout_sessions, delivery, events, idempotency, subscription_schedules, test_clocks,
+    billing, checkout_sessions, delivery, discounts, events, idempotency, subscription_schedules,
+    test_clocks,
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -156,6 +157,10 @@ pub async fn work_due_on(
 fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
     match timer {
         Timer::CheckoutSession(id) => checkout_sessions::due(tx, id),
+        Timer::Discount(id) => {
+            discounts::due(tx, id);
+            Ok(())
+        }
         Timer::Invoice(id) => billing::invoice_due(tx, id),
         Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),

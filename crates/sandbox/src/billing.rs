@@ -1,5 +1,6 @@
 //! The life of a subscription: first invoice, renewals, retries, trial ends, cancellation.
 
+use crate::adjustments::Adjustments;
 use crate::cards::Presence;
 use crate::clock::{self, DAY};
 use crate::errors::ApiError;
@@ -203,6 +204,11 @@ pub fn item_line(
         invoice_item: None,
         proration: false,
         metadata: Metadata::new(),
+        adjustments: Adjustments {
+            discounts: item.discounts.clone(),
+            tax_rates: item.tax_rates.clone(),
+            ..Adjustments::default()
+        },
     }
 }
 

@@ -1,11 +1,13 @@
 //! Completing a checkout session: the hosted page and `/_sandbox/checkout/{id}/complete` both end
 //! here. A declined card changes nothing.
 
+use crate::adjustments::Adjustments;
 use crate::billing::{self, Collected};
 use crate::cards::{self, Card, Decline, Presence, Verdict};
-use crate::checkout_sessions::{self, Authenticating, CheckoutSession, Mode, Status};
+use crate::checkout_sessions::{self, Authenticating, CheckoutSession, LineItem, Mode, Status};
 use crate::clock::DAY;
 use crate::customers::{self, Customer};
+use crate::discounts::Place;
 use crate::errors::ApiError;
 use crate::invoices::{self, Line};
 use crate::payment_intents::{self, Attempt, PaymentIntent};
@@ -46,6 +48,7 @@ pub fn complete(
     if session.status != Status::Open {
         return Err(ApiError::invalid("This Checkout Session is no longer open."));
     }
+    checkout_sessions::amounts::locate(tx.state, &mut session);
     let card = if needs_card(&session) { buyer.card } else { None };
     if needs_card(&session) && card.is_none() {
         return Err(ApiError::missing_parameter("payment_method"));
@@ -119,6 +122,7 @@ fn resolve_customer(
         if customer.email.is_none() {
             customer.email = buyer.email.clone();
         }
+        customer.address = customer.address.or_else(|| session.buyer_address.clone());
         session.buyer_email = customer.email.clone();
         session.buyer_name = buyer.name.clone().or_else(|| customer.name.clone());
         customers::save(tx, customer);
@@ -132,6 +136,7 @@ fn resolve_customer(
     }
     let mut customer = Customer::new(tx.now);
     customer.email = session.buyer_email.clone();
+    customer.address = session.buyer_address.clone();
     customer.name = session.buyer_name.clone();
     let id = customer.id.clone();
     customers::save(tx, customer);
@@ -147,6 +152,12 @@ fn pay(
     presence: Presence,
 ) -> Result<(), ApiError> {
     let total = session.amount_total();
+    let place = Place {
+        customer: customer.map(str::to_owned),
+        checkout_session: Some(session.id.clone()),
+        ..Place::default()
+    };
+    checkout_sessions::discounts::redeem(tx, session, &place)?;
     let Some(method) = method else {
         session.paid = false;
         return Ok(());
@@ -193,13 +204,20 @@ fn subscribe(
         subscription.trial_end = Some(end);
     }
     let recurring = session.line_items.iter().filter(|line| line.recurring);
-    subscription.items =
-        recurring.map(|line| SubscriptionItem::new(&line.price, line.quantity, tx.now)).collect();
+    subscription.items = recurring.map(|line| subscription_item(line, tx.now)).collect();
     if let Some(method) = method {
         let attached = payment_methods::attach_to(tx, &method.id, customer)?;
         subscription.default_payment_method = Some(attached);
     }
     let id = subscription.id.clone();
+    let place = Place {
+        customer: Some(customer.to_owned()),
+        subscription: Some(id.clone()),
+        ..Place::default()
+    };
+    subscription.default_tax_rates = data.default_tax_rates;
+    subscription.automatic_tax = session.automatic_tax;
+    subscription.discounts = checkout_sessions::discounts::redeem(tx, session, &place)?;
     let extra = one_time_lines(tx.state, session, &id, tx.now);
     let invoice = billing::open_first_invoice(tx, subscription, &extra)?;
     let due = invoices::find(tx.state, &invoice)?.amount_due();
@@ -216,6 +234,12 @@ fn subscribe(
     session.subscription = Some(id);
     session.invoice = Some(invoice);
     Ok(())
+}
+
+fn subscription_item(line: &LineItem, now: i64) -> SubscriptionItem {
+    let mut item = SubscriptionItem::new(&line.price, line.quantity, now);
+    item.tax_rates = line.adjustments.tax_rates.clone();
+    item
 }
 
 /// One-time prices bought along with the subscription, on its first invoice.
@@ -243,6 +267,10 @@ fn one_time_lines(
             invoice_item: Some(ids::object("ii")),
             proration: false,
             metadata: crate::params::Metadata::new(),
+            adjustments: Adjustments {
+                tax_rates: line.adjustments.tax_rates.clone(),
+                ..Adjustments::default()
+            },
         }
     });
     lines.collect()

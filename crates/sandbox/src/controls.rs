@@ -20,7 +20,7 @@ use crate::errors::ApiError;
 use crate::faults::Setting;
 use crate::params::Params;
 use crate::transactions::Cause;
-use crate::{advances, checkout_sessions, delivery, ids};
+use crate::{advances, checkout_sessions, delivery, discounts, ids};
 
 pub async fn show_clock(Shared(app): Shared<Arc<App>>) -> Json<Value> {
     let offset_seconds = app.clock.offset_us().div_euclid(1_000_000);
@@ -147,12 +147,18 @@ pub async fn complete_checkout(
 ) -> Response {
     let outcome = match read_buyer(&body) {
         Err(error) => Err(error),
-        Ok((method, email)) => {
+        Ok(Typed { method, email, code, address }) => {
             app.run(&app.holder_of(&id), Cause::default(), |tx| {
                 let card = match cards::by_payment_method(&method) {
                     Some(card) => Some(card),
                     None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
                 };
+                if let Some(address) = address {
+                    checkout_sessions::amounts::set_address(tx, &id, address)?;
+                }
+                if let Some(code) = &code {
+                    discounts::apply_code(tx, &id, code)?;
+                }
                 let Some(card) = card else {
                     return Err(ApiError::no_such("PaymentMethod", &method, "payment_method"));
                 };
@@ -175,10 +181,22 @@ pub async fn complete_checkout(
     }
 }
 
-fn read_buyer(body: &[u8]) -> Result<(String, Option<String>), ApiError> {
+/// What somebody would have typed on the page.
+struct Typed {
+    method: String,
+    email: Option<String>,
+    code: Option<String>,
+    address: Option<Value>,
+}
+
+fn read_buyer(body: &[u8]) -> Result<Typed, ApiError> {
     let mut params = Params::read(body)?;
-    let method = params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned());
-    let email = params.text("email")?;
+    let typed = Typed {
+        method: params.text("payment_method")?.unwrap_or("pm_card_visa".to_owned()),
+        email: params.text("email")?,
+        code: params.text("promotion_code")?,
+        address: params.address("address")?.set(),
+    };
     params.finish()?;
-    Ok((method, email))
+    Ok(typed)
 }

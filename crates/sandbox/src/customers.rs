@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::customer_balance_transactions as balances;
+use crate::discounts::read::{self, Purchase, Wanted};
+use crate::discounts::{self, Discount};
 use crate::errors::ApiError;
 use crate::invoices::papers::{CustomField, custom_fields_view, read_custom_fields};
 use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
@@ -27,6 +29,8 @@ pub struct Customer {
     pub default_payment_method: Option<String>,
     /// The test clock this customer and everything of theirs follows.
     pub test_clock: Option<String>,
+    #[serde(default)]
+    pub discount: Option<Discount>,
     #[serde(default)]
     pub invoice_footer: Option<String>,
     #[serde(default)]
@@ -75,6 +79,7 @@ impl Customer {
             test_clock: None,
             invoice_footer: None,
             invoice_custom_fields: Vec::new(),
+            discount: None,
             balance: 0,
             currency: None,
             invoice_prefix: ids::letters(8).to_uppercase(),
@@ -100,7 +105,7 @@ pub fn view(customer: &Customer) -> Value {
         "default_source": null,
         "delinquent": false,
         "description": customer.description,
-        "discount": null,
+        "discount": customer.discount.as_ref().map(discounts::view),
         "email": customer.email,
         "invoice_prefix": customer.invoice_prefix,
         "invoice_settings": {
@@ -191,6 +196,29 @@ fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, 
     Ok(default)
 }
 
+/// `coupon` or `promotion_code`, as the API took them here until 2025 and the Dashboard still does.
+fn read_discount(
+    state: &State,
+    params: &mut Params,
+    customer: &Customer,
+) -> Result<Change<Wanted>, ApiError> {
+    let purchase = Purchase { customer: Some(&customer.id), currency: None, amount: None };
+    let coupon = params.change("coupon")?;
+    let promotion_code = params.change("promotion_code")?;
+    match (coupon, promotion_code) {
+        (Change::Keep, Change::Keep) => Ok(Change::Keep),
+        (Change::Set(_), Change::Set(_)) => {
+            let message = "You may only specify one of these parameters: coupon, promotion_code.";
+            Err(ApiError::invalid(message).param("coupon"))
+        }
+        (Change::Set(id), _) => read::by_coupon(state, &id, "coupon", purchase).map(Change::Set),
+        (_, Change::Set(id)) => {
+            read::by_promotion_code(state, &id, "promotion_code", purchase).map(Change::Set)
+        }
+        _ => Ok(Change::Clear),
+    }
+}
+
 fn set_default(tx: &Tx<'_>, customer: &mut Customer, id: &str) -> Result<(), ApiError> {
     let param = "invoice_settings[default_payment_method]";
     let attached = tx
@@ -214,9 +242,14 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let default = read(&mut call.params, &mut customer)?;
     let attach = call.params.text("payment_method")?;
     let tax_ids = tax_ids::read_data(&mut call.params)?;
+    let discount = read_discount(tx.state, &mut call.params, &customer)?;
     call.params.finish()?;
     let id = customer.id.clone();
-    save(tx, customer);
+    save(tx, customer.clone());
+    if let Some(wanted) = discount.set() {
+        discounts::set_on_customer(tx, &mut customer, wanted);
+        tx.state.customers.put(customer);
+    }
     balances::record_setting(tx, &id, balances::Kind::Initial, 0);
     tax_ids::add_all(tx, &id, tax_ids)?;
     let attached = match &attach {
@@ -253,7 +286,13 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         .clone();
     let balance = customer.balance;
     let default = read(&mut call.params, &mut customer)?;
+    let discount = read_discount(tx.state, &mut call.params, &customer)?;
     call.params.finish()?;
+    match discount {
+        Change::Keep => {}
+        Change::Clear => discounts::take_from_customer(tx, &mut customer),
+        Change::Set(wanted) => discounts::set_on_customer(tx, &mut customer, wanted),
+    }
     if let Some(method) = default {
         set_default(tx, &mut customer, &method)?;
     }

@@ -11,6 +11,7 @@ use crate::credit_notes;
 use crate::currency_options;
 use crate::customer_balance_transactions;
 use crate::customers;
+use crate::discounts;
 use crate::errors::ApiError;
 use crate::features;
 use crate::invoice_items;
@@ -29,7 +30,10 @@ use crate::setup_intents;
 use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
+use crate::tax_calculations;
 use crate::tax_ids;
+use crate::tax_rates;
+use crate::tax_transactions;
 use crate::test_clocks;
 use crate::versions::{self, Version};
 
@@ -140,8 +144,10 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
         "re" => state.refunds.get(id).map(refunds::view),
         "cs" => state.checkout_sessions.get(id).map(|row| checkout_sessions::view(state, row)),
         "sub" => state.subscriptions.get(id).map(|row| subscriptions::view(state, row)),
+        "di" => state.discounts.get(id).map(discounts::view),
+        "txr" => tax_rates::show(state, id),
         "in" => state.invoices.get(id).map(|row| invoices::render::view(state, row)),
-        "ii" => state.invoice_items.get(id).map(invoice_items::view),
+        "ii" => state.invoice_items.get(id).map(|row| invoice_items::view(state, row)),
         "inpay" => state.invoice_payments.get(id).map(invoice_payments::view),
         "bpc" => {
             state.portal_configurations.get(id).map(|row| portal_configurations::view(state, row))
@@ -176,6 +182,12 @@ fn included(view: View<'_>, value: &Value, field: &str) -> Option<Value> {
         }
         ("price", "currency_options") => state.prices.get(id).map(currency_options::view),
         ("price", "tiers") => state.prices.get(id).map(|price| costs::tiers_view(&price.cost)),
+        ("tax.calculation", "line_items") => {
+            state.tax_calculations.get(id).map(tax_calculations::lines_view)
+        }
+        ("tax.transaction", "line_items") => {
+            state.tax_transactions.get(id).map(tax_transactions::lines_view)
+        }
         ("coupon", "applies_to") => state.coupons.get(id).map(coupons::products_view),
         ("coupon", "currency_options") => state.coupons.get(id).map(coupons::currencies_view),
         ("charge", "refunds") => Some(charges::refunds_view(state, id)),

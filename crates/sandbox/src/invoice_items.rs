@@ -3,13 +3,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::adjustments::Adjustments;
 use crate::costs::UnitAmount;
+use crate::discounts::read::Purchase;
+use crate::discounts::{self, Place};
 use crate::errors::ApiError;
 use crate::invoices::{Invoice, Line, Status};
-use crate::params::{MAX_AMOUNT, Metadata};
+use crate::params::{MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::subscriptions::Subscription;
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{currencies, customers, ids, invoices, lists, prices};
 
@@ -63,12 +67,13 @@ impl InvoiceItem {
                 invoice_item: Some(id),
                 proration: false,
                 metadata: Metadata::new(),
+                adjustments: Adjustments::default(),
             },
         }
     }
 }
 
-pub fn view(item: &InvoiceItem) -> Value {
+pub fn view(state: &State, item: &InvoiceItem) -> Value {
     let line = &item.line;
     let parent = line.subscription.as_ref().map(|subscription| {
         let mut details = json!({ "subscription": subscription });
@@ -93,8 +98,8 @@ pub fn view(item: &InvoiceItem) -> Value {
         "customer_account": null,
         "date": item.created,
         "description": line.description,
-        "discountable": !line.proration,
-        "discounts": [],
+        "discountable": line.is_discountable(),
+        "discounts": line.adjustments.discounts,
         "invoice": item.invoice,
         "livemode": false,
         "metadata": line.metadata,
@@ -105,13 +110,13 @@ pub fn view(item: &InvoiceItem) -> Value {
         "proration": line.proration,
         "quantity": line.quantity,
         "quantity_decimal": line.quantity.to_string(),
-        "tax_rates": [],
+        "tax_rates": tax_rates::show_all(state, &line.adjustments.tax_rates),
         "test_clock": null,
     })
 }
 
 pub fn announce(tx: &mut Tx<'_>, item: InvoiceItem) -> Value {
-    let shown = view(&item);
+    let shown = view(tx.state, &item);
     tx.state.invoice_items.put(item);
     tx.emit("invoiceitem.created", shown.clone());
     shown
@@ -192,9 +197,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?;
         line.subscription = Some(id);
     }
+    line.adjustments.discountable = params.boolean("discountable")?;
+    read_discounts(tx, params, &mut item)?;
     let invoice = params.text("invoice")?;
-    params.refuse(&["discounts", "tax_rates", "price_data", "unit_amount_decimal"])?;
-    params.ignore(&["discountable", "tax_behavior", "tax_code"]);
+    read_taxes(tx.state, params, &mut item)?;
+    params.refuse(&["price_data", "unit_amount_decimal"])?;
     params.finish()?;
     if let Some(id) = invoice {
         let found = tx.state.invoices.get(&id).cloned();
@@ -210,12 +217,52 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     Ok(announce(tx, item))
 }
 
+/// `discounts[]` of an item reduce its own line only.
+pub fn read_discounts(
+    tx: &mut Tx<'_>,
+    params: &mut Params,
+    item: &mut InvoiceItem,
+) -> Result<(), ApiError> {
+    let purchase = Purchase {
+        customer: Some(&item.customer),
+        currency: Some(&item.currency),
+        amount: Some(item.line.amount),
+    };
+    let Some(wanted) = discounts::read::list(tx.state, params, purchase)? else {
+        return Ok(());
+    };
+    let place = Place {
+        customer: Some(item.customer.clone()),
+        invoice_item: Some(item.id.clone()),
+        ..Place::default()
+    };
+    item.line.adjustments.discounts = discounts::attach(tx, wanted, &place);
+    Ok(())
+}
+
+pub fn read_taxes(
+    state: &State,
+    params: &mut Params,
+    item: &mut InvoiceItem,
+) -> Result<(), ApiError> {
+    let adjustments = &mut item.line.adjustments;
+    if let Some(rates) = tax_rates::read_list(state, params, "tax_rates")? {
+        adjustments.tax_rates = rates;
+    }
+    let behaviors = ["exclusive", "inclusive", "unspecified"];
+    if let Some(behavior) = params.word("tax_behavior", &behaviors)? {
+        adjustments.tax_behavior = Some(behavior.to_owned());
+    }
+    params.change("tax_code")?.apply(&mut adjustments.tax_code);
+    Ok(())
+}
+
 fn find<'a>(tx: &'a Tx<'_>, id: &str) -> Result<&'a InvoiceItem, ApiError> {
     tx.state.invoice_items.get(id).ok_or_else(|| ApiError::not_found("invoiceitem", id))
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    Ok(view(find(tx, call.id())?))
+    Ok(view(tx.state, find(tx, call.id())?))
 }
 
 pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -231,7 +278,8 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         tx.state.invoices.put(invoice);
     }
     tx.state.invoice_items.remove(&item.id);
-    tx.emit("invoiceitem.deleted", view(&item));
+    let last = view(tx.state, &item);
+    tx.emit("invoiceitem.deleted", last);
     Ok(json!({"id": item.id, "object": "invoiceitem", "deleted": true}))
 }
 
@@ -241,9 +289,10 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = params.text("customer")?;
     let invoice = params.text("invoice")?;
     let pending = params.boolean("pending")?;
+    let state = &*tx.state;
     lists::page_of(
         call,
-        &tx.state.invoice_items,
+        &state.invoice_items,
         invoice.as_deref().or(customer.as_deref()),
         |item| {
             created.contains(item.created)
@@ -251,6 +300,6 @@ pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
                 && (invoice.is_none() || item.invoice == invoice)
                 && pending.is_none_or(|pending| pending == item.invoice.is_none())
         },
-        view,
+        |row| view(state, row),
     )
 }

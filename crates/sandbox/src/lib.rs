@@ -5,8 +5,10 @@
 #![recursion_limit = "256"]
 
 mod accounts;
+mod adjustments;
 mod advances;
 mod app;
+mod automatic_taxes;
 mod billing;
 mod billing_portal;
 mod cancellations;
@@ -17,7 +19,6 @@ mod clock;
 mod completions;
 mod controls;
 mod costs;
-#[expect(dead_code, reason = "the discounts that use it land next")]
 mod coupons;
 mod credit_notes;
 mod currencies;
@@ -27,7 +28,6 @@ mod customers;
 mod dashboard;
 mod database;
 mod delivery;
-#[expect(dead_code, reason = "the Checkout page that calls it lands separately")]
 mod discounts;
 mod entitlements;
 mod errors;
@@ -53,7 +53,6 @@ mod params;
 mod payment_intents;
 mod payment_methods;
 mod pending_updates;
-#[expect(dead_code, reason = "the invoice arithmetic that uses it lands next")]
 mod percents;
 mod plan_changes;
 mod portal_configurations;
@@ -78,7 +77,13 @@ mod states;
 mod subscription_items;
 mod subscription_schedules;
 mod subscriptions;
+mod tax_calculations;
+mod tax_codes;
 mod tax_ids;
+mod tax_locations;
+mod tax_rates;
+mod tax_settings;
+mod tax_transactions;
 mod test_clocks;
 mod transactions;
 mod upcoming_invoices;

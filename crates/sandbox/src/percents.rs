@@ -40,6 +40,11 @@ impl Percent {
         (scaled <= Percent::HUNDRED).then_some(Percent { scaled })
     }
 
+    /// For dividing an amount in proportion to rates.
+    pub fn weight(self) -> i64 {
+        self.scaled
+    }
+
     pub fn is_zero(self) -> bool {
         self.scaled == 0
     }

@@ -108,7 +108,6 @@ pub fn by_code<'a>(
     named.first().copied()
 }
 
-#[expect(dead_code, reason = "discounts by promotion code land next")]
 pub fn existing<'a>(
     state: &'a State,
     id: &str,
@@ -117,7 +116,6 @@ pub fn existing<'a>(
     state.promotion_codes.get(id).ok_or_else(|| ApiError::no_such("promotion code", id, param))
 }
 
-#[expect(dead_code, reason = "discounts by promotion code land next")]
 /// Counts one more use.
 pub fn redeem(tx: &mut Tx<'_>, id: &str) {
     let Some(mut promotion) = tx.state.promotion_codes.get(id).cloned() else {

@@ -8,6 +8,7 @@ use crate::coupons;
 use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
 use crate::customers;
+use crate::discounts;
 use crate::entitlements;
 use crate::events;
 use crate::features;
@@ -32,7 +33,12 @@ use crate::setup_intents;
 use crate::subscription_items;
 use crate::subscription_schedules;
 use crate::subscriptions;
+use crate::tax_calculations;
+use crate::tax_codes;
 use crate::tax_ids;
+use crate::tax_rates;
+use crate::tax_settings;
+use crate::tax_transactions;
 use crate::test_clocks;
 use crate::webhook_endpoints;
 
@@ -90,6 +96,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "customers/{}/balance_transactions", balances::create),
     (Get, "customers/{}/balance_transactions/{}", balances::retrieve),
     (Post, "customers/{}/balance_transactions/{}", balances::update),
+    (Delete, "customers/{}/discount", discounts::delete_of_customer),
     (Get, "customers/{}/payment_methods", payment_methods::list_of_customer),
     (Get, "customers/{}/payment_methods/{}", payment_methods::retrieve_of_customer),
     (Get, "customers/{}/tax_ids", tax_ids::list_of_customer),
@@ -184,6 +191,21 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "subscriptions/{}/migrate", subscriptions::migrate),
     (Post, "subscriptions/{}/pause", subscriptions::pauses::pause),
     (Post, "subscriptions/{}/resume", subscriptions::pauses::resume),
+    (Post, "tax/calculations", tax_calculations::create),
+    (Get, "tax/calculations/{}", tax_calculations::retrieve),
+    (Get, "tax/calculations/{}/line_items", tax_calculations::line_items),
+    (Get, "tax/settings", tax_settings::retrieve),
+    (Post, "tax/settings", tax_settings::update),
+    (Post, "tax/transactions/create_from_calculation", tax_transactions::create_from_calculation),
+    (Post, "tax/transactions/create_reversal", tax_transactions::create_reversal),
+    (Get, "tax/transactions/{}", tax_transactions::retrieve),
+    (Get, "tax/transactions/{}/line_items", tax_transactions::line_items),
+    (Get, "tax_codes", tax_codes::list),
+    (Get, "tax_codes/{}", tax_codes::retrieve),
+    (Get, "tax_rates", tax_rates::list),
+    (Post, "tax_rates", tax_rates::create),
+    (Get, "tax_rates/{}", tax_rates::retrieve),
+    (Post, "tax_rates/{}", tax_rates::update),
     (Get, "test_helpers/test_clocks", test_clocks::list),
     (Post, "test_helpers/test_clocks", test_clocks::create),
     (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),
@@ -193,6 +215,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "tax_ids", tax_ids::create),
     (Get, "tax_ids/{}", tax_ids::retrieve),
     (Delete, "tax_ids/{}", tax_ids::delete),
+    (Delete, "subscriptions/{}/discount", discounts::delete_of_subscription),
     (Get, "webhook_endpoints", webhook_endpoints::list),
     (Post, "webhook_endpoints", webhook_endpoints::create),
     (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),

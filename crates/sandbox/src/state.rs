@@ -15,6 +15,7 @@ use crate::credit_notes::CreditNote;
 use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
+use crate::discounts::Discount;
 use crate::entitlements::ActiveEntitlement;
 use crate::events::Event;
 use crate::features::Feature;
@@ -37,7 +38,11 @@ use crate::setup_attempts::SetupAttempt;
 use crate::setup_intents::SetupIntent;
 use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
+use crate::tax_calculations::TaxCalculation;
 use crate::tax_ids::TaxId;
+use crate::tax_rates::TaxRate;
+use crate::tax_settings::TaxSettings;
+use crate::tax_transactions::TaxTransaction;
 use crate::test_clocks::TestClock;
 use crate::webhook_endpoints::WebhookEndpoint;
 
@@ -359,6 +364,11 @@ tables! {
     meter_events: MeterEvent,
     coupons: Coupon,
     promotion_codes: PromotionCode,
+    discounts: Discount,
+    tax_calculations: TaxCalculation,
+    tax_rates: TaxRate,
+    tax_settings: TaxSettings,
+    tax_transactions: TaxTransaction,
     payment_methods: PaymentMethod,
     payment_intents: PaymentIntent,
     charges: Charge,
@@ -424,6 +434,7 @@ macro_rules! timed {
 
 timed! {
     checkout_sessions,
+    discounts,
     invoices,
     subscriptions,
     subscription_schedules,
@@ -433,6 +444,7 @@ timed! {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     CheckoutSession(String),
+    Discount(String),
     Invoice(String),
     /// Before its subscription: a phase that ends with a period decides what is renewed.
     Schedule(String),

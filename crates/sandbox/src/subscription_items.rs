@@ -47,7 +47,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     tx.follow(Some(&subscription.customer));
     check_changeable(&subscription)?;
     let change = Change::read(params, &subscription, tx.now)?;
-    let (item, _) = read_item(tx, params)?;
+    let (item, _) = read_item(tx, &subscription, params)?;
     if subscription.items.iter().any(|row| row.price == item.price) {
         let message =
             format!("Cannot add multiple subscription items with the same plan: {}", item.price);
@@ -80,7 +80,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     check_changeable(&subscription)?;
     let change = Change::read(&mut call.params, &subscription, tx.now)?;
     let mut items: Vec<SubscriptionItem> = subscription.items.clone();
-    read_item_change(tx, &mut call.params, &mut items[position])?;
+    read_item_change(tx, &mut call.params, &subscription, &mut items[position])?;
     call.params.finish()?;
     check_items(tx.state, &subscription, &items)?;
     let owner = subscription.id.clone();

@@ -1,7 +1,10 @@
 //! Creating a checkout session: everything the page will need is read and checked here.
 
+use crate::adjustments::Adjustments;
+use crate::automatic_taxes::{self, AutomaticTax};
 use crate::checkout_sessions::{
-    CheckoutSession, LineItem, Mode, PaymentData, Status, SubscriptionData, view,
+    CheckoutSession, LineItem, Mode, PaymentData, Status, SubscriptionData, amounts, discounts,
+    view,
 };
 use crate::clock::DAY;
 use crate::errors::ApiError;
@@ -9,6 +12,8 @@ use crate::params::{MAX_AMOUNT, Params};
 use crate::prices::{self, Price, Recurring};
 use crate::products::{self, Product};
 use crate::requests::Call;
+use crate::state::State;
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{currencies, currency_options, customers, ids, subscriptions};
 use serde_json::Value;
@@ -46,6 +51,9 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         success_url: None,
         cancel_url: None,
         allow_promotion_codes: params.boolean("allow_promotion_codes")?,
+        discounts: Vec::new(),
+        automatic_tax: AutomaticTax::Off,
+        buyer_address: None,
         collects_card_always: true,
         locale: params.text("locale")?,
         submit_type: None,
@@ -60,9 +68,12 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_buyer(tx, params, &mut session)?;
     read_page(params, &mut session, tx.now)?;
     read_payment_data(params, &mut session)?;
-    read_subscription_data(params, &mut session, tx.now)?;
+    read_subscription_data(tx.state, params, &mut session, tx.now)?;
+    discounts::read(tx.state, params, &mut session)?;
+    read_automatic_tax(tx.state, params, &mut session)?;
     ignore_and_refuse(params)?;
     params.finish()?;
+    amounts::settle(tx.state, &mut session);
     check_total(&session)?;
     let shown = view(tx.state, &session);
     tx.state.checkout_sessions.put(session);
@@ -72,12 +83,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
     params.ignore(&[
         "adaptive_pricing",
-        "automatic_tax",
         "billing_address_collection",
         "branding_settings",
         "consent_collection",
         "custom_text",
-        "customer_update",
         "integration_identifier",
         "origin_context",
         "payment_method_options",
@@ -91,7 +100,6 @@ fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
     params.refuse(&[
         "after_expiration",
         "custom_fields",
-        "discounts",
         "invoice_creation",
         "name_collection",
         "optional_items",
@@ -105,7 +113,7 @@ fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
 }
 
 /// Stripe takes no payment below its least charge, but it does take nothing at all.
-fn check_total(session: &CheckoutSession) -> Result<(), ApiError> {
+pub(super) fn check_total(session: &CheckoutSession) -> Result<(), ApiError> {
     let total = session.amount_total();
     let least = currencies::least_charge(&session.currency);
     if MAX_AMOUNT < total {
@@ -146,7 +154,8 @@ fn read_line_items(
             Some(quantity) => quantity,
         };
         hash.ignore(&["adjustable_quantity"]);
-        hash.refuse(&["tax_rates", "dynamic_tax_rates"])?;
+        let tax_rates = tax_rates::read_list(tx.state, &mut hash, "tax_rates")?;
+        hash.refuse(&["dynamic_tax_rates"])?;
         hash.finish()?;
         if price.recurring.is_some() && mode == Mode::Payment {
             let message = "You specified `payment` mode but passed a recurring price. Either \
@@ -161,6 +170,10 @@ fn read_line_items(
             quantity,
             amount: 0,
             recurring: price.recurring.is_some(),
+            adjustments: Adjustments {
+                tax_rates: tax_rates.unwrap_or_default(),
+                ..Adjustments::default()
+            },
         });
         chosen.push(price);
     }
@@ -328,6 +341,7 @@ fn read_payment_data(params: &mut Params, session: &mut CheckoutSession) -> Resu
 }
 
 fn read_subscription_data(
+    state: &State,
     params: &mut Params,
     session: &mut CheckoutSession,
     now: i64,
@@ -351,7 +365,43 @@ fn read_subscription_data(
     wanted.missing_payment_method = missing.map(str::to_owned);
     wanted.metadata = data.metadata()?.fresh();
     data.ignore(&["proration_behavior", "billing_mode", "invoice_settings"]);
-    data.refuse(&["billing_cycle_anchor", "default_tax_rates", "on_behalf_of", "transfer_data"])?;
+    wanted.default_tax_rates =
+        tax_rates::read_list(state, &mut data, "default_tax_rates")?.unwrap_or_default();
+    data.refuse(&["billing_cycle_anchor", "on_behalf_of", "transfer_data"])?;
     data.refuse(&["application_fee_percent"])?;
     data.finish()
+}
+
+/// A known customer must be somewhere, or be allowed to say on the page where.
+fn read_automatic_tax(
+    state: &State,
+    params: &mut Params,
+    session: &mut CheckoutSession,
+) -> Result<(), ApiError> {
+    let mut asks = false;
+    if let Some(mut update) = params.hash("customer_update")? {
+        asks = update.word("address", &["auto", "never"])? == Some("auto");
+        asks |= update.word("shipping", &["auto", "never"])? == Some("auto");
+        update.word("name", &["auto", "never"])?;
+        update.finish()?;
+        if session.customer.is_none() {
+            let message = "`customer_update` can only be used with `customer`.";
+            return Err(ApiError::invalid(message).param("customer_update"));
+        }
+    }
+    session.automatic_tax = automatic_taxes::read(params)?.unwrap_or_default();
+    if !session.automatic_tax.is_on() {
+        return Ok(());
+    }
+    for line in &session.line_items {
+        automatic_taxes::check_alone(session.automatic_tax, &line.adjustments.tax_rates)?;
+    }
+    automatic_taxes::check_alone(
+        session.automatic_tax,
+        &session.subscription_data.default_tax_rates,
+    )?;
+    match &session.customer {
+        Some(customer) if !asks => automatic_taxes::require_location(state, customer),
+        _ => Ok(()),
+    }
 }

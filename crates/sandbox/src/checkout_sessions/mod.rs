@@ -1,11 +1,16 @@
 //! Checkout sessions: what is for sale, to whom, and where the buyer goes afterwards. Completing
 //! one is in `completions`.
 
+pub mod amounts;
 pub mod create;
+pub mod discounts;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::adjustments::Adjustments;
+use crate::automatic_taxes::{self, AutomaticTax};
+use crate::checkout_sessions::amounts::SessionDiscount;
 use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::requests::Call;
@@ -34,6 +39,13 @@ pub struct CheckoutSession {
     pub success_url: Option<String>,
     pub cancel_url: Option<String>,
     pub allow_promotion_codes: Option<bool>,
+    #[serde(default)]
+    pub discounts: Vec<SessionDiscount>,
+    #[serde(default)]
+    pub automatic_tax: AutomaticTax,
+    /// Where the buyer said they are; only taxes need to know.
+    #[serde(default)]
+    pub buyer_address: Option<Value>,
     pub collects_card_always: bool,
     pub locale: Option<String>,
     pub submit_type: Option<String>,
@@ -70,6 +82,8 @@ pub struct LineItem {
     pub quantity: i64,
     pub amount: i64,
     pub recurring: bool,
+    #[serde(default)]
+    pub adjustments: Adjustments,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -87,6 +101,8 @@ pub struct SubscriptionData {
     pub trial_period_days: Option<i64>,
     pub trial_end: Option<i64>,
     pub missing_payment_method: Option<String>,
+    #[serde(default)]
+    pub default_tax_rates: Vec<String>,
     pub metadata: Metadata,
 }
 
@@ -130,13 +146,6 @@ impl CheckoutSession {
             && (data.trial_period_days.is_some() || data.trial_end.is_some())
     }
 
-    /// What the buyer pays today: recurring lines of a trial cost nothing yet.
-    pub fn amount_total(&self) -> i64 {
-        let trial = self.has_trial();
-        let charged = self.line_items.iter().filter(|line| !(trial && line.recurring));
-        charged.fold(0_i64, |total, line| total.saturating_add(line.amount))
-    }
-
     /// Where the buyer goes after paying.
     pub fn success_target(&self) -> Option<String> {
         let url = self.success_url.as_ref()?;
@@ -155,14 +164,17 @@ impl CheckoutSession {
 pub fn view(state: &State, session: &CheckoutSession) -> Value {
     let open = session.status == Status::Open;
     let url = open.then(|| format!("{}/c/pay/{}", state.base_url, session.id));
-    let total = session.amount_total();
     let mut shown = json!({
         "id": session.id,
         "object": "checkout.session",
         "adaptive_pricing": {"enabled": false},
         "allow_promotion_codes": session.allow_promotion_codes,
-        "amount_subtotal": total,
-        "amount_total": total,
+        "amount_subtotal": session.amount_subtotal(),
+        "amount_total": session.amount_total(),
+        "automatic_tax": automatic_taxes::session_view(
+            session.automatic_tax,
+            amounts::location(state, session).as_ref(),
+        ),
         "cancel_url": session.cancel_url,
         "client_reference_id": session.client_reference_id,
         "created": session.created,
@@ -171,6 +183,7 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         "customer_creation": customer_creation(session),
         "customer_details": customer_details(state, session),
         "customer_email": session.customer_email,
+        "discounts": amounts::discounts_view(session),
         "expires_at": session.expires_at,
         "invoice": session.invoice,
         "invoice_creation": invoice_creation(session),
@@ -185,7 +198,11 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         "submit_type": session.submit_type,
         "subscription": session.subscription,
         "success_url": session.success_url,
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "total_details": {
+            "amount_discount": session.amount_discount(),
+            "amount_shipping": 0,
+            "amount_tax": session.amount_tax(),
+        },
         "url": url,
     });
     if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
@@ -199,7 +216,6 @@ fn constants() -> Value {
     json!({
         "after_expiration": null,
         "allowed_payment_method_types": null,
-        "automatic_tax": {"enabled": false, "liability": null, "provider": null, "status": null},
         "billing_address_collection": null,
         "client_secret": null,
         "collected_information": null,
@@ -214,7 +230,6 @@ fn constants() -> Value {
             "terms_of_service_acceptance": null,
         },
         "customer_account": null,
-        "discounts": [],
         "integration_identifier": null,
         "livemode": false,
         "managed_payments": null,
@@ -270,7 +285,7 @@ fn customer_details(state: &State, session: &CheckoutSession) -> Value {
         return Value::Null;
     }
     json!({
-        "address": null,
+        "address": session.buyer_address,
         "business_name": null,
         "email": email,
         "individual_name": null,
@@ -283,19 +298,19 @@ fn customer_details(state: &State, session: &CheckoutSession) -> Value {
 
 /// `line_items` is shown only when asked for.
 pub fn line_items_view(state: &State, session: &CheckoutSession) -> Value {
-    let trial = session.has_trial();
     let lines = session.line_items.iter().map(|line| {
-        let amount = if trial && line.recurring { 0 } else { line.amount };
+        let charged = session.charged(line);
+        let taxes = &line.adjustments;
         let price = state.prices.get(&line.price);
         let is_metered = price.is_some_and(prices::Price::is_metered);
         json!({
             "id": line.id,
             "object": "item",
             "adjustable_quantity": null,
-            "amount_discount": 0,
-            "amount_subtotal": amount,
-            "amount_tax": 0,
-            "amount_total": amount,
+            "amount_discount": line.adjustments.discounted(),
+            "amount_subtotal": charged,
+            "amount_tax": taxes.inclusive_tax().saturating_add(taxes.exclusive_tax()),
+            "amount_total": line.total(charged),
             "currency": session.currency,
             "description": line.description,
             "metadata": {},

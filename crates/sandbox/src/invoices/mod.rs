@@ -1,5 +1,7 @@
 //! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
 
+pub mod amounts;
+pub mod discounts;
 pub mod papers;
 pub mod render;
 pub mod settlements;
@@ -7,6 +9,8 @@ pub mod settlements;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::adjustments::Adjustments;
+use crate::automatic_taxes::{self, AutomaticTax};
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
 use crate::costs::UnitAmount;
@@ -58,6 +62,12 @@ pub struct Invoice {
     /// Credit notes on what had been paid.
     #[serde(default)]
     pub post_payment_credit: i64,
+    #[serde(default)]
+    pub discounts: Vec<String>,
+    #[serde(default)]
+    pub default_tax_rates: Vec<String>,
+    #[serde(default)]
+    pub automatic_tax: AutomaticTax,
     pub finalized_at: Option<i64>,
     pub paid_at: Option<i64>,
     pub voided_at: Option<i64>,
@@ -105,6 +115,8 @@ pub struct Line {
     pub invoice_item: Option<String>,
     pub proration: bool,
     pub metadata: Metadata,
+    #[serde(default)]
+    pub adjustments: Adjustments,
 }
 
 impl Row for Invoice {
@@ -164,6 +176,9 @@ impl Invoice {
             amount_paid: 0,
             pre_payment_credit: 0,
             post_payment_credit: 0,
+            discounts: customer.discount.iter().map(|discount| discount.id.clone()).collect(),
+            default_tax_rates: Vec::new(),
+            automatic_tax: AutomaticTax::Off,
             finalized_at: None,
             paid_at: None,
             voided_at: None,
@@ -171,10 +186,6 @@ impl Invoice {
             paper: Paper::of(customer),
             metadata: Metadata::new(),
         }
-    }
-
-    pub fn total(&self) -> i64 {
-        self.lines.iter().fold(0_i64, |total, line| total.saturating_add(line.amount))
     }
 
     /// The total after the customer's balance; nothing where that is too little to be charged.
@@ -190,11 +201,18 @@ impl Invoice {
         self.subscription = Some(subscription.id.clone());
         self.subscription_metadata = subscription.metadata.clone();
         self.collection_method = subscription.collection_method.clone();
+        self.default_tax_rates = subscription.default_tax_rates.clone();
+        self.automatic_tax = subscription.automatic_tax;
+        // Its own discounts come instead of the customer's, not on top.
+        if !subscription.discounts.is_empty() {
+            self.discounts = subscription.discounts.clone();
+        }
     }
 }
 
 /// Stores a new draft and tells of it.
-pub fn announce(tx: &mut Tx<'_>, invoice: Invoice) {
+pub fn announce(tx: &mut Tx<'_>, mut invoice: Invoice) {
+    amounts::settle(tx.state, &mut invoice);
     let shown = view(tx.state, &invoice);
     tx.state.invoices.put(invoice);
     tx.emit("invoice.created", shown);
@@ -220,12 +238,19 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
     invoice.number = Some(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
+    if invoice.automatic_tax.is_on()
+        && automatic_taxes::location_of(tx.state, &invoice.customer).is_none()
+    {
+        invoice.automatic_tax = AutomaticTax::Lost;
+    }
+    amounts::settle(tx.state, &mut invoice);
     invoice.starting_balance = usable_balance(&customer, &invoice.currency);
     invoice.paper.recipient = Some(Recipient::of(tx.state, &customer));
     tx.state.customers.put(customer);
     apply_balance(tx, &mut invoice)?;
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
+    crate::discounts::use_up(tx, &invoice);
     let due = invoice.amount_due();
     if 0 < due {
         let intent = intent_for(&invoice, due, tx.now);
@@ -354,9 +379,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_default_method(tx.state, params, &mut invoice)?;
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
-    params.refuse(&["subscription", "discounts", "default_tax_rates", "from_invoice"])?;
+    discounts::read(tx, params, &mut invoice)?;
+    amounts::read_taxes(tx.state, params, &mut invoice)?;
+    params.refuse(&["subscription", "from_invoice"])?;
     invoice.paper.read(tx.state, params)?;
-    params.ignore(&["automatic_tax", "payment_settings", "rendering"]);
+    params.ignore(&["payment_settings", "rendering"]);
     params.finish()?;
     if pending {
         invoice_items::take_pending(tx, &mut invoice, None);
@@ -379,6 +406,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         invoice.auto_advance = auto_advance;
     }
     read_default_method(tx.state, &mut call.params, &mut invoice)?;
+    discounts::read(tx, &mut call.params, &mut invoice)?;
+    amounts::read_taxes(tx.state, &mut call.params, &mut invoice)?;
     invoice.paper.read(tx.state, &mut call.params)?;
     call.params.ignore(&["payment_settings", "rendering"]);
     call.params.finish()?;
@@ -392,6 +421,9 @@ pub fn finalize_now(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError>
     let id = call.id().to_owned();
     call.params.ignore(&["auto_advance"]);
     call.params.finish()?;
+    if find(tx.state, &id)?.automatic_tax.is_on() {
+        automatic_taxes::require_location(tx.state, &find(tx.state, &id)?.customer)?;
+    }
     finalize(tx, &id)?;
     Ok(view(tx.state, find(tx.state, &id)?))
 }

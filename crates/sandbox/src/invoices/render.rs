@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::adjustments::Tax;
 use crate::costs::UnitAmount;
-use crate::invoices::{Invoice, Line, Status, papers, payment_of};
+use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of};
 use crate::state::State;
-use crate::{invoice_payments, lists};
+use crate::{automatic_taxes, invoice_payments, lists, tax_rates};
 
 pub fn view(state: &State, invoice: &Invoice) -> Value {
-    let total = invoice.total();
+    let mut settled = invoice.clone();
+    amounts::settle(state, &mut settled);
+    let invoice = &settled;
     let due = invoice.amount_due();
     let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
     let pdf = url.as_ref().map(|url| format!("{url}?print"));
@@ -24,13 +27,17 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "attempt_count": invoice.attempt_count,
         "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
         "auto_advance": invoice.auto_advance && invoice.status == Status::Open,
+        "automatic_tax":
+            automatic_taxes::invoice_view(state, invoice.automatic_tax, &invoice.customer),
         "billing_reason": invoice.billing_reason,
         "collection_method": invoice.collection_method,
         "created": invoice.created,
         "currency": invoice.currency,
         "customer": invoice.customer,
         "default_payment_method": invoice.default_payment_method,
+        "default_tax_rates": tax_rates::show_all(state, &invoice.default_tax_rates),
         "description": invoice.description,
+        "discounts": invoice.discounts,
         "due_date": invoice.due_date,
         "effective_at": invoice.finalized_at,
         "ending_balance": invoice.ending_balance,
@@ -54,10 +61,12 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
             "paid_at": invoice.paid_at,
             "voided_at": invoice.voided_at,
         },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
+        "subtotal": invoice.subtotal(),
+        "subtotal_excluding_tax": invoice.subtotal_excluding_tax(),
+        "total": invoice.total(),
+        "total_discount_amounts": discount_amounts(invoice.discount_amounts()),
+        "total_excluding_tax": invoice.total_excluding_tax(),
+        "total_taxes": taxes_view(&invoice.taxes()),
     });
     if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
         shown.extend(constants);
@@ -72,18 +81,9 @@ fn constants() -> Value {
         "account_country": "US",
         "account_name": "Tollgate sandbox",
         "application": null,
-        "automatic_tax": {
-            "disabled_reason": null,
-            "enabled": false,
-            "liability": null,
-            "provider": null,
-            "status": null,
-        },
         "automatically_finalizes_at": null,
         "customer_account": null,
         "default_source": null,
-        "default_tax_rates": [],
-        "discounts": [],
         "issuer": {"type": "self"},
         "last_finalization_error": null,
         "livemode": false,
@@ -97,9 +97,7 @@ fn constants() -> Value {
         "rendering": null,
         "shipping_cost": null,
         "shipping_details": null,
-        "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
-        "total_taxes": [],
         "webhooks_delivered_at": null,
     })
 }
@@ -160,9 +158,9 @@ fn line_view(invoice: &Invoice, line: &Line) -> Value {
         "amount": line.amount,
         "currency": invoice.currency,
         "description": line.description,
-        "discount_amounts": [],
-        "discountable": !line.proration,
-        "discounts": [],
+        "discount_amounts": discount_amounts(own_amounts(line)),
+        "discountable": line.is_discountable(),
+        "discounts": line.adjustments.discounts,
         "invoice": invoice.id,
         "livemode": false,
         "metadata": line.metadata,
@@ -174,8 +172,32 @@ fn line_view(invoice: &Invoice, line: &Line) -> Value {
         "quantity_decimal": line.quantity.to_string(),
         "subscription": line.subscription,
         "subtotal": line.amount,
-        "taxes": [],
+        "taxes": taxes_view(&line.adjustments.taxes),
     })
+}
+
+fn taxes_view(taxes: &[Tax]) -> Value {
+    let shown = taxes.iter().map(|tax| {
+        json!({
+            "amount": tax.amount,
+            "tax_behavior": if tax.inclusive { "inclusive" } else { "exclusive" },
+            "tax_rate_details": {"tax_rate": tax.rate},
+            "taxability_reason": tax.reason,
+            "taxable_amount": tax.taxable,
+            "type": "tax_rate_details",
+        })
+    });
+    shown.collect()
+}
+
+fn own_amounts(line: &Line) -> Vec<(String, i64)> {
+    let amounts = line.adjustments.discount_amounts.iter();
+    amounts.map(|found| (found.discount.clone(), found.amount)).collect()
+}
+
+fn discount_amounts(amounts: Vec<(String, i64)>) -> Value {
+    let shown = amounts.into_iter();
+    shown.map(|(discount, amount)| json!({"amount": amount, "discount": discount})).collect()
 }
 
 /// `payments` is shown only when asked for.

@@ -2,13 +2,18 @@
 
 use serde_json::Value;
 
+use crate::automatic_taxes;
 use crate::clock::DAY;
 use crate::errors::ApiError;
 use crate::params::Params;
 use crate::prices::Price;
 use crate::requests::Call;
+use crate::state::State;
 use crate::subscriptions::update::check_intervals;
-use crate::subscriptions::{Subscription, SubscriptionItem, find, recurring_price, starts, view};
+use crate::subscriptions::{
+    Subscription, SubscriptionItem, discounts, find, recurring_price, starts, view,
+};
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{
     billing, cancellations, currency_options, customers, invoice_items, payment_methods,
@@ -46,6 +51,7 @@ pub fn read_price(tx: &mut Tx<'_>, item: &mut Params) -> Result<Option<Price>, A
 
 pub fn read_item(
     tx: &mut Tx<'_>,
+    subscription: &Subscription,
     item: &mut Params,
 ) -> Result<(SubscriptionItem, Price), ApiError> {
     let price = read_price(tx, item)?;
@@ -54,7 +60,11 @@ pub fn read_item(
     price.amount(quantity)?;
     let mut row = SubscriptionItem::new(&price.id, quantity, tx.now);
     row.metadata = item.metadata()?.fresh();
-    item.refuse(&["discounts", "tax_rates", "billing_thresholds"])?;
+    discounts::read_of_item(tx, item, subscription, &mut row)?;
+    if let Some(rates) = tax_rates::read_list(tx.state, item, "tax_rates")? {
+        row.tax_rates = rates;
+    }
+    item.refuse(&["billing_thresholds"])?;
     item.finish()?;
     Ok((row, price))
 }
@@ -90,17 +100,18 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if MAX_ITEMS < hashes.len() {
         return Err(params.invalid("items", "Too many items"));
     }
+    let mut subscription = Subscription::new(&customer, "", tx.now);
     let mut items = Vec::new();
     let mut prices = Vec::new();
     for mut hash in hashes {
-        let (item, price) = read_item(tx, &mut hash)?;
+        let (item, price) = read_item(tx, &subscription, &mut hash)?;
         items.push(item);
         prices.push(price);
     }
     let currency = params.text("currency")?;
     let prices = currency_options::in_one_currency(prices, currency.as_deref(), "items")?;
     check_alike(&prices)?;
-    let mut subscription = Subscription::new(&customer, &prices[0].currency, tx.now);
+    subscription.currency.clone_from(&prices[0].currency);
     subscription.items = items;
     read_trial(params, &mut subscription, tx.now)?;
     if params.boolean("trial_from_plan")?.unwrap_or(false) && subscription.trial_end.is_none() {
@@ -201,6 +212,8 @@ pub(super) fn read_common(
         let message = "If collection_method is `send_invoice`, you must pass days_until_due.";
         return Err(ApiError::invalid(message).param("days_until_due"));
     }
+    discounts::read(tx, params, subscription)?;
+    read_taxes(tx.state, params, subscription)?;
     params.change("description")?.apply(&mut subscription.description);
     params.metadata()?.apply(&mut subscription.metadata);
     if let Some(mut settings) = params.hash("payment_settings")? {
@@ -214,16 +227,32 @@ pub(super) fn read_common(
         settings.ignore(&["payment_method_options"]);
         settings.finish()?;
     }
-    params.ignore(&["automatic_tax", "invoice_settings"]);
+    params.ignore(&["invoice_settings"]);
     params.refuse(&[
         "application_fee_percent",
         "billing_schedules",
         "billing_thresholds",
         "default_source",
-        "default_tax_rates",
-        "discounts",
         "on_behalf_of",
         "pending_invoice_item_interval",
         "transfer_data",
     ])
+}
+
+/// `default_tax_rates` and `automatic_tax`, of which only one can decide.
+fn read_taxes(
+    state: &State,
+    params: &mut Params,
+    subscription: &mut Subscription,
+) -> Result<(), ApiError> {
+    if let Some(rates) = tax_rates::read_list(state, params, "default_tax_rates")? {
+        subscription.default_tax_rates = rates;
+    }
+    if let Some(automatic) = automatic_taxes::read(params)? {
+        if automatic.is_on() {
+            automatic_taxes::require_location(state, &subscription.customer)?;
+        }
+        subscription.automatic_tax = automatic;
+    }
+    automatic_taxes::check_alone(subscription.automatic_tax, &subscription.default_tax_rates)
 }

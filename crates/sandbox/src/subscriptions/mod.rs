@@ -1,6 +1,7 @@
 //! Subscriptions as the API shows and changes them. What time does to them is in `billing`.
 
 pub mod create;
+pub mod discounts;
 pub mod pauses;
 pub mod starts;
 pub mod update;
@@ -8,6 +9,7 @@ pub mod update;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::automatic_taxes::{self, AutomaticTax};
 use crate::clock::{DAY, END_OF_TIME};
 use crate::errors::ApiError;
 use crate::params::Metadata;
@@ -18,6 +20,7 @@ use crate::requests::Call;
 use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions::starts::AnchorConfig;
 use crate::subscriptions::update::read_cancellation;
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{cancellations, ids, lists};
 
@@ -38,6 +41,12 @@ pub struct Subscription {
     pub collection_method: String,
     pub days_until_due: Option<i64>,
     pub default_payment_method: Option<String>,
+    #[serde(default)]
+    pub discounts: Vec<String>,
+    #[serde(default)]
+    pub default_tax_rates: Vec<String>,
+    #[serde(default)]
+    pub automatic_tax: AutomaticTax,
     /// The method that pays an invoice becomes the default.
     pub saves_default_method: bool,
     pub description: Option<String>,
@@ -132,6 +141,10 @@ pub struct SubscriptionItem {
     pub usage_from: Option<i64>,
     #[serde(default)]
     pub billed: Option<Billed>,
+    #[serde(default)]
+    pub tax_rates: Vec<String>,
+    #[serde(default)]
+    pub discounts: Vec<String>,
     pub metadata: Metadata,
 }
 
@@ -212,6 +225,8 @@ impl SubscriptionItem {
             period_end: now,
             usage_from: None,
             billed: None,
+            tax_rates: Vec::new(),
+            discounts: Vec::new(),
             metadata: Metadata::new(),
         }
     }
@@ -230,6 +245,9 @@ impl Subscription {
             collection_method: "charge_automatically".to_owned(),
             days_until_due: None,
             default_payment_method: None,
+            discounts: Vec::new(),
+            default_tax_rates: Vec::new(),
+            automatic_tax: AutomaticTax::Off,
             saves_default_method: false,
             description: None,
             latest_invoice: None,
@@ -293,6 +311,7 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
     let mut shown = json!({
         "id": subscription.id,
         "object": "subscription",
+        "automatic_tax": automatic_taxes::subscription_view(subscription.automatic_tax),
         "billing_cycle_anchor": subscription.billing_cycle_anchor,
         "billing_cycle_anchor_config": subscription.anchor_config.as_ref().map(AnchorConfig::view),
         "billing_mode": billing_mode_view(subscription.billing_mode),
@@ -311,7 +330,9 @@ pub fn view(state: &State, subscription: &Subscription) -> Value {
         "customer": subscription.customer,
         "days_until_due": subscription.days_until_due,
         "default_payment_method": subscription.default_payment_method,
+        "default_tax_rates": tax_rates::show_all(state, &subscription.default_tax_rates),
         "description": subscription.description,
+        "discounts": subscription.discounts,
         "ended_at": subscription.ended_at,
         "items": lists::whole(items, items_url),
         "latest_invoice": subscription.latest_invoice,
@@ -354,13 +375,10 @@ fn constants() -> Value {
     json!({
         "application": null,
         "application_fee_percent": null,
-        "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
         "billing_schedules": [],
         "billing_thresholds": null,
         "customer_account": null,
         "default_source": null,
-        "default_tax_rates": [],
-        "discounts": [],
         "invoice_settings": {
             "account_tax_ids": null,
             "custom_fields": null,
@@ -401,12 +419,12 @@ pub fn item_view(state: &State, subscription: &Subscription, item: &Subscription
         "current_period_end": item.period_end,
         "current_period_start": item.period_start,
         "current_trial": null,
-        "discounts": [],
+        "discounts": item.discounts,
         "metadata": item.metadata,
         "plan": price.map(prices::plan_view),
         "price": price.map(prices::view),
         "subscription": subscription.id,
-        "tax_rates": [],
+        "tax_rates": tax_rates::show_all(state, &item.tax_rates),
     });
     // What is metered has no quantity.
     if !price.is_some_and(Price::is_metered) {

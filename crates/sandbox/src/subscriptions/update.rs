@@ -12,8 +12,10 @@ use crate::state::State;
 use crate::subscriptions::create::{
     MAX_ITEMS, check_alike, read_common, read_item, read_price, read_quantity, read_trial,
 };
-use crate::subscriptions::starts;
-use crate::subscriptions::{Status, Subscription, SubscriptionItem, find, save, view};
+use crate::subscriptions::{
+    Status, Subscription, SubscriptionItem, discounts, find, save, starts, view,
+};
+use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{
     billing, cancellations, currency_options, invoice_items, pending_updates, plan_changes,
@@ -236,7 +238,7 @@ fn read_item_changes(
     let mut items = subscription.items.clone();
     for mut hash in params.hashes("items")? {
         let Some(id) = hash.text("id")? else {
-            let (mut item, _) = read_item(tx, &mut hash)?;
+            let (mut item, _) = read_item(tx, subscription, &mut hash)?;
             item.period_start = tx.now;
             item.period_end = subscription.period_end();
             items.push(item);
@@ -248,7 +250,7 @@ fn read_item_changes(
         if hash.boolean("deleted")?.unwrap_or(false) {
             items.remove(position);
         } else {
-            read_item_change(tx, &mut hash, &mut items[position])?;
+            read_item_change(tx, &mut hash, subscription, &mut items[position])?;
         }
         hash.ignore(&["clear_usage"]);
         hash.finish()?;
@@ -261,6 +263,7 @@ fn read_item_changes(
 pub fn read_item_change(
     tx: &mut Tx<'_>,
     hash: &mut Params,
+    subscription: &Subscription,
     item: &mut SubscriptionItem,
 ) -> Result<(), ApiError> {
     let was_metered = tx.state.prices.get(&item.price).is_some_and(Price::is_metered);
@@ -277,7 +280,11 @@ pub fn read_item_change(
     };
     price.amount(item.quantity)?;
     hash.metadata()?.apply(&mut item.metadata);
-    hash.refuse(&["discounts", "tax_rates", "billing_thresholds"])
+    discounts::read_of_item(tx, hash, subscription, item)?;
+    if let Some(rates) = tax_rates::read_list(tx.state, hash, "tax_rates")? {
+        item.tax_rates = rates;
+    }
+    hash.refuse(&["billing_thresholds"])
 }
 
 /// A subscription has some items, all in its currency, and in classic mode one interval.
