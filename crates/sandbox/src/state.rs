@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::balance_transactions::BalanceTransaction;
 use crate::billing_portal::PortalSession;
 use crate::charges::Charge;
 use crate::checkout_sessions::CheckoutSession;
@@ -15,6 +16,7 @@ use crate::credit_notes::CreditNote;
 use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
+use crate::disputes::Dispute;
 use crate::entitlements::ActiveEntitlement;
 use crate::events::Event;
 use crate::features::Feature;
@@ -39,6 +41,7 @@ use crate::subscription_schedules::SubscriptionSchedule;
 use crate::subscriptions::Subscription;
 use crate::tax_ids::TaxId;
 use crate::test_clocks::TestClock;
+use crate::tokens::Token;
 use crate::webhook_endpoints::WebhookEndpoint;
 
 /// One kind of object, stored under its own name.
@@ -325,6 +328,9 @@ tables! {
     payment_intents: PaymentIntent,
     charges: Charge,
     refunds: Refund,
+    tokens: Token,
+    disputes: Dispute,
+    balance_transactions: BalanceTransaction,
     setup_intents: SetupIntent,
     setup_attempts: SetupAttempt,
     checkout_sessions: CheckoutSession,
@@ -386,16 +392,22 @@ macro_rules! timed {
 
 timed! {
     checkout_sessions,
+    disputes,
     invoices,
     subscriptions,
     subscription_schedules,
+    payment_intents,
+    refunds,
 }
 
 /// An object that does something by itself when its time comes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
     CheckoutSession(String),
+    Dispute(String),
     Invoice(String),
+    PaymentIntent(String),
+    Refund(String),
     /// Before its subscription: a phase that ends with a period decides what is renewed.
     Schedule(String),
     Subscription(String),
