@@ -3,12 +3,15 @@
 mod accounts;
 mod api;
 mod balances;
+mod captures;
 mod checkout;
 mod clock;
 mod coupons;
 mod credit_notes;
 mod dashboard;
+mod debits;
 mod discounts;
+mod disputes;
 mod entitlements;
 mod faults;
 mod meters;
