@@ -338,6 +338,13 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut price = found.ok_or_else(|| ApiError::not_found("price", &id))?.clone();
     let params = &mut call.params;
     if let Some(active) = params.boolean("active")? {
+        let product = tx.state.products.get(&price.product);
+        let is_default = product.is_some_and(|row| row.default_price.as_ref() == Some(&id));
+        if is_default && !active {
+            let message = "This price cannot be archived because it is the default price of its \
+                           product.";
+            return Err(ApiError::invalid(message).param("active"));
+        }
         price.active = active;
     }
     params.change("nickname")?.apply(&mut price.nickname);

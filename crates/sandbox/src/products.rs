@@ -3,12 +3,19 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::billing_portal::read_url;
 use crate::errors::ApiError;
 use crate::params::{Change, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
 use crate::{ids, lists, prices};
+
+const MAX_IMAGES: usize = 8;
+const MAX_FEATURES: usize = 15;
+const MAX_DESCRIPTOR: usize = 22;
+const MAX_UNIT_LABEL: usize = 12;
+const DIMENSIONS: [&str; 4] = ["height", "length", "weight", "width"];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Product {
@@ -21,6 +28,9 @@ pub struct Product {
     pub default_price: Option<String>,
     pub images: Vec<String>,
     pub marketing_features: Vec<String>,
+    /// Height, length, weight and width, as they were written.
+    #[serde(default)]
+    pub package_dimensions: Option<[String; 4]>,
     pub shippable: Option<bool>,
     pub statement_descriptor: Option<String>,
     pub tax_code: Option<String>,
@@ -48,6 +58,7 @@ impl Product {
             default_price: None,
             images: Vec::new(),
             marketing_features: Vec::new(),
+            package_dimensions: None,
             shippable: None,
             statement_descriptor: None,
             tax_code: None,
@@ -73,7 +84,7 @@ pub fn view(product: &Product) -> Value {
         "marketing_features": features,
         "metadata": product.metadata,
         "name": product.name,
-        "package_dimensions": null,
+        "package_dimensions": product.package_dimensions.as_ref().map(dimensions_view),
         "shippable": product.shippable,
         "statement_descriptor": product.statement_descriptor,
         "tax_code": product.tax_code,
@@ -110,6 +121,9 @@ pub fn read(params: &mut Params, product: &mut Product) -> Result<(), ApiError> 
     }
     params.change("description")?.apply(&mut product.description);
     if let Some(images) = params.texts("images")? {
+        if MAX_IMAGES < images.len() {
+            return Err(params.invalid("images", &format!("More than {MAX_IMAGES} images")));
+        }
         product.images = images;
     }
     if params.has("marketing_features") {
@@ -118,18 +132,76 @@ pub fn read(params: &mut Params, product: &mut Product) -> Result<(), ApiError> 
             features.push(feature.required("name")?);
             feature.finish()?;
         }
+        if MAX_FEATURES < features.len() {
+            let what = format!("More than {MAX_FEATURES} features");
+            return Err(params.invalid("marketing_features", &what));
+        }
         product.marketing_features = features;
     }
     if let Some(shippable) = params.boolean("shippable")? {
         product.shippable = Some(shippable);
     }
-    params.change("statement_descriptor")?.apply(&mut product.statement_descriptor);
+    read_descriptor(params)?.apply(&mut product.statement_descriptor);
+    read_dimensions(params, product)?;
     params.change("tax_code")?.apply(&mut product.tax_code);
     params.change("unit_label")?.apply(&mut product.unit_label);
-    params.change("url")?.apply(&mut product.url);
+    if product.unit_label.as_ref().is_some_and(|label| MAX_UNIT_LABEL < label.chars().count()) {
+        let what = format!("Longer than {MAX_UNIT_LABEL} characters");
+        return Err(params.invalid("unit_label", &what));
+    }
+    read_url(params, "url")?.apply(&mut product.url);
     params.metadata()?.apply(&mut product.metadata);
-    params.ignore(&["package_dimensions", "tax_details", "type"]);
+    params.ignore(&["tax_details", "type"]);
     Ok(())
+}
+
+/// What card statements show: short, with a letter, and without signs banks do not print.
+fn read_descriptor(params: &mut Params) -> Result<Change<String>, ApiError> {
+    let key = "statement_descriptor";
+    let change = params.change(key)?;
+    if let Change::Set(text) = &change {
+        let is_refused = |sign: char| matches!(sign, '<' | '>' | '\\' | '\'' | '"' | '*');
+        if MAX_DESCRIPTOR < text.chars().count() {
+            let what = format!("Longer than {MAX_DESCRIPTOR} characters");
+            return Err(params.invalid(key, &what));
+        }
+        if text.contains(is_refused) || !text.contains(|sign: char| sign.is_alphabetic()) {
+            return Err(params.invalid(key, "It needs a letter and has none of <, >, \\, ', \", *"));
+        }
+    }
+    Ok(change)
+}
+
+fn read_dimensions(params: &mut Params, product: &mut Product) -> Result<(), ApiError> {
+    if params.take_if_empty("package_dimensions") {
+        product.package_dimensions = None;
+        return Ok(());
+    }
+    let Some(mut hash) = params.hash("package_dimensions")? else {
+        return Ok(());
+    };
+    let mut dimensions: [String; 4] = Default::default();
+    for (key, place) in DIMENSIONS.into_iter().zip(&mut dimensions) {
+        let text = hash.required(key)?;
+        let (integer, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.chars().all(|it| it.is_ascii_digit());
+        if !digits(integer) || !digits(fraction) || 9 < integer.len() || 2 < fraction.len() {
+            return Err(hash.invalid(key, "Invalid decimal"));
+        }
+        // Without leading zeros, which JSON numbers cannot have.
+        let integer = integer.trim_start_matches('0');
+        let integer = if integer.is_empty() { "0" } else { integer };
+        *place = format!("{integer}.{fraction}");
+    }
+    hash.finish()?;
+    product.package_dimensions = Some(dimensions);
+    Ok(())
+}
+
+fn dimensions_view(dimensions: &[String; 4]) -> Value {
+    let numbers = dimensions.iter().map(|text| serde_json::from_str(text).unwrap_or(Value::Null));
+    let keys = DIMENSIONS.into_iter().map(str::to_owned);
+    Value::Object(keys.zip(numbers).collect())
 }
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -202,6 +274,11 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         let message = "This product cannot be deleted because it has one or more user-created \
                        prices.";
         return Err(ApiError::invalid(message));
+    }
+    let features: Vec<String> =
+        tx.state.product_features.of(&id).map(|row| row.id.clone()).collect();
+    for feature in features {
+        tx.state.product_features.remove(&feature);
     }
     tx.state.products.remove(&id);
     tx.emit("product.deleted", view(&product));

@@ -159,3 +159,50 @@ async fn contradictions_are_refused() {
     }
     assert_eq!(world.look("/v1/prices").await["data"], json!([]), "nothing was stored");
 }
+
+#[tokio::test]
+async fn products_carry_what_they_were_made_with() {
+    let world = World::start().await;
+    let form = [
+        ("name", "Box"),
+        ("package_dimensions[height]", "10"),
+        ("package_dimensions[length]", "20.5"),
+        ("package_dimensions[weight]", "03"),
+        ("package_dimensions[width]", "0.25"),
+        ("statement_descriptor", "SHOP BOX"),
+        ("unit_label", "box"),
+        ("url", "https://example.com/box"),
+        ("marketing_features[0][name]", "Sturdy"),
+        ("images[]", "https://example.com/box.png"),
+        ("default_price_data[currency]", "usd"),
+        ("default_price_data[unit_amount_decimal]", "99.5"),
+        ("default_price_data[currency_options][eur][unit_amount]", "90"),
+        ("expand[]", "default_price.currency_options"),
+    ];
+    let product = world.make("/v1/products", &form).await;
+    let dimensions = json!({"height": 10.0, "length": 20.5, "weight": 3.0, "width": 0.25});
+    assert_eq!(product["package_dimensions"], dimensions);
+    assert_eq!(product["default_price"]["currency_options"]["eur"]["unit_amount"], 90);
+    let price = format!("/v1/prices/{}", id(&product["default_price"]));
+    let (status, body) = world.post(&price, &[("active", "false")]).await;
+    assert_eq!((status, text(&body["error"]["param"])), (400, "active".to_owned()));
+    let path = format!("/v1/products/{}", id(&product));
+    let form = [("default_price", ""), ("package_dimensions", ""), ("url", "")];
+    let changed = world.make(&path, &form).await;
+    for key in ["default_price", "package_dimensions", "url"] {
+        assert_eq!(changed[key], json!(null), "{key}");
+    }
+    world.make(&price, &[("active", "false")]).await;
+    let refusals: [(&str, &str); 5] = [
+        ("statement_descriptor", "123"),
+        ("statement_descriptor", "A descriptor that is too long"),
+        ("unit_label", "a very long label"),
+        ("url", "javascript:x"),
+        ("package_dimensions[height]", "1e3"),
+    ];
+    for (key, value) in refusals {
+        let (status, body) = world.post(&path, &[(key, value)]).await;
+        assert_eq!((status, text(&body["error"]["param"])), (400, key.to_owned()), "{value}");
+    }
+    assert_eq!(world.look(&path).await["statement_descriptor"], "SHOP BOX");
+}
