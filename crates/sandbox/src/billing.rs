@@ -100,14 +100,15 @@ pub fn open_first_invoice(
     extra: &[Line],
 ) -> Result<String, ApiError> {
     let customer = customers::live(tx.state, &subscription.customer, "customer")?.clone();
-    subscription.billing_cycle_anchor =
-        subscription.trial_end.unwrap_or(subscription.billing_cycle_anchor);
-    let anchor = subscription.billing_cycle_anchor;
+    if let Some(end) = subscription.trial_end {
+        subscription.set_anchor(end);
+    }
+    let owner = subscription.clone();
     for item in &mut subscription.items {
         item.period_start = tx.now;
         item.period_end = match subscription.trial_end {
             Some(end) => end,
-            None => next_end(tx.state, item, anchor, tx.now)?,
+            None => next_end(tx.state, &owner, item, tx.now)?,
         };
     }
     let past = first_periods::place(tx.state, &mut subscription, tx.now)?;
@@ -138,15 +139,15 @@ pub fn open_first_invoice(
 /// The end of the item's period around `instant`.
 fn next_end(
     state: &State,
+    subscription: &Subscription,
     item: &SubscriptionItem,
-    anchor: i64,
     instant: i64,
 ) -> Result<i64, ApiError> {
     let price = state.prices.get(&item.price).and_then(|price| price.recurring);
     let Some(recurring) = price else {
         return Err(ApiError::invalid("The subscription has no recurring price."));
     };
-    let (interval, count) = (recurring.interval, recurring.interval_count);
+    let (anchor, interval, count) = subscription.calendar(recurring);
     Ok(clock::period_around(anchor, interval, count, instant).1)
 }
 
@@ -479,14 +480,13 @@ pub fn renewal(
     now: i64,
 ) -> Result<Invoice, ApiError> {
     let customer = customers::live(state, &subscription.customer, "customer")?;
-    let anchor = subscription.billing_cycle_anchor;
     let mut due = subscription.clone();
     due.items.retain(|item| item.period_end <= now);
     let used = usages::lines(state, &due, now)?;
     let ended = due.items.first().map(|item| (item.period_start, item.period_end));
     for item in &mut due.items {
         item.period_start = item.period_end;
-        item.period_end = next_end(state, item, anchor, item.period_start)?;
+        item.period_end = next_end(state, subscription, item, item.period_start)?;
     }
     let mut invoice = Invoice::new(customer, &subscription.currency, "subscription_cycle", now);
     invoice.attach_to(subscription);

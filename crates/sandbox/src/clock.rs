@@ -180,6 +180,25 @@ pub fn next_day_of_month(now: i64, month: Option<i64>, day: i64, time: [Option<i
     found().unwrap_or(END_OF_TIME)
 }
 
+/// Where periods of so many months are counted from so that they fall on this day wherever a month
+/// has it: `anchor` itself, or the same time in an earlier month that is long enough.
+pub fn long_month_before(anchor: i64, day: i64, months: i64) -> i64 {
+    let found = || {
+        let start = Timestamp::from_second(anchor)?.to_zoned(TimeZone::UTC);
+        for step in 0..=12 {
+            let back = Span::new().try_months(step * months.clamp(1, 36))?;
+            let first = start.date().first_of_month().checked_sub(back)?;
+            if day <= i64::from(first.days_in_month()) {
+                let date = first.checked_add(Span::new().try_days(day - 1)?)?;
+                let moved = date.to_datetime(start.time()).to_zoned(TimeZone::UTC)?;
+                return Ok::<i64, jiff::Error>(moved.timestamp().as_second());
+            }
+        }
+        Ok(anchor)
+    };
+    found().unwrap_or(anchor)
+}
+
 /// A calendar date for people, such as `31 January 2026`.
 pub fn date(instant: i64) -> String {
     match Timestamp::from_second(instant) {
@@ -242,6 +261,18 @@ mod tests {
         assert_eq!(around("2026-01-31T00:00:00Z"), (anchor, at("2026-02-28T00:00:00Z")));
         let old = (at("2005-02-28T00:00:00Z"), at("2005-03-31T00:00:00Z"));
         assert_eq!(around("2005-03-01T00:00:00Z"), old);
+    }
+
+    #[test]
+    fn the_31st_comes_back_after_a_shorter_month() {
+        let november = at("2026-11-30T12:00:00Z");
+        let grid = long_month_before(november, 31, 1);
+        assert_eq!(grid, at("2026-10-31T12:00:00Z"));
+        let around = period_around(grid, Interval::Month, 1, november);
+        assert_eq!(around, (november, at("2026-12-31T12:00:00Z")));
+        assert_eq!(long_month_before(november, 30, 1), november);
+        let quarterly = long_month_before(at("2027-02-28T12:00:00Z"), 31, 3);
+        assert_eq!(quarterly, at("2026-08-31T12:00:00Z"));
     }
 
     #[test]

@@ -13,8 +13,7 @@ use crate::subscriptions::{Status, Subscription};
 
 /// The calendar of a price, counted from the subscription's anchor.
 fn calendar(subscription: &Subscription, price: &Price) -> Option<(i64, clock::Interval, i64)> {
-    let recurring = price.recurring?;
-    Some((subscription.billing_cycle_anchor, recurring.interval, recurring.interval_count))
+    price.recurring.map(|recurring| subscription.calendar(recurring))
 }
 
 /// A backdated subscription is in a period that began before now; what came before that is a line

@@ -109,7 +109,7 @@ pub fn paid(tx: &mut Tx<'_>, subscription: &str, invoice: &str) {
     row.items = update.items;
     row.latest_invoice = Some(update.invoice);
     if let Some(anchor) = update.anchor {
-        row.billing_cycle_anchor = anchor;
+        row.set_anchor(anchor);
     }
     if let Err(error) = usages::settle(tx, &before, &mut row) {
         tracing::error!(error = error.message(), "usage of a changed item is not billed");

@@ -160,7 +160,7 @@ fn place_items(
     at: i64,
 ) -> Result<(), ApiError> {
     let trial_end = after.trial_end.filter(|_| after.status == Status::Trialing);
-    let anchor = after.billing_cycle_anchor;
+    let owner = after.clone();
     for item in &mut after.items {
         let new = recurring(state, item)?;
         if let Some(old) = before.items.iter().find(|old| old.id == item.id) {
@@ -169,9 +169,9 @@ fn place_items(
                 continue;
             }
         }
-        let (_, end) = clock::period_around(anchor, new.interval, new.interval_count, at);
-        let twin = before.items.iter().find(|old| trial_end.is_none() && old.period_end == end);
-        item.period_start = twin.map_or(at, |old| old.period_start);
+        let (anchor, interval, count) = owner.calendar(new);
+        let (_, end) = clock::period_around(anchor, interval, count, at);
+        item.period_start = at;
         item.period_end = trial_end.unwrap_or(end);
         item.billed = Some(Billed { amount: 0, start: at, end: item.period_end });
     }
@@ -179,7 +179,7 @@ fn place_items(
 }
 
 fn restart_cycle(state: &State, subscription: &mut Subscription, now: i64) -> Result<(), ApiError> {
-    subscription.billing_cycle_anchor = now;
+    subscription.set_anchor(now);
     for item in &mut subscription.items {
         let recurring = recurring(state, item)?;
         item.period_start = now;
@@ -245,7 +245,6 @@ fn debits(
     at: i64,
 ) -> Result<Vec<InvoiceItem>, ApiError> {
     let mut debits = Vec::new();
-    let anchor = after.billing_cycle_anchor;
     let step = currencies::step(&after.currency);
     let currency = after.currency.clone();
     for position in 0..after.items.len() {
@@ -255,8 +254,7 @@ fn debits(
             continue;
         }
         let price = prices::in_currency(tx.state, &item.price, &currency)?;
-        let recurring = recurring(tx.state, item)?;
-        let (interval, count) = (recurring.interval, recurring.interval_count);
+        let (anchor, interval, count) = after.calendar(recurring(tx.state, item)?);
         let whole = clock::period_around(anchor, interval, count, at);
         let (part, whole) = (item.period_end - at, whole.1 - whole.0);
         let amount = share(price.amount(item.quantity)?, part, whole, step);

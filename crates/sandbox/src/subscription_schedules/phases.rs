@@ -139,7 +139,7 @@ fn enter(
     subscription.items = items;
     let new = billing::recurring_of(tx.state, &subscription)?;
     if restarts || (old.interval, old.interval_count) != (new.interval, new.interval_count) {
-        subscription.billing_cycle_anchor = tx.now;
+        subscription.set_anchor(tx.now);
     }
     for item in &mut subscription.items {
         item.period_end = item.period_end.min(tx.now);
@@ -174,7 +174,7 @@ fn start_trial(
     subscription.trial_start = Some(now);
     subscription.trial_end = Some(end);
     subscription.trial_notice_sent = false;
-    subscription.billing_cycle_anchor = end;
+    subscription.set_anchor(end);
 }
 
 /// What a phase says beside its items, or leaves to the schedule's default settings.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::automatic_taxes::{self, AutomaticTax};
-use crate::clock::{DAY, END_OF_TIME};
+use crate::clock::{DAY, END_OF_TIME, Interval};
 use crate::errors::ApiError;
 use crate::params::Metadata;
 use crate::pending_updates::{self, PendingUpdate};
-use crate::prices::{self, Price};
+use crate::prices::{self, Price, Recurring};
 use crate::prorations::Billed;
 use crate::requests::Call;
 use crate::state::{Row, State, Timed, Timer};
@@ -277,6 +277,24 @@ impl Subscription {
             billing_mode: BillingMode::Flexible,
             announced: false,
         }
+    }
+
+    /// Another cycle begins; a day of the month that was asked for at the start is not its day.
+    pub fn set_anchor(&mut self, anchor: i64) {
+        self.billing_cycle_anchor = anchor;
+        self.anchor_config = None;
+    }
+
+    /// Where the periods of an item are counted from. A day of the month that was asked for comes
+    /// back after a month that lacks it.
+    pub fn calendar(&self, recurring: Recurring) -> (i64, Interval, i64) {
+        let Recurring { interval, interval_count, .. } = recurring;
+        let anchor = self.billing_cycle_anchor;
+        let anchor = match (&self.anchor_config, interval) {
+            (Some(config), Interval::Month) => config.calendar_anchor(anchor, interval_count),
+            _ => anchor,
+        };
+        (anchor, interval, interval_count)
     }
 
     pub fn is_flexible(&self) -> bool {

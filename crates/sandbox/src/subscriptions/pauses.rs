@@ -98,7 +98,7 @@ pub fn resume(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         return Err(ApiError::invalid(message));
     }
     if restarts {
-        subscription.billing_cycle_anchor = tx.now;
+        subscription.set_anchor(tx.now);
     }
     let Some(invoice) = resumption(tx, &mut subscription, restarts)? else {
         become_active(tx, subscription);

@@ -52,6 +52,10 @@ impl AnchorConfig {
         Ok(Some(config))
     }
 
+    pub fn calendar_anchor(&self, anchor: i64, months: i64) -> i64 {
+        clock::long_month_before(anchor, self.day_of_month, months)
+    }
+
     /// The first such moment from `now` on; parts that are not given are those of `now`.
     fn next(&self, now: i64) -> i64 {
         let time = [self.hour, self.minute, self.second];

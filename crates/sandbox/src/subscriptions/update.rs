@@ -155,7 +155,7 @@ fn read_trial_change(
     if !trialing {
         return Ok(TrialChange::Starts(end));
     }
-    subscription.billing_cycle_anchor = end;
+    subscription.set_anchor(end);
     subscription.trial_notice_sent = false;
     for item in &mut subscription.items {
         item.period_end = end;
@@ -179,7 +179,7 @@ fn start_trial(
     subscription.trial_start = Some(tx.now);
     subscription.trial_end = Some(end);
     subscription.trial_notice_sent = false;
-    subscription.billing_cycle_anchor = end;
+    subscription.set_anchor(end);
     for item in &mut subscription.items {
         item.period_start = tx.now;
         item.period_end = end;
