@@ -14,6 +14,7 @@ mod payments;
 mod portal;
 mod prices;
 mod restarts;
+mod scenarios;
 mod schedules;
 mod schema;
 mod searches;
