@@ -156,7 +156,7 @@ pub async fn work_due_on(
 fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
     match timer {
         Timer::CheckoutSession(id) => checkout_sessions::due(tx, id),
-        Timer::Invoice(id) => billing::invoice_due(tx, id),
+        Timer::Invoice(id) => crate::invoices::dues::due(tx, id),
         Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),
     }

@@ -9,6 +9,7 @@ mod coupons;
 mod credit_notes;
 mod entitlements;
 mod faults;
+mod invoices;
 mod meters;
 mod payments;
 mod portal;
