@@ -167,7 +167,7 @@ fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
         Timer::Dispute(id) => disputes::due(tx, id),
         Timer::PaymentIntent(id) => payment_intents::due(tx, id),
         Timer::Refund(id) => refunds::due(tx, id),
-        Timer::Invoice(id) => billing::invoice_due(tx, id),
+        Timer::Invoice(id) => crate::invoices::dues::due(tx, id),
         Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),
     }

@@ -285,6 +285,9 @@ pub fn collect(
 
 /// The caller confirmed an invoice's payment intent directly: the invoice follows.
 pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), ApiError> {
+    if intent.is_succeeded() && intent.invoice.is_none() {
+        return invoices::attachments::succeeded(tx, intent);
+    }
     let invoice = intent.invoice.as_ref().and_then(|id| tx.state.invoices.get(id));
     let Some(invoice) = invoice.filter(|invoice| invoice.status == invoices::Status::Open) else {
         return Ok(());

@@ -284,6 +284,7 @@ fn router(app: Arc<App>) -> Router {
         )
         .route("/i/{id}", get(invoice::show))
         .merge(portal::router())
+        .route("/i/{id}/credit/{note}", get(invoice::show_credit_note))
         .route("/r/{id}", get(invoice::receipt))
         .merge(dashboard::router(&app))
         .fallback(requests::handle)

@@ -14,6 +14,7 @@ mod discounts;
 mod disputes;
 mod entitlements;
 mod faults;
+mod invoices;
 mod meters;
 mod payments;
 mod portal;
