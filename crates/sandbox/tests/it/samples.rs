@@ -170,6 +170,10 @@ async fn furnish(world: &World) -> Vec<String> {
     let intent = id(&world.make("/v1/payment_intents", &intent).await);
     world.make("/v1/refunds", &[("payment_intent", &intent), ("amount", "500")]).await;
     world.session(&month, "subscription", &[]).await;
+    world.make("/v1/setup_intents", &[("customer", &customer)]).await;
+    let latest = text(&subscription["latest_invoice"]);
+    let note = [("invoice", latest.as_str()), ("amount", "100"), ("credit_amount", "100")];
+    world.make("/v1/credit_notes", &note).await;
     world.make("/v1/subscription_schedules", &[("from_subscription", &id(&subscription))]).await;
     world.make("/v1/test_helpers/test_clocks", &[("frozen_time", "1800000000")]).await;
     let endpoint = [("url", "http://shop.test/hook"), ("enabled_events[]", "account.updated")];
@@ -179,22 +183,25 @@ async fn furnish(world: &World) -> Vec<String> {
         "charges",
         "checkout/sessions",
         "coupons",
+        "credit_notes",
         "customers",
         "invoice_payments",
         "invoiceitems",
         "invoices",
         "payment_intents",
-        "payment_methods",
         "prices",
         "products",
         "promotion_codes",
         "refunds",
+        "setup_intents",
         "subscription_schedules",
         "subscriptions",
         "test_helpers/test_clocks",
         "webhook_endpoints",
     ];
-    lists.iter().map(|list| format!("/v1/{list}")).collect()
+    let of_customer = ["balance_transactions", "payment_methods"];
+    let of_customer = of_customer.map(|list| format!("customers/{customer}/{list}"));
+    lists.map(str::to_owned).into_iter().chain(of_customer).map(|list| format!("/v1/{list}")).collect()
 }
 
 #[tokio::test]
