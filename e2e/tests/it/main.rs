@@ -5,6 +5,7 @@ mod browsers;
 mod clocks;
 mod crashes;
 mod credits;
+mod dashboards;
 mod deliveries;
 mod inputs;
 mod processes;
