@@ -1,5 +1,6 @@
 //! `cargo xtask`: set-up, tests, benchmarks and checks of the repository, with nothing but cargo.
 
+mod conformance;
 mod postgres;
 mod steps;
 mod tests;
@@ -37,6 +38,8 @@ enum Command {
         /// Names a test must contain, passed on to `cargo test`.
         filter: Vec<String>,
     },
+    /// Run the shared conformance driver against `tollgate sandbox`; `test` does so, too.
+    Conformance,
     /// Check the house rules that no compiler knows (crate edges, SQL only in `store`, …).
     Tidy,
     /// Start a private PostgreSQL, print its address, and stop it on Ctrl-C.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = Repository::find().and_then(|repository| match Arguments::parse().command {
         Command::Setup => tools::set_up(&repository).map(|_| ()),
         Command::Test { filter } => tests::run(&repository, &filter),
+        Command::Conformance => tests::conformance(&repository),
         Command::Tidy => tidy::run(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
         Command::Bench { arguments } => tests::bench(&repository, &arguments),

@@ -1,12 +1,13 @@
 //! The whole check of the repository in one order, and the benchmark.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::postgres::Postgres;
 use crate::steps::{Repository, answers, run as step};
-use crate::{tidy, tools};
+use crate::{conformance, tidy, tools};
 
 /// Everything a change must pass. The last lines are those of `cargo test` itself.
 pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
@@ -25,13 +26,17 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
     } else {
         eprintln!("==> cargo deny: skipped, it is not installed (cargo install cargo-deny)");
     }
-    step("building the binary", &mut cargo(&["build", "--locked", "--package", "server"]))?;
+    let tollgate = build(repository)?;
+    conformance::run(repository, &tools.python, &tollgate)?;
+    let fuzz = ["--manifest-path", "fuzz/Cargo.toml", "--locked"];
+    let lint = [&["clippy"], &fuzz[..], &["--", "-D", "warnings"]].concat();
+    step("cargo clippy (fuzz targets)", &mut cargo(&lint))?;
 
     let postgres = Postgres::start(&tools.postgres)?;
     let mut test = cargo(&["test", "--workspace", "--locked"]);
     test.args(filter);
     test.env("TOLLGATE_TEST_POSTGRES", postgres.url());
-    test.env("TOLLGATE_BIN", repository.target().join("debug/tollgate"));
+    test.env("TOLLGATE_BIN", &tollgate);
     test.env("TOLLGATE_PYTHON", &tools.python);
     test.env("TOLLGATE_NODE_MODULES", &tools.node_modules);
     test.env("TOLLGATE_CHROMIUM", &tools.chromium);
@@ -43,6 +48,19 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
         std::process::exit(status.code().unwrap_or(1));
     }
     Ok(())
+}
+
+/// The driver alone, with what it needs.
+pub fn conformance(repository: &Repository) -> Result<()> {
+    let python = tools::set_up_python(repository)?;
+    conformance::run(repository, &python, &build(repository)?)
+}
+
+fn build(repository: &Repository) -> Result<PathBuf> {
+    let mut build = repository.cargo();
+    build.args(["build", "--locked", "--package", "server"]);
+    step("building the binary", &mut build)?;
+    Ok(repository.target().join("debug/tollgate"))
 }
 
 /// The load generator lives in `e2e`, beside the harness that starts the server. It takes the

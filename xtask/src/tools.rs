@@ -63,6 +63,13 @@ pub fn set_up(repository: &Repository) -> Result<Tools> {
     Ok(Tools { python, node_modules, chromium, postgres })
 }
 
+/// Only the official SDK for Python.
+pub fn set_up_python(repository: &Repository) -> Result<PathBuf> {
+    let folder = repository.target().join("tools");
+    fs::create_dir_all(&folder)?;
+    python(repository, &folder)
+}
+
 /// Only what `cargo xtask postgres` needs: no browser, no SDKs.
 pub fn set_up_postgres(repository: &Repository) -> Result<postgres::Installation> {
     let folder = repository.target().join("tools");
