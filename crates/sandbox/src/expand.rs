@@ -80,6 +80,10 @@ fn expand(view: View<'_>, value: &mut Value, fields: &[&str], path: &str) -> Res
             elements.iter_mut().try_for_each(|element| expand(view, element, fields, path))
         }
         Value::Object(object) => {
+            // What looks like an id there is the object's own, or the caller's text.
+            if ["id", "metadata"].contains(field) {
+                return Err(cannot_expand(path));
+            }
             if !object.contains_key(*field) {
                 let part = included(view, value, field);
                 let part = part.ok_or_else(|| cannot_expand(path))?;

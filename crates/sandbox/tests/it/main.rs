@@ -18,6 +18,7 @@ mod portal_configurations;
 mod prices;
 mod restarts;
 mod samples;
+mod scenarios;
 mod schedules;
 mod schema;
 mod searches;

@@ -1,6 +1,6 @@
 //! A running sandbox, a shop that listens to its webhooks, and short ways to ask for things.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -24,6 +24,8 @@ pub struct World {
     pub base: String,
     pub client: reqwest::Client,
     pub offset: Arc<AtomicI64>,
+    /// How many objects of each kind the schema has judged.
+    judged: Mutex<BTreeMap<String, usize>>,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
 }
@@ -73,7 +75,14 @@ impl World {
             .no_proxy()
             .build()
             .expect("a client");
-        World { base, client, offset, stop: Some(stop), serving: Some(serving) }
+        World {
+            base,
+            client,
+            offset,
+            judged: Mutex::default(),
+            stop: Some(stop),
+            serving: Some(serving),
+        }
     }
 
     /// A clean shutdown, as by Ctrl-C.
@@ -120,7 +129,9 @@ impl World {
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        asked.check(status, &body);
+        if asked.check(status, &body) {
+            count_objects(&body, &mut self.judged.lock().expect("not poisoned"));
+        }
         (status, body)
     }
 
@@ -179,6 +190,27 @@ impl World {
         self.make("/v1/checkout/sessions", &form).await
     }
 
+    pub fn judged(&self) -> BTreeMap<String, usize> {
+        self.judged.lock().expect("not poisoned").clone()
+    }
+
+    /// How many events of each type there are.
+    pub async fn events_of_every_kind(&self) -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        let mut path = "/v1/events?limit=100".to_owned();
+        loop {
+            let list = self.look(&path).await;
+            let events = list["data"].as_array().expect("a list");
+            for event in events {
+                *kinds.entry(text(&event["type"])).or_default() += 1;
+            }
+            let Some(last) = events.last().filter(|_| list["has_more"] == true) else {
+                return kinds;
+            };
+            path = format!("/v1/events?limit=100&starting_after={}", id(last));
+        }
+    }
+
     /// The types of all events, oldest first.
     pub async fn events(&self) -> Vec<String> {
         let list = self.look("/v1/events?limit=100").await;
@@ -190,6 +222,19 @@ impl World {
             .collect();
         kinds.reverse();
         kinds
+    }
+}
+
+fn count_objects(value: &Value, counts: &mut BTreeMap<String, usize>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(kind) = object.get("object").and_then(Value::as_str) {
+                *counts.entry(kind.to_owned()).or_default() += 1;
+            }
+            object.values().for_each(|value| count_objects(value, counts));
+        }
+        Value::Array(elements) => elements.iter().for_each(|value| count_objects(value, counts)),
+        _ => {}
     }
 }
 
@@ -215,18 +260,20 @@ impl Asked {
         }
     }
 
-    fn check(&self, status: u16, body: &Value) {
+    /// Whether the answer was judged; one that is found wrong ends the test.
+    fn check(&self, status: u16, body: &Value) -> bool {
         let Some(schema) = schema::shared() else {
-            return;
+            return false;
         };
         let is_latest = self.version.as_ref().is_none_or(|version| *version == schema.version);
         if !self.path.starts_with("/v1/") || !is_latest {
-            return;
+            return false;
         }
         let Asked { method, path, expansion, .. } = self;
         let question = Question { method, path, expansion: *expansion };
         let problems = schema.check_answer(&question, status, body);
         assert!(problems.is_empty(), "{}\n{body}", problems.join("\n"));
+        true
     }
 }
 
