@@ -72,6 +72,27 @@ async fn a_declined_card_is_said_and_nothing_is_granted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn three_d_secure_grants_when_completed_and_nothing_when_failed() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start()?;
+    let buyer = Buyer::new(&dev, &data).await?;
+    let pro = offer(&buyer.api, "Pro", Some("month")).await?;
+    let session =
+        buyer.api.post("/v1/checkout-sessions", &json!({ "price": pro.price_id })).await?;
+    let url = text_at(&session.expect(201)?, "/url");
+    let failing = json!({ "checkout_url": url, "answers": ["fail"] });
+    run_in_browser("secure", &input(&dev, failing))?;
+    assert_eq!(buyer.total_credits().await?, 0);
+    assert_eq!(buyer.subscription().await?, Value::Null);
+
+    let again = json!({ "checkout_url": url, "answers": ["fail", "complete"] });
+    run_in_browser("secure", &input(&dev, again))?;
+    buyer.await_credits(100).await?;
+    assert_eq!(buyer.subscription().await?["status"], "active");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_keyboard_alone_is_enough_to_buy() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
