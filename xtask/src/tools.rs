@@ -155,7 +155,8 @@ pub fn pip(python: &Path) -> Command {
     command
 }
 
-/// Playwright, axe and the official SDK, installed beside the build so that the source tree stays clean.
+/// Playwright, axe and the official SDK, installed beside the build so that the source tree
+/// stays clean.
 fn node_modules(repository: &Repository, folder: &Path) -> Result<PathBuf> {
     let source = repository.path("e2e/browser");
     let target = folder.join("browser");

@@ -1,7 +1,7 @@
 //! A person with a browser: buying, being declined, no mouse, a small screen.
 
 use anyhow::{Context, Result};
-use e2e::answers::text_at;
+use e2e::answers::{Api, eventually, text_at};
 use e2e::purchases::{Buyer, offer};
 use e2e::servers::{Data, Dev};
 use e2e::tools::run_in_browser;
@@ -69,6 +69,59 @@ async fn a_declined_card_is_said_and_nothing_is_granted() -> Result<()> {
     let again = json!({ "checkout_url": url, "card": "4000000000009995", "then": second });
     run_in_browser("decline", &input(&dev, again))?;
     buyer.await_credits(100).await
+}
+
+#[tokio::test]
+async fn three_d_secure_grants_when_completed_and_nothing_when_failed() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start()?;
+    let buyer = Buyer::new(&dev, &data).await?;
+    let pro = offer(&buyer.api, "Pro", Some("month")).await?;
+    let session =
+        buyer.api.post("/v1/checkout-sessions", &json!({ "price": pro.price_id })).await?;
+    let url = text_at(&session.expect(201)?, "/url");
+    let failing = json!({ "checkout_url": url, "answers": ["fail"] });
+    run_in_browser("secure", &input(&dev, failing))?;
+    assert_eq!(buyer.total_credits().await?, 0);
+    assert_eq!(buyer.subscription().await?, Value::Null);
+
+    let again = json!({ "checkout_url": url, "answers": ["fail", "complete"] });
+    run_in_browser("secure", &input(&dev, again))?;
+    buyer.await_credits(100).await?;
+    assert_eq!(buyer.subscription().await?["status"], "active");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_renewal_is_past_due_until_a_good_card_pays_it() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start()?;
+    let buyer = Buyer::new(&dev, &data).await?;
+    let pro = offer(&buyer.api, "Pro", Some("month")).await?;
+    let body = json!({ "price_id": pro.price_id, "product_id": pro.product_id });
+    let session = buyer.api.post("/payments/create-checkout-session", &body).await?.expect(200)?;
+    // This card can be saved for the trial; every charge fails.
+    let url = text_at(&session, "/checkout_url");
+    let failing = json!({ "checkout_url": url, "card": "4000000000000341" });
+    run_in_browser("pay", &input(&dev, failing))?;
+    buyer.await_credits(100).await?;
+    data.advance_clock("15d")?;
+    assert_eq!(buyer.subscription().await?["status"], "past_due");
+
+    let provider = Api::new(&dev.ready.sandbox_url, Some(&data.secret("provider_key")?))?;
+    let late = provider.get("/v1/invoices?status=open").await?.expect(200)?;
+    let (invoice, customer) = (text_at(&late, "/data/0/id"), text_at(&late, "/data/0/customer"));
+    let attach = [("customer", customer.as_str())];
+    let path = "/v1/payment_methods/pm_card_visa/attach";
+    let card = text_at(&provider.post_form(path, &attach).await?.expect(200)?, "/id");
+    let pay = [("payment_method", card.as_str())];
+    provider.post_form(&format!("/v1/invoices/{invoice}/pay"), &pay).await?.expect(200)?;
+    eventually("the subscription is active again", async || {
+        Ok((buyer.subscription().await?["status"] == "active").then_some(()))
+    })
+    .await?;
+    assert!(buyer.may_use("api_access").await?);
+    Ok(())
 }
 
 #[tokio::test]
