@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::clock::{self, END_OF_TIME, Interval};
+use crate::disputes;
 use crate::errors::ApiError;
+use crate::payment_intents;
+use crate::refunds;
 use crate::state::Timer;
 use crate::transactions::{Cause, Tx};
 use crate::{
@@ -161,6 +164,9 @@ fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
             discounts::due(tx, id);
             Ok(())
         }
+        Timer::Dispute(id) => disputes::due(tx, id),
+        Timer::PaymentIntent(id) => payment_intents::due(tx, id),
+        Timer::Refund(id) => refunds::due(tx, id),
         Timer::Invoice(id) => billing::invoice_due(tx, id),
         Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),

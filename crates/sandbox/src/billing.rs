@@ -3,6 +3,7 @@
 use crate::adjustments::Adjustments;
 use crate::cards::Presence;
 use crate::clock::{self, DAY};
+use crate::debits;
 use crate::errors::ApiError;
 use crate::invoices::{self, Invoice, Line};
 use crate::params::Metadata;
@@ -21,6 +22,8 @@ use crate::{
 /// How collecting an invoice ended.
 pub enum Collected {
     Paid,
+    /// The bank takes its time; the invoice stays open meanwhile.
+    Processing,
     NeedsAuthentication,
     Failed(ApiError),
 }
@@ -256,7 +259,11 @@ pub fn collect(
             invoices::mark_paid(tx, id)?;
             Ok(Collected::Paid)
         }
-        Attempt::NeedsAuthentication => {
+        Attempt::Processing if intent.status == payment_intents::Status::Processing => {
+            debits::begin(tx, id)?;
+            Ok(Collected::Processing)
+        }
+        Attempt::Processing | Attempt::NeedsAuthentication => {
             count_failure(tx, id, "invoice.payment_action_required")?;
             Ok(Collected::NeedsAuthentication)
         }
@@ -283,7 +290,7 @@ pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), A
     };
     let (id, subscription) = (invoice.id.clone(), invoice.subscription.clone());
     match intent.status {
-        payment_intents::Status::Succeeded => {}
+        payment_intents::Status::Succeeded | payment_intents::Status::Processing => {}
         payment_intents::Status::RequiresAction => {
             return count_failure(tx, &id, "invoice.payment_action_required");
         }
@@ -296,11 +303,14 @@ pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), A
         subscription.default_payment_method = intent.payment_method.clone();
         subscriptions::save(tx, subscription);
     }
+    if !intent.is_succeeded() {
+        return debits::begin(tx, &id);
+    }
     count_attempt(tx, &id)?;
     invoices::mark_paid(tx, &id)
 }
 
-fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
+pub fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
     let mut invoice = invoices::find(tx.state, id)?.clone();
     invoice.attempt_count = invoice.attempt_count.saturating_add(1);
     tx.state.invoices.put(invoice.clone());
@@ -308,14 +318,19 @@ fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
 }
 
 fn count_failure(tx: &mut Tx<'_>, id: &str, event: &str) -> Result<(), ApiError> {
-    let mut invoice = count_attempt(tx, id)?;
+    let invoice = count_attempt(tx, id)?;
+    tell_failure(tx, invoice, event);
+    Ok(())
+}
+
+/// Tells of a failed attempt, and plans the next one, if there is one.
+pub fn tell_failure(tx: &mut Tx<'_>, mut invoice: Invoice, event: &str) {
     // Paying by hand in between does not move the next automatic attempt.
     let due = invoice.next_payment_attempt.is_none_or(|next| next <= tx.now);
     if due && retries::applies_to(tx.state, &invoice) {
         invoice.next_payment_attempt = retries::next_attempt(tx.state, &invoice, tx.now);
     }
     invoices::save(tx, &invoice, event);
-    Ok(())
 }
 
 /// Tells of a new subscription. Later changes are told as changes.
@@ -535,7 +550,7 @@ fn collect_renewal(tx: &mut Tx<'_>, invoice: &str) -> Result<(), ApiError> {
     let method = method_for(tx.state, &row)
         .and_then(|method| tx.state.payment_methods.get(&method).cloned());
     match collect(tx, invoice, method.as_ref(), Presence::OffSession)? {
-        Collected::Paid => Ok(()),
+        Collected::Paid | Collected::Processing => Ok(()),
         Collected::NeedsAuthentication | Collected::Failed(_) => {
             retries::payment_failed(tx, invoice)
         }

@@ -3,15 +3,17 @@
 
 use crate::adjustments::Adjustments;
 use crate::billing::{self, Collected};
-use crate::cards::{self, Card, Decline, Presence, Verdict};
+use crate::cards::{self, Decline, Presence, Verdict};
 use crate::checkout_sessions::{self, Authenticating, CheckoutSession, LineItem, Mode, Status};
 use crate::clock::DAY;
 use crate::customers::{self, Customer};
 use crate::discounts::Place;
 use crate::errors::ApiError;
+use crate::instruments::Instrument;
 use crate::invoices::{self, Line};
 use crate::payment_intents::{self, Attempt, PaymentIntent};
 use crate::payment_methods::{self, PaymentMethod};
+use crate::setup_intents;
 use crate::state::State;
 use crate::subscriptions::{Subscription, SubscriptionItem};
 use crate::transactions::Tx;
@@ -19,7 +21,7 @@ use crate::{ids, prices};
 
 /// What the buyer gave.
 pub struct Buyer {
-    pub card: Option<&'static Card>,
+    pub instrument: Option<Instrument>,
     pub email: Option<String>,
     pub name: Option<String>,
 }
@@ -33,6 +35,7 @@ pub enum Outcome {
 /// Whether the page asks for a card at all.
 pub fn needs_card(session: &CheckoutSession) -> bool {
     0 < session.amount_total()
+        || session.mode == Mode::Setup
         || (session.mode == Mode::Subscription && session.collects_card_always)
 }
 
@@ -49,19 +52,25 @@ pub fn complete(
         return Err(ApiError::invalid("This Checkout Session is no longer open."));
     }
     checkout_sessions::amounts::locate(tx.state, &mut session);
-    let card = if needs_card(&session) { buyer.card } else { None };
-    if needs_card(&session) && card.is_none() {
+    let instrument = buyer.instrument.clone().filter(|_| needs_card(&session));
+    if needs_card(&session) && instrument.is_none() {
         return Err(ApiError::missing_parameter("payment_method"));
     }
-    if let Some(card) = card {
+    if let Some(instrument) = &instrument {
+        check_type(&session, instrument)?;
         let saves_only = session.amount_total() == 0;
-        let verdict = if saves_only { card.save(presence) } else { card.charge(presence, false) };
+        let verdict =
+            if saves_only { instrument.save(presence) } else { instrument.charge(presence, false) };
         match verdict {
-            Verdict::Approved => {}
+            Verdict::Approved | Verdict::Pending | Verdict::NeedsVoucher => {}
             Verdict::Declined(decline) => return Err(declined(decline)),
+            Verdict::NeedsVerification => {
+                let message = "This bank account has to be verified before it can be used.";
+                return Err(ApiError::invalid(message).code("bank_account_unverified"));
+            }
             Verdict::NeedsAuthentication => {
                 session.authenticating = Some(Authenticating {
-                    card_number: card.number.to_owned(),
+                    instrument: instrument.clone(),
                     email: buyer.email,
                     name: buyer.name,
                 });
@@ -71,15 +80,18 @@ pub fn complete(
         }
     }
     let customer = resolve_customer(tx, &mut session, &buyer)?;
-    let mut method = card.map(|card| payment_intents::method_for(tx, card));
+    let mut method = instrument.map(|instrument| PaymentMethod::with(instrument, tx.now));
     if let Some(method) = &mut method {
         method.billing.email = session.buyer_email.clone();
         method.billing.name = buyer.name.clone();
-        method.authenticated = presence == Presence::Authenticated;
+        // On the page the buyer agrees to be debited.
+        method.authenticated =
+            presence == Presence::Authenticated || method.instrument.needs_mandate();
         tx.state.payment_methods.put(method.clone());
     }
     match session.mode {
         Mode::Payment => pay(tx, &mut session, customer.as_deref(), method.as_ref(), presence)?,
+        Mode::Setup => set_up(tx, &mut session, customer.as_deref(), method.as_ref(), presence)?,
         Mode::Subscription => {
             let customer = customer.ok_or_else(|| ApiError::missing_parameter("customer"))?;
             subscribe(tx, &mut session, &customer, method.as_ref(), presence)?;
@@ -89,6 +101,63 @@ pub fn complete(
     session.authenticating = None;
     checkout_sessions::save(tx, session, "checkout.session.completed");
     Ok(Outcome::Completed)
+}
+
+fn check_type(session: &CheckoutSession, instrument: &Instrument) -> Result<(), ApiError> {
+    let kind = instrument.kind();
+    let types = session.types();
+    if types.iter().any(|allowed| allowed == kind) {
+        return Ok(());
+    }
+    let message = format!("This checkout takes {}, not {kind}.", types.join(", "));
+    Err(ApiError::invalid(message).param("payment_method"))
+}
+
+/// A session in setup mode saves the method and takes no money.
+fn set_up(
+    tx: &mut Tx<'_>,
+    session: &mut CheckoutSession,
+    customer: Option<&str>,
+    method: Option<&PaymentMethod>,
+    presence: Presence,
+) -> Result<(), ApiError> {
+    let found = session.setup_intent.as_ref().and_then(|id| tx.state.setup_intents.get(id));
+    let (Some(mut intent), Some(method)) = (found.cloned(), method) else {
+        return Err(ApiError::missing_parameter("payment_method"));
+    };
+    intent.customer = customer.map(str::to_owned);
+    match setup_intents::attempt(tx, &mut intent, method, presence)? {
+        None => Ok(()),
+        Some(decline) => Err(declined(decline)),
+    }
+}
+
+/// The bank has answered a debit: so has the session that waited for it.
+pub fn intent_settled(tx: &mut Tx<'_>, intent: &PaymentIntent) {
+    let Some(mut session) = waiting_for(tx.state, intent) else {
+        return;
+    };
+    session.awaiting = None;
+    session.paid = intent.is_succeeded();
+    let event = match session.paid {
+        true => "checkout.session.async_payment_succeeded",
+        false => "checkout.session.async_payment_failed",
+    };
+    checkout_sessions::save(tx, session, event);
+}
+
+/// Authorized money was taken: the session counts as paid from now on.
+pub fn intent_captured(tx: &mut Tx<'_>, intent: &PaymentIntent) {
+    if let Some(mut session) = waiting_for(tx.state, intent) {
+        session.awaiting = None;
+        session.paid = true;
+        tx.state.checkout_sessions.put(session);
+    }
+}
+
+fn waiting_for(state: &State, intent: &PaymentIntent) -> Option<CheckoutSession> {
+    let mut linked = state.checkout_sessions.of(&intent.id);
+    linked.find(|session| session.awaiting.as_ref() == Some(&intent.id)).cloned()
 }
 
 fn declined(decline: Decline) -> ApiError {
@@ -105,8 +174,8 @@ pub fn authenticate(tx: &mut Tx<'_>, id: &str, completed: bool) -> Result<Outcom
         tx.state.checkout_sessions.put(session);
         return Err(declined(cards::AUTHENTICATION_FAILED).keeping_effects());
     }
-    let card = cards::by_number(&waiting.card_number);
-    let buyer = Buyer { card, email: waiting.email, name: waiting.name };
+    let buyer =
+        Buyer { instrument: Some(waiting.instrument), email: waiting.email, name: waiting.name };
     complete(tx, id, buyer, Presence::Authenticated)
 }
 
@@ -169,17 +238,26 @@ fn pay(
     intent.receipt_email = session.payment.receipt_email.clone();
     intent.setup_future_usage = session.payment.setup_future_usage.clone();
     intent.statement_descriptor = session.payment.statement_descriptor.clone();
+    intent.statement_descriptor_suffix = session.payment.statement_descriptor_suffix.clone();
+    intent.shipping = session.payment.shipping.clone();
+    intent.transfer_group = session.payment.transfer_group.clone();
+    intent.allowed_types = Some(session.types());
+    if let Some(way) = &session.payment.capture_method {
+        intent.capture_method = way.clone();
+    }
     payment_intents::announce(tx, intent.clone());
     match payment_intents::attempt(tx, &mut intent, method, presence) {
-        Attempt::Succeeded => {}
+        Attempt::Succeeded | Attempt::Processing => {}
         Attempt::NeedsAuthentication => return Err(declined(cards::AUTHENTICATION)),
         Attempt::Declined { decline, .. } => return Err(declined(decline)),
     }
     if let (Some(customer), Some(_)) = (customer, &intent.setup_future_usage) {
         payment_methods::attach_to(tx, &method.id, customer)?;
     }
+    session.paid = intent.is_succeeded();
+    session.awaiting = Some(intent.id.clone()).filter(|_| !session.paid);
+    session.unpaid = !session.paid;
     session.payment_intent = Some(intent.id);
-    session.paid = true;
     Ok(())
 }
 
@@ -224,13 +302,18 @@ fn subscribe(
     if invoices::find(tx.state, &invoice)?.status == invoices::Status::Open {
         match billing::collect(tx, &invoice, method, presence)? {
             Collected::Paid => {}
+            Collected::Processing => {
+                session.unpaid = true;
+                session.awaiting = invoices::payment_of(tx.state, &invoice)
+                    .map(|payment| payment.payment_intent.clone());
+            }
             Collected::NeedsAuthentication => return Err(declined(cards::AUTHENTICATION)),
             Collected::Failed(error) => return Err(error),
         }
     }
     billing::announce(tx, &id);
     billing::send_late_trial_notice(tx, &id);
-    session.paid = 0 < due;
+    session.paid = 0 < due && !session.unpaid;
     session.subscription = Some(id);
     session.invoice = Some(invoice);
     Ok(())

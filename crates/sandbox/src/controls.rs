@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 
 use crate::Reach;
 use crate::app::App;
-use crate::cards::{self, Presence};
+use crate::cards::Presence;
 use crate::completions::{self, Buyer, Outcome};
 use crate::errors::ApiError;
 use crate::faults::Setting;
+use crate::instruments::Instrument;
 use crate::params::Params;
 use crate::transactions::Cause;
 use crate::{advances, checkout_sessions, delivery, discounts, ids};
@@ -149,22 +150,23 @@ pub async fn complete_checkout(
         Err(error) => Err(error),
         Ok(Typed { method, email, code, address }) => {
             app.run(&app.holder_of(&id), Cause::default(), |tx| {
-                let card = match cards::by_payment_method(&method) {
-                    Some(card) => Some(card),
-                    None => tx.state.payment_methods.get(&method).and_then(|row| row.card()),
-                };
                 if let Some(address) = address {
                     checkout_sessions::amounts::set_address(tx, &id, address)?;
                 }
                 if let Some(code) = &code {
                     discounts::apply_code(tx, &id, code)?;
                 }
-                let Some(card) = card else {
+                let saved = tx.state.payment_methods.get(&method);
+                let instrument = saved
+                    .map(|row| row.instrument.clone())
+                    .or_else(|| Instrument::named(&method))
+                    .or_else(|| Instrument::typed(&method));
+                if instrument.is_none() {
                     return Err(ApiError::no_such("PaymentMethod", &method, "payment_method"));
-                };
+                }
                 // Without a page to ask on, a guest without an e-mail gets an invented one.
                 let email = email.or_else(|| Some(format!("guest-{id}@example.com")));
-                let buyer = Buyer { card: Some(card), email, name: None };
+                let buyer = Buyer { instrument, email, name: None };
                 let outcome = completions::complete(tx, &id, buyer, Presence::OnSession)?;
                 if let Outcome::NeedsAuthentication = outcome {
                     completions::authenticate(tx, &id, true)?;

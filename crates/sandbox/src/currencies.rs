@@ -34,7 +34,8 @@ pub fn check(currency: &str, param: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn decimals(currency: &str) -> Option<usize> {
+/// Digits after the point; none for an unknown currency.
+pub fn decimals(currency: &str) -> Option<usize> {
     if TWO_DECIMALS.contains(&currency) {
         Some(2)
     } else if NO_DECIMALS.contains(&currency) {

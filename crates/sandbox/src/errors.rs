@@ -105,9 +105,8 @@ impl ApiError {
     }
 
     /// The objects an error carries, in another shape.
-    pub fn showing(mut self, shape: impl Fn(Value) -> Value) -> ApiError {
-        self.0.payment_intent = self.0.payment_intent.map(&shape);
-        self.0.setup_intent = self.0.setup_intent.map(&shape);
+    pub fn showing(mut self, shape: impl FnOnce(Value) -> Value) -> ApiError {
+        self.0.payment_intent = self.0.payment_intent.map(shape);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::balance_transactions;
 use crate::billing_portal;
 use crate::charges;
 use crate::checkout_sessions;
@@ -12,6 +13,7 @@ use crate::currency_options;
 use crate::customer_balance_transactions;
 use crate::customers;
 use crate::discounts;
+use crate::disputes;
 use crate::errors::ApiError;
 use crate::features;
 use crate::invoice_items;
@@ -164,7 +166,11 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
             state.customer_balance_transactions.get(id).map(customer_balance_transactions::view)
         }
         "txi" => state.tax_ids.get(id).map(tax_ids::view),
-        "txn" => crate::accounts::balance_transaction(state, id),
+        "txn" => {
+            let found = state.balance_transactions.get(id);
+            found.map(|row| balance_transactions::view(state, row))
+        }
+        "du" => state.disputes.get(id).map(|row| disputes::view(state, row)),
         _ => None,
     }
 }

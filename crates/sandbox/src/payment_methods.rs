@@ -1,10 +1,13 @@
-//! Payment methods: saved test cards. The ids `pm_card_…` are templates; using one makes a method.
+//! Payment methods: saved cards and bank accounts. Ids such as `pm_card_visa` are templates; using
+//! one makes a method.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cards::{self, Card, Presence, Verdict};
+use crate::cards::Card;
 use crate::errors::ApiError;
+use crate::instruments;
+use crate::instruments::Instrument;
 use crate::params::{Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
@@ -16,11 +19,8 @@ pub struct PaymentMethod {
     pub id: String,
     pub created: i64,
     pub customer: Option<String>,
-    /// Always one of the test cards.
-    pub number: String,
-    pub exp_month: i64,
-    pub exp_year: i64,
-    /// It was saved while the buyer completed 3-D Secure.
+    pub instrument: Instrument,
+    /// It was saved with its holder's consent: 3-D Secure, or a mandate.
     pub authenticated: bool,
     pub billing: Billing,
     pub metadata: Metadata,
@@ -50,29 +50,22 @@ impl Row for PaymentMethod {
 }
 
 impl PaymentMethod {
-    pub fn new(card: &Card, now: i64) -> PaymentMethod {
+    pub fn with(instrument: Instrument, now: i64) -> PaymentMethod {
         PaymentMethod {
             id: ids::object("pm"),
             created: now,
             customer: None,
-            number: card.number.to_owned(),
-            exp_month: 12,
-            exp_year: 2034,
+            instrument,
             authenticated: false,
             billing: Billing::default(),
             metadata: Metadata::new(),
         }
     }
 
-    pub fn card(&self) -> Option<&'static Card> {
-        cards::by_number(&self.number)
-    }
-
-    /// What the bank answers when this method is saved without a payment.
-    pub fn save(&self, presence: Presence) -> Verdict {
-        match self.card() {
-            Some(card) => card.save(presence),
-            None => Verdict::Declined(cards::AUTHENTICATION_FAILED),
+    /// The account is known to be the holder's.
+    pub fn verify(&mut self) {
+        if let Instrument::UsBankAccount(account) = &mut self.instrument {
+            account.verified = true;
         }
     }
 }
@@ -106,25 +99,26 @@ impl Billing {
 }
 
 pub fn view(method: &PaymentMethod) -> Value {
+    let kind = method.instrument.kind();
     json!({
         "id": method.id,
         "object": "payment_method",
         "allow_redisplay": "unspecified",
         "billing_details": method.billing.view(),
-        "card": method.card().map(|card| card.view(method.exp_month, method.exp_year)),
         "created": method.created,
         "customer": method.customer,
         "customer_account": null,
         "livemode": false,
         "metadata": method.metadata,
-        "type": "card",
+        "type": kind,
+        kind: method.instrument.view(),
     })
 }
 
 /// The method an id names; a template id makes a new, unattached one.
 pub fn resolve(tx: &mut Tx<'_>, id: &str, param: &str) -> Result<PaymentMethod, ApiError> {
-    if let Some(card) = cards::by_payment_method(id) {
-        let method = PaymentMethod::new(card, tx.now);
+    if let Some(instrument) = Instrument::named(id) {
+        let method = PaymentMethod::with(instrument, tx.now);
         tx.state.payment_methods.put(method.clone());
         return Ok(method);
     }
@@ -147,7 +141,7 @@ pub fn attach_to(tx: &mut Tx<'_>, id: &str, customer: &str) -> Result<String, Ap
         let message = "The payment method you provided has already been attached to a customer.";
         return Err(ApiError::invalid(message).code("payment_method_unexpected_state"));
     }
-    if let Some(decline) = method.card().and_then(Card::refuses_to_attach) {
+    if let Some(decline) = method.instrument.card().and_then(Card::refuses_to_attach) {
         return Err(ApiError::card(decline.code, decline.decline_code, decline.message));
     }
     method.customer = Some(customer.to_owned());
@@ -187,18 +181,26 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 }
 
 /// What describes a new method, as `POST /v1/payment_methods` and `payment_method_data` have it.
-fn read_new(tx: &Tx<'_>, params: &mut Params) -> Result<PaymentMethod, ApiError> {
-    if params.word("type", &["card"])?.is_none() {
-        return Err(ApiError::missing_parameter(&params.name("type")));
-    }
-    let missing = ApiError::missing_parameter(&params.name("card"));
-    let mut hash = params.hash("card")?.ok_or(missing)?;
-    let mut method = read_card(tx, &mut hash)?;
-    hash.finish()?;
+fn read_new(tx: &mut Tx<'_>, params: &mut Params) -> Result<PaymentMethod, ApiError> {
+    let instrument = instruments::read(tx, params)?;
+    let mut method = PaymentMethod::with(instrument, tx.now);
     method.billing.read(params)?;
     method.metadata = params.metadata()?.fresh();
     params.ignore(&["allow_redisplay", "radar_options"]);
-    Ok(method)
+    let billing = &method.billing;
+    let missing = match &method.instrument {
+        Instrument::Card { .. } => None,
+        Instrument::SepaDebit { .. } if billing.email.is_none() => Some("email"),
+        _ if billing.name.is_none() => Some("name"),
+        _ => None,
+    };
+    match missing {
+        None => Ok(method),
+        Some(field) => {
+            let name = params.name("billing_details");
+            Err(ApiError::missing_parameter(&format!("{name}[{field}]")))
+        }
+    }
 }
 
 /// The method a request names in `payment_method`, or describes in `payment_method_data`.
@@ -216,25 +218,6 @@ pub fn read_choice(
     data.finish()?;
     tx.state.payment_methods.put(method.clone());
     Ok(Some(method))
-}
-
-/// `card[token]` or `card[number]`: only the test cards exist here.
-fn read_card(tx: &Tx<'_>, hash: &mut Params) -> Result<PaymentMethod, ApiError> {
-    if let Some(token) = hash.text("token")? {
-        let card = cards::by_token(&token);
-        let card = card.ok_or_else(|| ApiError::no_such("token", &token, "card[token]"))?;
-        return Ok(PaymentMethod::new(card, tx.now));
-    }
-    let number = hash.required("number")?;
-    let card = cards::by_number(&number).ok_or_else(|| {
-        ApiError::card("incorrect_number", None, "Your card number is incorrect.")
-            .param("card[number]")
-    })?;
-    let mut method = PaymentMethod::new(card, tx.now);
-    method.exp_month = hash.within("exp_month", 1, 12)?.unwrap_or(12);
-    method.exp_year = hash.within("exp_year", 2_000, 2_199)?.unwrap_or(2_034);
-    hash.ignore(&["cvc", "networks"]);
-    Ok(method)
 }
 
 pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
@@ -258,11 +241,25 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let before = view(&method);
     method.billing.read(&mut call.params)?;
     call.params.metadata()?.apply(&mut method.metadata);
-    if let Some(mut card) = call.params.hash("card")? {
-        method.exp_month = card.within("exp_month", 1, 12)?.unwrap_or(method.exp_month);
-        method.exp_year = card.within("exp_year", 2_000, 2_199)?.unwrap_or(method.exp_year);
-        card.ignore(&["networks"]);
-        card.finish()?;
+    match &mut method.instrument {
+        Instrument::Card { exp_month, exp_year, .. } => {
+            if let Some(mut card) = call.params.hash("card")? {
+                *exp_month = card.within("exp_month", 1, 12)?.unwrap_or(*exp_month);
+                *exp_year = card.within("exp_year", 2_000, 2_199)?.unwrap_or(*exp_year);
+                card.ignore(&["networks"]);
+                card.finish()?;
+            }
+        }
+        Instrument::UsBankAccount(account) => {
+            if let Some(mut changes) = call.params.hash("us_bank_account")? {
+                let holder = changes.word("account_holder_type", &["company", "individual"])?;
+                let kind = changes.word("account_type", &["checking", "savings"])?;
+                changes.finish()?;
+                account.holder_type = holder.map_or(account.holder_type.clone(), str::to_owned);
+                account.account_type = kind.map_or(account.account_type.clone(), str::to_owned);
+            }
+        }
+        Instrument::SepaDebit { .. } | Instrument::Boleto { .. } => {}
     }
     call.params.ignore(&["allow_redisplay"]);
     call.params.finish()?;
@@ -277,8 +274,7 @@ pub fn attach(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = call.params.required("customer")?;
     call.params.finish()?;
     customers::live(tx.state, &customer, "customer")?;
-    let known =
-        cards::by_payment_method(&id).is_some() || tx.state.payment_methods.get(&id).is_some();
+    let known = Instrument::named(&id).is_some() || tx.state.payment_methods.get(&id).is_some();
     if !known {
         return Err(ApiError::not_found("PaymentMethod", &id));
     }
@@ -303,13 +299,17 @@ pub fn detach(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 
 pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let customer = call.params.text("customer")?;
-    call.params.word("type", &["card"])?;
+    let kind = call.params.text("type")?;
     call.params.ignore(&["allow_redisplay"]);
     lists::page_of(
         call,
         &tx.state.payment_methods,
         customer.as_deref(),
-        |method| method.customer.is_some() && (customer.is_none() || method.customer == customer),
+        |method| {
+            method.customer.is_some()
+                && (customer.is_none() || method.customer == customer)
+                && kind.as_ref().is_none_or(|kind| method.instrument.kind() == kind)
+        },
         view,
     )
 }
@@ -320,13 +320,16 @@ pub fn list_of_customer(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiEr
     if customers::live(tx.state, &customer, "id").is_err() {
         return Err(ApiError::not_found("customer", &customer));
     }
-    call.params.word("type", &["card"])?;
+    let kind = call.params.text("type")?;
     call.params.ignore(&["allow_redisplay"]);
     lists::page_of(
         call,
         &tx.state.payment_methods,
         Some(&customer),
-        |method| method.customer.as_ref() == Some(&customer),
+        |method| {
+            method.customer.as_ref() == Some(&customer)
+                && kind.as_ref().is_none_or(|kind| method.instrument.kind() == kind)
+        },
         view,
     )
 }

@@ -399,7 +399,7 @@ fn collect(tx: &mut Tx<'_>, invoice: &str, change: &Change) -> Result<(), ApiErr
     };
     let strict = change.behavior == "error_if_incomplete";
     match collected {
-        billing::Collected::Paid => Ok(()),
+        billing::Collected::Paid | billing::Collected::Processing => Ok(()),
         billing::Collected::Failed(error) if strict => Err(error),
         billing::Collected::NeedsAuthentication if strict => Err(billing::action_required()),
         _ => retries::payment_missing(tx, invoice),

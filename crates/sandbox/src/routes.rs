@@ -1,6 +1,7 @@
 //! Every route of the API, in reading order.
 
 use crate::accounts;
+use crate::balance_transactions;
 use crate::billing_portal;
 use crate::charges;
 use crate::checkout_sessions;
@@ -9,6 +10,7 @@ use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
 use crate::customers;
 use crate::discounts;
+use crate::disputes;
 use crate::entitlements;
 use crate::events;
 use crate::features;
@@ -40,15 +42,16 @@ use crate::tax_rates;
 use crate::tax_settings;
 use crate::tax_transactions;
 use crate::test_clocks;
+use crate::tokens;
 use crate::webhook_endpoints;
 
 use Verb::{Delete, Get, Post};
 
 const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "account", accounts::retrieve),
-    (Get, "balance", accounts::balance),
-    (Get, "balance_transactions", accounts::list_transactions),
-    (Get, "balance_transactions/{}", accounts::retrieve_transaction),
+    (Get, "balance", balance_transactions::balance),
+    (Get, "balance_transactions", balance_transactions::list),
+    (Get, "balance_transactions/{}", balance_transactions::retrieve),
     (Post, "billing/meter_event_adjustments", meter_events::adjust),
     (Post, "billing/meter_events", meter_events::create),
     (Get, "billing/meters", meters::list),
@@ -67,6 +70,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "charges/search", search::charges),
     (Get, "charges/{}", charges::retrieve),
     (Post, "charges/{}", charges::update),
+    (Post, "charges/{}/capture", payment_intents::captures::capture_charge),
     (Get, "checkout/sessions", checkout_sessions::list),
     (Post, "checkout/sessions", checkout_sessions::create::create),
     (Get, "checkout/sessions/{}", checkout_sessions::retrieve),
@@ -109,6 +113,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "entitlements/features", features::create),
     (Get, "entitlements/features/{}", features::retrieve),
     (Post, "entitlements/features/{}", features::update),
+    (Get, "disputes", disputes::list),
+    (Get, "disputes/{}", disputes::retrieve),
+    (Post, "disputes/{}", disputes::update),
+    (Post, "disputes/{}/close", disputes::close),
     (Get, "events", events::list),
     (Get, "events/{}", events::retrieve),
     (Get, "invoice_payments", invoice_payments::list),
@@ -129,12 +137,15 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "invoices/{}/pay", invoices::pay),
     (Post, "invoices/{}/void", invoices::void),
     (Get, "payment_intents", payment_intents::list),
-    (Post, "payment_intents", payment_intents::create),
+    (Post, "payment_intents", payment_intents::changes::create),
     (Get, "payment_intents/search", search::payment_intents),
     (Get, "payment_intents/{}", payment_intents::retrieve),
-    (Post, "payment_intents/{}", payment_intents::update),
-    (Post, "payment_intents/{}/cancel", payment_intents::cancel),
-    (Post, "payment_intents/{}/confirm", payment_intents::confirm),
+    (Post, "payment_intents/{}", payment_intents::changes::update),
+    (Post, "payment_intents/{}/cancel", payment_intents::changes::cancel),
+    (Post, "payment_intents/{}/capture", payment_intents::captures::capture),
+    (Post, "payment_intents/{}/confirm", payment_intents::changes::confirm),
+    (Post, "payment_intents/{}/increment_authorization", payment_intents::captures::increment),
+    (Post, "payment_intents/{}/verify_microdeposits", payment_intents::changes::verify),
     (Get, "payment_methods", payment_methods::list),
     (Post, "payment_methods", payment_methods::create),
     (Get, "payment_methods/{}", payment_methods::retrieve),
@@ -169,6 +180,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "subscription_items/{}", subscription_items::retrieve),
     (Post, "subscription_items/{}", subscription_items::update),
     (Delete, "subscription_items/{}", subscription_items::delete),
+    (Post, "refunds/{}/cancel", refunds::cancel),
     (Get, "subscription_schedules", subscription_schedules::list),
     (Post, "subscription_schedules", subscription_schedules::create::create),
     (Get, "subscription_schedules/{}", subscription_schedules::retrieve),
@@ -182,6 +194,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "setup_intents/{}", setup_intents::update),
     (Post, "setup_intents/{}/cancel", setup_intents::cancel),
     (Post, "setup_intents/{}/confirm", setup_intents::confirm),
+    (Post, "setup_intents/{}/verify_microdeposits", setup_intents::verify),
     (Get, "subscriptions", subscriptions::list),
     (Post, "subscriptions", subscriptions::create::create),
     (Get, "subscriptions/search", search::subscriptions),
@@ -216,6 +229,8 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "tax_ids/{}", tax_ids::retrieve),
     (Delete, "tax_ids/{}", tax_ids::delete),
     (Delete, "subscriptions/{}/discount", discounts::delete_of_subscription),
+    (Post, "tokens", tokens::create),
+    (Get, "tokens/{}", tokens::retrieve),
     (Get, "webhook_endpoints", webhook_endpoints::list),
     (Post, "webhook_endpoints", webhook_endpoints::create),
     (Get, "webhook_endpoints/{}", webhook_endpoints::retrieve),

@@ -73,9 +73,10 @@ pub fn view(state: &State, attempt: &SetupAttempt) -> Value {
 }
 
 fn details(attempt: &SetupAttempt, method: &PaymentMethod) -> Value {
-    let Some(card) = method.card() else {
-        return json!({"type": "card"});
-    };
+    let kind = method.instrument.kind();
+    if kind != "card" {
+        return json!({kind: {}, "type": kind});
+    }
     let secure = attempt.challenged.then(|| {
         let authenticated = attempt.status == Status::Succeeded;
         json!({
@@ -88,7 +89,7 @@ fn details(attempt: &SetupAttempt, method: &PaymentMethod) -> Value {
         })
     });
     let secure = secure.filter(|_| attempt.status != Status::RequiresAction);
-    let shown = card.view(method.exp_month, method.exp_year);
+    let shown = method.instrument.view();
     json!({
         "card": {
             "brand": shown["brand"],
@@ -108,7 +109,7 @@ fn details(attempt: &SetupAttempt, method: &PaymentMethod) -> Value {
 }
 
 /// A new attempt, not stored yet.
-pub fn begin(tx: &mut Tx<'_>, intent: &SetupIntent, method: &str) -> SetupAttempt {
+pub fn begin(tx: &Tx<'_>, intent: &SetupIntent, method: &str) -> SetupAttempt {
     SetupAttempt {
         id: ids::object("setatt"),
         created: tx.now,

@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::bank_accounts;
 use crate::cards::{self, Decline, Presence, Verdict};
 use crate::charges::Failure;
 use crate::errors::ApiError;
+use crate::instruments;
 use crate::params::{Metadata, Params};
+use crate::payment_intents::changes::{Proof, read_proof};
+use crate::payment_intents::render::verification;
 use crate::payment_methods::{self, PaymentMethod};
 use crate::requests::Call;
 use crate::state::{Row, State};
@@ -100,14 +104,16 @@ pub fn view(state: &State, intent: &SetupIntent) -> Value {
     let automatic = intent.automatic_methods.as_ref();
     let failure = intent.last_failure.as_ref();
     let method = |id: &String| state.payment_methods.get(id);
+    let chosen = intent.payment_method.as_ref().and_then(method);
     let next_action = (intent.status == Status::RequiresAction).then(|| {
-        json!({
-            "redirect_to_url": {
-                "return_url": intent.return_url,
-                "url": format!("{}/a/{}", state.base_url, intent.id),
-            },
-            "type": "redirect_to_url",
-        })
+        let page = format!("{}/a/{}", state.base_url, intent.id);
+        match chosen.is_some_and(|method| method.instrument.needs_mandate()) {
+            true => verification(&page, intent.created),
+            false => json!({
+                "redirect_to_url": {"return_url": intent.return_url, "url": page},
+                "type": "redirect_to_url",
+            }),
+        }
     });
     json!({
         "id": intent.id,
@@ -141,11 +147,19 @@ pub fn view(state: &State, intent: &SetupIntent) -> Value {
                 "request_three_d_secure": "automatic",
             },
         },
-        "payment_method_types": intent.allowed_types.clone().unwrap_or(vec!["card".to_owned()]),
+        "payment_method_types": types(intent),
         "single_use_mandate": null,
         "status": intent.status,
         "usage": intent.usage,
     })
+}
+
+/// Without a currency, whatever can be saved.
+fn types(intent: &SetupIntent) -> Vec<String> {
+    let types = ["card", "sepa_debit", "us_bank_account"].map(str::to_owned).to_vec();
+    let mut types = intent.allowed_types.clone().unwrap_or(types);
+    types.retain(|kind| !intent.excluded_types.as_ref().is_some_and(|list| list.contains(kind)));
+    types
 }
 
 pub fn failure_view(failure: &Failure, method: Option<&PaymentMethod>) -> Value {
@@ -184,7 +198,7 @@ pub fn open_for_subscription(tx: &mut Tx<'_>, subscription: &mut Subscription) {
     intent.subscription = Some(subscription.id.clone());
     if let Some(method) = method {
         let ready = method.authenticated
-            || !matches!(method.save(Presence::OnSession), Verdict::NeedsAuthentication);
+            || !matches!(method.instrument.save(Presence::OnSession), Verdict::NeedsAuthentication);
         if ready {
             return;
         }
@@ -222,11 +236,13 @@ pub fn attempt(
     let mut attempt = found.unwrap_or_else(|| setup_attempts::begin(tx, intent, &method.id));
     intent.payment_method = Some(method.id.clone());
     intent.latest_attempt = Some(attempt.id.clone());
-    match method.save(presence) {
-        Verdict::Approved => {
+    match method.instrument.save(presence) {
+        Verdict::Approved | Verdict::Pending | Verdict::NeedsVoucher => {
             attempt.status = setup_attempts::Status::Succeeded;
             tx.state.setup_attempts.put(attempt);
-            let authenticated = method.authenticated || presence == Presence::Authenticated;
+            let authenticated = method.authenticated
+                || presence == Presence::Authenticated
+                || method.instrument.needs_mandate();
             tx.state.payment_methods.put(PaymentMethod { authenticated, ..method.clone() });
             if let Some(customer) = &intent.customer {
                 payment_methods::attach_to(tx, &method.id, customer)?;
@@ -237,8 +253,8 @@ pub fn attempt(
             give_to_subscription(tx, intent);
             Ok(None)
         }
-        Verdict::NeedsAuthentication => {
-            attempt.challenged = true;
+        Verdict::NeedsAuthentication | Verdict::NeedsVerification => {
+            attempt.challenged = method.instrument.card().is_some();
             tx.state.setup_attempts.put(attempt);
             intent.status = Status::RequiresAction;
             settle(tx, intent, "setup_intent.requires_action");
@@ -270,22 +286,57 @@ fn fail(
 /// The buyer answered the 3-D Secure page.
 pub fn authenticate(tx: &mut Tx<'_>, id: &str, completed: bool) -> Result<SetupIntent, ApiError> {
     let mut intent = find(tx.state, id)?.clone();
-    if intent.status != Status::RequiresAction {
+    let method = intent.payment_method.clone().unwrap_or_default();
+    let method = payment_methods::resolve(tx, &method, "payment_method");
+    let asked = method.as_ref().is_ok_and(|method| method.instrument.card().is_some());
+    if intent.status != Status::RequiresAction || !asked {
         return Err(unexpected_state(tx.state, &intent, "authenticate"));
     }
-    let method = intent.payment_method.clone().unwrap_or_default();
-    let method = payment_methods::resolve(tx, &method, "payment_method")?;
+    let method = method?;
     if completed {
         attempt(tx, &mut intent, &method, Presence::Authenticated)?;
         return Ok(intent);
     }
-    let latest = intent.latest_attempt.as_ref();
-    let attempt = latest.and_then(|id| tx.state.setup_attempts.get(id).cloned());
-    let attempt = attempt.unwrap_or_else(|| setup_attempts::begin(tx, &intent, &method.id));
+    let attempt = latest_attempt(tx, &intent, &method);
     let decline =
         Decline { code: "setup_intent_authentication_failure", ..cards::AUTHENTICATION_FAILED };
     fail(tx, &mut intent, &method, attempt, decline);
     Ok(intent)
+}
+
+fn latest_attempt(
+    tx: &Tx<'_>,
+    intent: &SetupIntent,
+    method: &PaymentMethod,
+) -> setup_attempts::SetupAttempt {
+    let latest = intent.latest_attempt.as_ref();
+    let attempt = latest.and_then(|id| tx.state.setup_attempts.get(id).cloned());
+    attempt.unwrap_or_else(|| setup_attempts::begin(tx, intent, &method.id))
+}
+
+/// The holder of a bank account has read its statement.
+pub fn verify(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
+    let mut intent = find(tx.state, call.id())?.clone();
+    let proof = read_proof(&mut call.params)?;
+    let method = intent.payment_method.clone().unwrap_or_default();
+    let method = payment_methods::resolve(tx, &method, "payment_method");
+    let mut method = match (intent.status, method) {
+        (Status::RequiresAction, Ok(method)) if method.instrument.needs_mandate() => method,
+        _ => return Err(unexpected_state(tx.state, &intent, "verify")),
+    };
+    match proof {
+        Proof::Wrong => return Err(proof.refusal()),
+        Proof::Exhausted | Proof::TooLate => {
+            let attempt = latest_attempt(tx, &intent, &method);
+            fail(tx, &mut intent, &method, attempt, bank_accounts::UNVERIFIABLE);
+            return Err(proof.refusal().keeping_effects());
+        }
+        Proof::Verified => {}
+    }
+    method.verify();
+    tx.state.payment_methods.put(method.clone());
+    attempt(tx, &mut intent, &method, Presence::Authenticated)?;
+    Ok(view(tx.state, &intent))
 }
 
 fn unexpected_state(state: &State, intent: &SetupIntent, verb: &str) -> ApiError {
@@ -314,17 +365,20 @@ fn read(tx: &mut Tx<'_>, params: &mut Params, intent: &mut SetupIntent) -> Resul
         automatic.finish()?;
         intent.automatic_methods = enabled.then(|| redirects.unwrap_or("always").to_owned());
     }
-    // `payment_method_types` is what older versions call the allowed ones.
-    for name in ["payment_method_types", "allowed_payment_method_types"] {
-        if let Some(types) = params.texts(name)? {
-            intent.allowed_types = Some(types).filter(|types| !types.is_empty());
-        }
+    if let Some(allowed) = instruments::read_allowed(params)? {
+        intent.allowed_types = Some(allowed);
     }
     if let Some(types) = params.texts("excluded_payment_method_types")? {
         intent.excluded_types = Some(types).filter(|types| !types.is_empty());
     }
     if let Some(method) = payment_methods::read_choice(tx, params)? {
         check_owner(intent, &method)?;
+        let kind = method.instrument.kind();
+        if !types(intent).iter().any(|allowed| allowed == kind) {
+            let message =
+                format!("The PaymentMethod provided ({kind}) is not allowed for this SetupIntent.");
+            return Err(ApiError::invalid(message).param("payment_method"));
+        }
         intent.payment_method = Some(method.id);
         if intent.status == Status::RequiresPaymentMethod {
             intent.status = Status::RequiresConfirmation;
@@ -364,17 +418,22 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         let message = "`return_url` can only be passed along with `confirm=true`.";
         return Err(ApiError::invalid(message).param("return_url"));
     }
+    let has_mandate = call.params.has("mandate_data");
     let mut intent = SetupIntent::new(tx.now);
     read(tx, &mut call.params, &mut intent)?;
     call.params.finish()?;
     announce(tx, &intent);
     if confirm {
-        confirm_now(tx, &mut intent)?;
+        confirm_now(tx, &mut intent, has_mandate)?;
     }
     Ok(view(tx.state, &intent))
 }
 
-fn confirm_now(tx: &mut Tx<'_>, intent: &mut SetupIntent) -> Result<(), ApiError> {
+fn confirm_now(
+    tx: &mut Tx<'_>,
+    intent: &mut SetupIntent,
+    has_mandate: bool,
+) -> Result<(), ApiError> {
     let Some(method) = intent.payment_method.clone() else {
         let message = "You cannot confirm this SetupIntent because it's missing a payment \
                        method. Update the SetupIntent with a payment method and then confirm it \
@@ -391,6 +450,10 @@ fn confirm_now(tx: &mut Tx<'_>, intent: &mut SetupIntent) -> Result<(), ApiError
     }
     let method = payment_methods::resolve(tx, &method, "payment_method")?;
     check_owner(intent, &method)?;
+    if method.instrument.needs_mandate() && !method.authenticated && !has_mandate {
+        let message = "This SetupIntent requires a mandate: provide acceptance data in the                        `mandate_data` parameter.";
+        return Err(ApiError::invalid(message).code("parameter_missing").param("mandate_data"));
+    }
     match attempt(tx, intent, &method, Presence::OnSession)? {
         None => Ok(()),
         Some(decline) => {
@@ -406,9 +469,10 @@ pub fn confirm(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if intent.status.is_final() {
         return Err(unexpected_state(tx.state, &intent, "confirm"));
     }
+    let has_mandate = call.params.has("mandate_data");
     read(tx, &mut call.params, &mut intent)?;
     call.params.finish()?;
-    confirm_now(tx, &mut intent)?;
+    confirm_now(tx, &mut intent, has_mandate)?;
     Ok(view(tx.state, &intent))
 }
 

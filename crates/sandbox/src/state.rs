@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::balance_transactions::BalanceTransaction;
 use crate::billing_portal::PortalSession;
 use crate::charges::Charge;
 use crate::checkout_sessions::CheckoutSession;
@@ -16,6 +17,7 @@ use crate::customer_balance_transactions::CustomerBalanceTransaction;
 use crate::customers::Customer;
 use crate::delivery::Delivery;
 use crate::discounts::Discount;
+use crate::disputes::Dispute;
 use crate::entitlements::ActiveEntitlement;
 use crate::events::Event;
 use crate::features::Feature;
@@ -44,6 +46,7 @@ use crate::tax_rates::TaxRate;
 use crate::tax_settings::TaxSettings;
 use crate::tax_transactions::TaxTransaction;
 use crate::test_clocks::TestClock;
+use crate::tokens::Token;
 use crate::webhook_endpoints::WebhookEndpoint;
 
 /// One kind of object, stored under its own name.
@@ -373,6 +376,9 @@ tables! {
     payment_intents: PaymentIntent,
     charges: Charge,
     refunds: Refund,
+    tokens: Token,
+    disputes: Dispute,
+    balance_transactions: BalanceTransaction,
     setup_intents: SetupIntent,
     setup_attempts: SetupAttempt,
     checkout_sessions: CheckoutSession,
@@ -435,9 +441,12 @@ macro_rules! timed {
 timed! {
     checkout_sessions,
     discounts,
+    disputes,
     invoices,
     subscriptions,
     subscription_schedules,
+    payment_intents,
+    refunds,
 }
 
 /// An object that does something by itself when its time comes.
@@ -445,7 +454,10 @@ timed! {
 pub enum Timer {
     CheckoutSession(String),
     Discount(String),
+    Dispute(String),
     Invoice(String),
+    PaymentIntent(String),
+    Refund(String),
     /// Before its subscription: a phase that ends with a period decides what is renewed.
     Schedule(String),
     Subscription(String),

@@ -76,11 +76,19 @@ pub enum Presence {
     Authenticated,
     /// Nobody: a renewal, a retry, `off_session=true`.
     OffSession,
+    /// The buyer may be there, but must not be asked: `error_on_requires_action=true`.
+    Unasked,
 }
 
 pub enum Verdict {
     Approved,
+    /// A debit is under way: the bank answers later.
+    Pending,
     NeedsAuthentication,
+    /// The bank account has to be shown to be the buyer's.
+    NeedsVerification,
+    /// The buyer pays a voucher later, or does not.
+    NeedsVoucher,
     Declined(Decline),
 }
 
@@ -134,7 +142,7 @@ impl Card {
             }
             (_, Presence::Authenticated) => Verdict::Approved,
             (_, Presence::OnSession) => Verdict::NeedsAuthentication,
-            (_, Presence::OffSession) => Verdict::Declined(AUTHENTICATION),
+            (_, Presence::OffSession | Presence::Unasked) => Verdict::Declined(AUTHENTICATION),
         }
     }
 
@@ -144,7 +152,9 @@ impl Card {
             (Behaviour::Approves | Behaviour::DeclinesWhenSaved(_), _) => Verdict::Approved,
             (Behaviour::Declines(decline), _) => Verdict::Declined(decline),
             (_, Presence::Authenticated) => Verdict::Approved,
-            (_, Presence::OnSession | Presence::OffSession) => Verdict::NeedsAuthentication,
+            (_, Presence::OnSession | Presence::OffSession | Presence::Unasked) => {
+                Verdict::NeedsAuthentication
+            }
         }
     }
 

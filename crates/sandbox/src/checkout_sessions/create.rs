@@ -2,16 +2,22 @@
 
 use crate::adjustments::Adjustments;
 use crate::automatic_taxes::{self, AutomaticTax};
+use crate::checkout_sessions::collections;
+use crate::checkout_sessions::collections::Collections;
 use crate::checkout_sessions::{
     CheckoutSession, LineItem, Mode, PaymentData, Status, SubscriptionData, amounts, discounts,
     view,
 };
 use crate::clock::DAY;
 use crate::errors::ApiError;
+use crate::instruments;
 use crate::params::{MAX_AMOUNT, Params};
+use crate::payment_intents;
 use crate::prices::{self, Price, Recurring};
 use crate::products::{self, Product};
 use crate::requests::Call;
+use crate::setup_intents;
+use crate::setup_intents::SetupIntent;
 use crate::state::State;
 use crate::tax_rates;
 use crate::transactions::Tx;
@@ -27,12 +33,16 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         None => return Err(ApiError::missing_parameter("mode")),
         Some("payment") => Mode::Payment,
         Some("subscription") => Mode::Subscription,
-        Some(_) => {
-            let message = "The sandbox does not simulate Checkout in setup mode yet.";
-            return Err(ApiError::invalid(message).param("mode"));
-        }
+        Some(_) => Mode::Setup,
     };
-    let (line_items, currency) = read_line_items(tx, params, mode)?;
+    let allowed_types = instruments::read_allowed(params)?;
+    let (line_items, currency) = match mode {
+        Mode::Setup => (Vec::new(), setup_currency(params, allowed_types.as_deref())?),
+        Mode::Payment | Mode::Subscription => read_line_items(tx, params, mode)?,
+    };
+    if let Some(types) = &allowed_types {
+        instruments::check_currency(types, &currency)?;
+    }
     let mut session = CheckoutSession {
         id: ids::object("cs_test"),
         created: tx.now,
@@ -40,6 +50,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         mode,
         status: Status::Open,
         paid: false,
+        unpaid: false,
+        awaiting: None,
+        allowed_types,
+        excluded_types: params.texts("excluded_payment_method_types")?,
         currency,
         line_items,
         customer: None,
@@ -57,10 +71,12 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         collects_card_always: true,
         locale: params.text("locale")?,
         submit_type: None,
+        collections: Collections::default(),
         payment: PaymentData::default(),
         subscription_data: SubscriptionData::default(),
         metadata: params.metadata()?.fresh(),
         payment_intent: None,
+        setup_intent: None,
         subscription: None,
         invoice: None,
         authenticating: None,
@@ -71,43 +87,82 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_subscription_data(tx.state, params, &mut session, tx.now)?;
     discounts::read(tx.state, params, &mut session)?;
     read_automatic_tax(tx.state, params, &mut session)?;
+    session.collections = collections::read(params, session.customer.is_some())?;
+    let setup = read_setup_data(params, &session, tx.now)?;
     ignore_and_refuse(params)?;
     params.finish()?;
     amounts::settle(tx.state, &mut session);
     check_total(&session)?;
+    if let Some(intent) = setup {
+        setup_intents::announce(tx, &intent);
+        session.setup_intent = Some(intent.id);
+    }
     let shown = view(tx.state, &session);
     tx.state.checkout_sessions.put(session);
     Ok(shown)
 }
 
+/// Nothing is sold, but the currency decides what can be saved.
+fn setup_currency(params: &mut Params, types: Option<&[String]>) -> Result<String, ApiError> {
+    if params.has("line_items") {
+        let message = "You can not pass `line_items` in `setup` mode.";
+        return Err(ApiError::invalid(message).param("line_items"));
+    }
+    if params.has("currency") {
+        return currencies::required(params);
+    }
+    let only = types.and_then(|types| types.iter().find_map(|kind| instruments::currency_of(kind)));
+    match (types, only) {
+        (None, _) => Err(ApiError::missing_parameter("currency")),
+        (Some(_), only) => Ok(only.unwrap_or("usd").to_owned()),
+    }
+}
+
+/// A session in setup mode has its setup intent from the start.
+fn read_setup_data(
+    params: &mut Params,
+    session: &CheckoutSession,
+    now: i64,
+) -> Result<Option<SetupIntent>, ApiError> {
+    let data = params.hash("setup_intent_data")?;
+    if session.mode != Mode::Setup {
+        if data.is_some() {
+            let message = "You can only pass `setup_intent_data` in `setup` mode.";
+            return Err(ApiError::invalid(message).param("setup_intent_data"));
+        }
+        return Ok(None);
+    }
+    let mut intent = SetupIntent::new(now);
+    intent.customer = session.customer.clone();
+    intent.allowed_types = Some(session.types());
+    if let Some(mut data) = data {
+        intent.description = data.text("description")?;
+        intent.metadata = data.metadata()?.fresh();
+        data.refuse(&["on_behalf_of"])?;
+        data.finish()?;
+    }
+    Ok(Some(intent))
+}
+
 fn ignore_and_refuse(params: &mut Params) -> Result<(), ApiError> {
     params.ignore(&[
         "adaptive_pricing",
-        "billing_address_collection",
         "branding_settings",
-        "consent_collection",
-        "custom_text",
         "integration_identifier",
         "origin_context",
         "payment_method_options",
-        "payment_method_types",
-        "phone_number_collection",
         "redirect_on_completion",
-        "saved_payment_method_options",
         "tax_id_collection",
         "wallet_options",
     ]);
     params.refuse(&[
         "after_expiration",
-        "custom_fields",
         "invoice_creation",
         "name_collection",
         "optional_items",
         "payment_method_data",
         "permissions",
         "return_url",
-        "setup_intent_data",
-        "shipping_address_collection",
         "shipping_options",
     ])
 }
@@ -271,7 +326,7 @@ fn read_buyer(
         return Err(ApiError::invalid(message).code("email_invalid").param("customer_email"));
     }
     if creation.is_some() && session.mode == Mode::Subscription {
-        let message = "`customer_creation` can only be used in `payment` mode.";
+        let message = "`customer_creation` can only be used in `payment` and `setup` mode.";
         return Err(ApiError::invalid(message).param("customer_creation"));
     }
     session.creates_customer |= creation == Some("always");
@@ -321,8 +376,8 @@ fn read_payment_data(params: &mut Params, session: &mut CheckoutSession) -> Resu
     let Some(mut data) = params.hash("payment_intent_data")? else {
         return Ok(());
     };
-    if session.mode == Mode::Subscription {
-        let message = "You can not pass `payment_intent_data` in `subscription` mode.";
+    if session.mode != Mode::Payment {
+        let message = "You can only pass `payment_intent_data` in `payment` mode.";
         return Err(ApiError::invalid(message).param("payment_intent_data"));
     }
     let payment = &mut session.payment;
@@ -332,10 +387,11 @@ fn read_payment_data(params: &mut Params, session: &mut CheckoutSession) -> Resu
     let usage = data.word("setup_future_usage", &["off_session", "on_session"])?;
     payment.setup_future_usage = usage.map(str::to_owned);
     payment.metadata = data.metadata()?.fresh();
-    data.ignore(&["shipping", "statement_descriptor_suffix", "transfer_group"]);
-    if data.word("capture_method", &["automatic", "automatic_async", "manual"])? == Some("manual") {
-        return Err(data.invalid("capture_method", "The sandbox does not simulate manual capture"));
-    }
+    payment.statement_descriptor_suffix = data.text("statement_descriptor_suffix")?;
+    payment.transfer_group = data.text("transfer_group")?;
+    let ways = ["automatic", "automatic_async", "manual"];
+    payment.capture_method = data.word("capture_method", &ways)?.map(str::to_owned);
+    payment.shipping = payment_intents::changes::read_shipping(&mut data)?;
     data.refuse(&["application_fee_amount", "on_behalf_of", "transfer_data"])?;
     data.finish()
 }
@@ -349,8 +405,8 @@ fn read_subscription_data(
     let Some(mut data) = params.hash("subscription_data")? else {
         return Ok(());
     };
-    if session.mode == Mode::Payment {
-        let message = "You can not pass `subscription_data` in `payment` mode.";
+    if session.mode != Mode::Subscription {
+        let message = "You can only pass `subscription_data` in `subscription` mode.";
         return Err(ApiError::invalid(message).param("subscription_data"));
     }
     let wanted = &mut session.subscription_data;

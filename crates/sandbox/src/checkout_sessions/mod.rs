@@ -2,6 +2,7 @@
 //! one is in `completions`.
 
 pub mod amounts;
+pub mod collections;
 pub mod create;
 pub mod discounts;
 
@@ -11,9 +12,13 @@ use serde_json::{Value, json};
 use crate::adjustments::Adjustments;
 use crate::automatic_taxes::{self, AutomaticTax};
 use crate::checkout_sessions::amounts::SessionDiscount;
+use crate::checkout_sessions::collections::Collections;
 use crate::errors::ApiError;
+use crate::instruments;
+use crate::instruments::Instrument;
 use crate::params::Metadata;
 use crate::requests::Call;
+use crate::setup_intents;
 use crate::state::{Row, State, Timed, Timer};
 use crate::transactions::Tx;
 use crate::{lists, prices};
@@ -26,6 +31,12 @@ pub struct CheckoutSession {
     pub mode: Mode,
     pub status: Status,
     pub paid: bool,
+    /// Complete, but the money was not there at once.
+    pub unpaid: bool,
+    /// The payment intent whose outcome is still open.
+    pub awaiting: Option<String>,
+    pub allowed_types: Option<Vec<String>>,
+    pub excluded_types: Option<Vec<String>>,
     pub currency: String,
     pub line_items: Vec<LineItem>,
     pub customer: Option<String>,
@@ -49,10 +60,12 @@ pub struct CheckoutSession {
     pub collects_card_always: bool,
     pub locale: Option<String>,
     pub submit_type: Option<String>,
+    pub collections: Collections,
     pub payment: PaymentData,
     pub subscription_data: SubscriptionData,
     pub metadata: Metadata,
     pub payment_intent: Option<String>,
+    pub setup_intent: Option<String>,
     pub subscription: Option<String>,
     pub invoice: Option<String>,
     /// The card that waits for its 3-D Secure answer, with what the buyer typed.
@@ -63,6 +76,7 @@ pub struct CheckoutSession {
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     Payment,
+    Setup,
     Subscription,
 }
 
@@ -92,6 +106,10 @@ pub struct PaymentData {
     pub receipt_email: Option<String>,
     pub setup_future_usage: Option<String>,
     pub statement_descriptor: Option<String>,
+    pub statement_descriptor_suffix: Option<String>,
+    pub capture_method: Option<String>,
+    pub shipping: Option<Value>,
+    pub transfer_group: Option<String>,
     pub metadata: Metadata,
 }
 
@@ -108,7 +126,7 @@ pub struct SubscriptionData {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Authenticating {
-    pub card_number: String,
+    pub instrument: Instrument,
     pub email: Option<String>,
     pub name: Option<String>,
 }
@@ -120,7 +138,7 @@ impl Row for CheckoutSession {
     }
 
     fn links(&self) -> Vec<&str> {
-        let found = [&self.customer, &self.payment_intent, &self.subscription];
+        let found = [&self.customer, &self.payment_intent, &self.subscription, &self.awaiting];
         found.into_iter().flatten().map(String::as_str).collect()
     }
 
@@ -146,6 +164,15 @@ impl CheckoutSession {
             && (data.trial_period_days.is_some() || data.trial_end.is_some())
     }
 
+    /// What the buyer can pay with.
+    pub fn types(&self) -> Vec<String> {
+        let allowed = self.allowed_types.as_deref();
+        let mut types = instruments::types(&self.currency, allowed, self.excluded_types.as_deref());
+        // A voucher can be neither saved nor charged again.
+        types.retain(|kind| self.mode == Mode::Payment || kind != "boleto");
+        types
+    }
+
     /// Where the buyer goes after paying.
     pub fn success_target(&self) -> Option<String> {
         let url = self.success_url.as_ref()?;
@@ -155,6 +182,7 @@ impl CheckoutSession {
     fn payment_status(&self) -> &'static str {
         match self.status {
             Status::Complete if self.paid => "paid",
+            Status::Complete if self.unpaid => "unpaid",
             Status::Complete => "no_payment_required",
             Status::Open | Status::Expired => "unpaid",
         }
@@ -190,7 +218,10 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         "locale": session.locale,
         "metadata": session.metadata,
         "mode": session.mode,
+        "allowed_payment_method_types": session.allowed_types,
         "payment_intent": session.payment_intent,
+        "payment_method_types": session.types(),
+        "setup_intent": session.setup_intent,
         "payment_method_collection":
             if session.collects_card_always { "always" } else { "if_required" },
         "payment_status": session.payment_status(),
@@ -205,8 +236,16 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
         },
         "url": url,
     });
-    if let (Value::Object(shown), Value::Object(constants)) = (&mut shown, constants()) {
-        shown.extend(constants);
+    let asked = session.collections.view(session.status == Status::Complete);
+    for part in [constants(), asked] {
+        if let (Value::Object(shown), Value::Object(part)) = (&mut shown, part) {
+            shown.extend(part);
+        }
+    }
+    if session.mode == Mode::Setup {
+        for absent in ["amount_subtotal", "amount_total", "total_details"] {
+            shown[absent] = Value::Null;
+        }
     }
     shown
 }
@@ -215,20 +254,9 @@ pub fn view(state: &State, session: &CheckoutSession) -> Value {
 fn constants() -> Value {
     json!({
         "after_expiration": null,
-        "allowed_payment_method_types": null,
-        "billing_address_collection": null,
         "client_secret": null,
         "collected_information": null,
-        "consent": null,
-        "consent_collection": null,
         "currency_conversion": null,
-        "custom_fields": [],
-        "custom_text": {
-            "after_submit": null,
-            "shipping_address": null,
-            "submit": null,
-            "terms_of_service_acceptance": null,
-        },
         "customer_account": null,
         "integration_identifier": null,
         "livemode": false,
@@ -237,13 +265,8 @@ fn constants() -> Value {
         "payment_link": null,
         "payment_method_configuration_details": null,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
         "permissions": null,
-        "phone_number_collection": {"enabled": false},
         "recovered_from": null,
-        "saved_payment_method_options": null,
-        "setup_intent": null,
-        "shipping_address_collection": null,
         "shipping_cost": null,
         "shipping_options": [],
         "ui_mode": "hosted_page",
@@ -255,13 +278,15 @@ fn customer_creation(session: &CheckoutSession) -> Value {
     match (session.mode, session.creates_customer) {
         (Mode::Payment, true) => json!("always"),
         (Mode::Payment, false) => json!("if_required"),
+        (Mode::Setup, true) => json!("always"),
+        (Mode::Setup, false) => Value::Null,
         (Mode::Subscription, _) => json!("always"),
     }
 }
 
 fn invoice_creation(session: &CheckoutSession) -> Value {
     match session.mode {
-        Mode::Subscription => Value::Null,
+        Mode::Setup | Mode::Subscription => Value::Null,
         Mode::Payment => json!({
             "enabled": false,
             "invoice_data": {
@@ -365,6 +390,10 @@ pub fn expire(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 fn expire_now(tx: &mut Tx<'_>, mut session: CheckoutSession) -> Value {
     session.status = Status::Expired;
     session.authenticating = None;
+    let setup = session.setup_intent.as_ref();
+    if let Some(mut intent) = setup.and_then(|id| tx.state.setup_intents.get(id).cloned()) {
+        setup_intents::cancel_now(tx, &mut intent, None);
+    }
     save(tx, session, "checkout.session.expired")
 }
 

@@ -468,7 +468,7 @@ pub fn pay(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let method = payment_methods::resolve(tx, &method, "payment_method")?;
     let presence = if off_session { Presence::OffSession } else { Presence::OnSession };
     match billing::collect(tx, &id, Some(&method), presence)? {
-        Collected::Paid => Ok(view(tx.state, find(tx.state, &id)?)),
+        Collected::Paid | Collected::Processing => Ok(view(tx.state, find(tx.state, &id)?)),
         Collected::NeedsAuthentication => {
             let message = "This payment requires additional user action before it can be \
                            completed successfully.";

@@ -9,11 +9,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::cards::{self, Card, Presence};
+use crate::cards::Presence;
 use crate::checkout_sessions::{CheckoutSession, Mode, Status};
 use crate::clock::{self, DAY};
 use crate::completions::{self, Buyer, Outcome};
 use crate::errors::ApiError;
+use crate::instruments::Instrument;
 use crate::state::State;
 use crate::transactions::Cause;
 use crate::{currencies, dashboard, pages};
@@ -134,18 +135,22 @@ fn read(session: &CheckoutSession, typed: &Typed, now: i64) -> Result<Buyer, Api
     if !known && !email.as_ref().is_some_and(valid) {
         return Err(refuse("Enter your e-mail address."));
     }
-    let card = if completions::needs_card(session) { Some(read_card(typed, now)?) } else { None };
+    let instrument =
+        if completions::needs_card(session) { Some(read_card(typed, now)?) } else { None };
     let name = text(&typed.name).map(|name| name.chars().take(200).collect());
-    Ok(Buyer { card, email: email.filter(valid), name })
+    Ok(Buyer { instrument, email: email.filter(valid), name })
 }
 
-fn read_card(typed: &Typed, now: i64) -> Result<&'static Card, ApiError> {
+fn read_card(typed: &Typed, now: i64) -> Result<Instrument, ApiError> {
     if typed.card_number.trim().is_empty() {
         return Err(refuse("Enter a card number."));
     }
-    let card = cards::by_number(&typed.card_number).ok_or_else(|| {
+    let instrument = Instrument::typed(&typed.card_number).ok_or_else(|| {
         refuse("Your card number is not one of the test cards. Real cards are not taken here.")
     })?;
+    if instrument.card().is_none() {
+        return Ok(instrument);
+    }
     if !is_in_future(&typed.card_expiry, now) {
         return Err(refuse("Your card's expiration date is incomplete or in the past."));
     }
@@ -153,7 +158,7 @@ fn read_card(typed: &Typed, now: i64) -> Result<&'static Card, ApiError> {
     if !(3..=4).contains(&cvc.len()) || !cvc.chars().all(|sign| sign.is_ascii_digit()) {
         return Err(refuse("Your card's security code is incomplete."));
     }
-    Ok(card)
+    Ok(instrument)
 }
 
 /// `MM / YY`: a card is good until the end of that month.
@@ -205,6 +210,7 @@ fn render(
     };
     let title = match session.mode {
         Mode::Payment => "Pay",
+        Mode::Setup => "Save a payment method",
         Mode::Subscription => "Subscribe",
     };
     let body = html! {
@@ -286,6 +292,7 @@ fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
     let button = match (session.mode, session.has_trial()) {
         (Mode::Subscription, true) => "Start trial".to_owned(),
         (Mode::Subscription, false) => "Subscribe".to_owned(),
+        (Mode::Setup, _) => "Save".to_owned(),
         (Mode::Payment, _) => {
             format!("Pay {}", currencies::show(session.amount_total(), &session.currency))
         }

@@ -123,8 +123,8 @@ fn invoice(state: &State, object: &mut Object) {
     set(object, "payment_intent", json!(intent.map(|intent| &intent.id)));
     set(object, "charge", json!(intent.and_then(|intent| intent.latest_charge.as_ref())));
     set(object, "paid", status.as_deref() == Some("paid"));
-    let row = state.invoices.get(&id);
-    set(object, "paid_out_of_band", row.is_some_and(|invoice| invoice.paid_out_of_band));
+    let off_stripe = at(object, &["amount_paid_off_stripe"]).as_i64().unwrap_or_default();
+    set(object, "paid_out_of_band", off_stripe != 0);
     let details = at(object, &["parent", "subscription_details"]);
     set(object, "subscription", details.get("subscription").cloned().unwrap_or_default());
     let metadata = details.get("metadata").cloned().unwrap_or_default();
