@@ -161,7 +161,7 @@ fn fire(tx: &mut Tx<'_>, timer: &Timer) -> Result<(), ApiError> {
             discounts::due(tx, id);
             Ok(())
         }
-        Timer::Invoice(id) => billing::invoice_due(tx, id),
+        Timer::Invoice(id) => crate::invoices::dues::due(tx, id),
         Timer::Schedule(id) => subscription_schedules::phases::due(tx, id),
         Timer::Subscription(id) => billing::subscription_due(tx, id),
     }

@@ -277,6 +277,9 @@ pub fn collect(
 
 /// The caller confirmed an invoice's payment intent directly: the invoice follows.
 pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), ApiError> {
+    if intent.is_succeeded() && intent.invoice.is_none() {
+        return invoices::attachments::succeeded(tx, intent);
+    }
     let invoice = intent.invoice.as_ref().and_then(|id| tx.state.invoices.get(id));
     let Some(invoice) = invoice.filter(|invoice| invoice.status == invoices::Status::Open) else {
         return Ok(());
@@ -514,6 +517,7 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError
     invoice.auto_advance = !stays_draft;
     let automatic = subscription.collection_method == "charge_automatically";
     subscriptions::save(tx, subscription);
+    invoice.auto_advance = pause.as_deref() != Some("keep_as_draft");
     invoices::announce(tx, invoice);
     if stays_draft {
         return Ok(());

@@ -34,6 +34,7 @@ pub enum Kind {
     AppliedToInvoice,
     CreditNote,
     Initial,
+    InvoiceOverpaid,
     /// Too little to be charged, or a negative total: it moves to the balance.
     InvoiceTooSmall,
     UnappliedFromInvoice,

@@ -132,6 +132,11 @@ pub fn live<'a>(state: &'a State, id: &str, param: &str) -> Result<&'a Customer,
     found.ok_or_else(|| ApiError::no_such("customer", id, param))
 }
 
+/// What a customer pays in.
+pub fn currency(customer: &Customer) -> String {
+    customer.currency.clone().unwrap_or_else(|| "usd".to_owned())
+}
+
 /// The customer in the request's path.
 pub fn in_path<'a>(state: &'a State, id: &str) -> Result<&'a Customer, ApiError> {
     let found = state.customers.get(id).filter(|customer| !customer.deleted);

@@ -81,12 +81,26 @@ pub fn open(tx: &mut Tx<'_>, invoice: &Invoice, intent: &PaymentIntent) {
 
 /// An invoice of zero has no payment, and nothing to tell.
 pub fn mark_paid(tx: &mut Tx<'_>, invoice: &str) {
-    let Some(mut payment) = invoices::payment_of(tx.state, invoice).cloned() else {
+    let Some(payment) = invoices::payment_of(tx.state, invoice).cloned() else {
         return;
     };
     if payment.canceled_at.is_some() || payment.paid_at.is_some() {
         return;
     }
+    settle(tx, payment);
+}
+
+/// A payment intent that somebody made pays the invoice, in part or in whole.
+pub fn attach(tx: &mut Tx<'_>, invoice: &Invoice, intent: &PaymentIntent) {
+    open(tx, invoice, intent);
+    let newest = tx.state.invoice_payments.of(&invoice.id).next_back().cloned();
+    if let Some(mut payment) = newest {
+        payment.attached = true;
+        tx.state.invoice_payments.put(payment);
+    }
+}
+
+pub fn settle(tx: &mut Tx<'_>, mut payment: InvoicePayment) {
     payment.paid_at = Some(tx.now);
     let shown = view(&payment);
     tx.state.invoice_payments.put(payment);

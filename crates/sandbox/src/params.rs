@@ -39,6 +39,20 @@ impl<T> Change<T> {
         }
     }
 
+    /// Reads the new value before it is set.
+    pub fn apply_with<U>(
+        self,
+        field: &mut Option<U>,
+        read: impl FnOnce(T) -> Result<U, ApiError>,
+    ) -> Result<(), ApiError> {
+        match self {
+            Change::Keep => {}
+            Change::Clear => *field = None,
+            Change::Set(value) => *field = Some(read(value)?),
+        }
+        Ok(())
+    }
+
     pub fn set(self) -> Option<T> {
         match self {
             Change::Set(value) => Some(value),
@@ -119,6 +133,16 @@ impl Params {
 
     pub fn has(&self, key: &str) -> bool {
         self.fields.contains_key(key)
+    }
+
+    /// Takes a parameter out as it came.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        self.fields.remove(key)
+    }
+
+    /// Adds what another endpoint is to read.
+    pub fn put(&mut self, key: &str, value: Value) {
+        self.fields.insert(key.to_owned(), value);
     }
 
     pub fn text_is(&self, key: &str, text: &str) -> bool {

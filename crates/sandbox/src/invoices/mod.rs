@@ -2,9 +2,14 @@
 
 pub mod amounts;
 pub mod discounts;
+pub mod attachments;
+pub mod dues;
+pub mod lines;
 pub mod papers;
+pub mod previews;
 pub mod render;
 pub mod settlements;
+pub mod terms;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,6 +61,17 @@ pub struct Invoice {
     pub paid_out_of_band: bool,
     #[serde(default)]
     pub amount_paid: i64,
+    #[serde(default)]
+    pub amount_overpaid: i64,
+    /// When a draft becomes final; none leaves it to the default.
+    #[serde(default)]
+    pub finalizes_at: Option<i64>,
+    #[serde(default)]
+    pub effective_at: Option<i64>,
+    #[serde(default)]
+    pub due_notice_sent: bool,
+    #[serde(default)]
+    pub overdue_sent: bool,
     /// Credit notes that lowered what is to be paid.
     #[serde(default)]
     pub pre_payment_credit: i64,
@@ -142,7 +158,7 @@ impl Timed for Invoice {
     }
 
     fn due_at(&self) -> Option<i64> {
-        self.next_payment_attempt.filter(|_| self.status == Status::Open)
+        self.next_due()
     }
 }
 
@@ -174,6 +190,11 @@ impl Invoice {
             next_payment_attempt: None,
             paid_out_of_band: false,
             amount_paid: 0,
+            amount_overpaid: 0,
+            finalizes_at: None,
+            effective_at: None,
+            due_notice_sent: false,
+            overdue_sent: false,
             pre_payment_credit: 0,
             post_payment_credit: 0,
             discounts: customer.discount.iter().map(|discount| discount.id.clone()).collect(),
@@ -236,7 +257,7 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let mut customer = customers::live(tx.state, &invoice.customer, "customer")?.clone();
     usages::refresh(tx.state, &mut invoice)?;
     let number = format!("{}-{:04}", customer.invoice_prefix, customer.next_invoice_sequence);
-    invoice.number = Some(number);
+    invoice.number.get_or_insert(number);
     customer.next_invoice_sequence = customer.next_invoice_sequence.saturating_add(1);
     if invoice.automatic_tax.is_on()
         && automatic_taxes::location_of(tx.state, &invoice.customer).is_none()
@@ -251,12 +272,15 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
     crate::discounts::use_up(tx, &invoice);
+    terms::replace_revised(tx, &invoice)?;
     let due = invoice.amount_due();
     if 0 < due {
+        dues::plan_collection(&mut invoice, tx.now);
         let intent = intent_for(&invoice, due, tx.now);
         invoice_payments::open(tx, &invoice, &intent);
         save(tx, &invoice, "invoice.finalized");
         payment_intents::announce(tx, intent);
+        dues::send_if_automatic(tx, &invoice);
         return Ok(());
     }
     save(tx, &invoice, "invoice.finalized");
@@ -361,32 +385,33 @@ fn read_default_method(
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
-    let customer = params.required("customer")?;
-    let customer = customers::live(tx.state, &customer, "customer")?.clone();
-    let currency =
-        if params.has("currency") { currencies::required(params)? } else { "usd".to_owned() };
-    let mut invoice = Invoice::new(&customer, &currency, "manual", tx.now);
-    invoice.auto_advance = params.boolean("auto_advance")?.unwrap_or(false);
-    invoice.description = params.text("description")?;
-    invoice.metadata = params.metadata()?.fresh();
-    let methods = ["charge_automatically", "send_invoice"];
-    if let Some(method) = params.word("collection_method", &methods)? {
-        invoice.collection_method = method.to_owned();
-    }
-    if let Some(days) = params.within("days_until_due", 0, 730)? {
-        invoice.due_date = Some(tx.now + days * crate::clock::DAY);
-    }
+    let mut invoice = match terms::read_revised(tx, params)? {
+        Some(revision) => revision,
+        None => {
+            let customer = params.required("customer")?;
+            let customer = customers::live(tx.state, &customer, "customer")?;
+            let own = params.has("currency").then(|| currencies::required(params)).transpose()?;
+            let currency = own.unwrap_or_else(|| customers::currency(customer));
+            Invoice::new(customer, &currency, "manual", tx.now)
+        }
+    };
+    invoice.auto_advance = false;
+    params.change("description")?.apply(&mut invoice.description);
+    params.metadata()?.apply(&mut invoice.metadata);
+    terms::read_subscription(tx.state, params, &mut invoice)?;
+    terms::read(params, &mut invoice, tx.now)?;
+    terms::check_due(&invoice)?;
     read_default_method(tx.state, params, &mut invoice)?;
     let pending =
         params.word("pending_invoice_items_behavior", &["exclude", "include"])? == Some("include");
     discounts::read(tx, params, &mut invoice)?;
     amounts::read_taxes(tx.state, params, &mut invoice)?;
-    params.refuse(&["subscription", "from_invoice"])?;
     invoice.paper.read(tx.state, params)?;
     params.ignore(&["payment_settings", "rendering"]);
     params.finish()?;
     if pending {
-        invoice_items::take_pending(tx, &mut invoice, None);
+        let subscription = invoice.subscription.clone();
+        invoice_items::take_pending(tx, &mut invoice, subscription.as_deref());
     }
     let shown = view(tx.state, &invoice);
     announce(tx, invoice);
@@ -400,11 +425,11 @@ pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut invoice = find(tx.state, call.id())?.clone();
     let before = view(tx.state, &invoice);
+    terms::check_editable(&call.params, &invoice)?;
     call.params.change("description")?.apply(&mut invoice.description);
     call.params.metadata()?.apply(&mut invoice.metadata);
-    if let Some(auto_advance) = call.params.boolean("auto_advance")? {
-        invoice.auto_advance = auto_advance;
-    }
+    terms::read(&mut call.params, &mut invoice, tx.now)?;
+    terms::check_due(&invoice)?;
     read_default_method(tx.state, &mut call.params, &mut invoice)?;
     discounts::read(tx, &mut call.params, &mut invoice)?;
     amounts::read_taxes(tx.state, &mut call.params, &mut invoice)?;
@@ -419,11 +444,14 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 
 pub fn finalize_now(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = call.id().to_owned();
-    call.params.ignore(&["auto_advance"]);
+    let auto_advance = call.params.boolean("auto_advance")?;
     call.params.finish()?;
     if find(tx.state, &id)?.automatic_tax.is_on() {
         automatic_taxes::require_location(tx.state, &find(tx.state, &id)?.customer)?;
     }
+    let mut invoice = find(tx.state, &id)?.clone();
+    invoice.auto_advance = auto_advance.unwrap_or(invoice.auto_advance);
+    tx.state.invoices.put(invoice);
     finalize(tx, &id)?;
     Ok(view(tx.state, find(tx.state, &id)?))
 }
@@ -479,12 +507,12 @@ pub fn pay(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
 }
 
-fn not_payable() -> ApiError {
+pub fn not_payable() -> ApiError {
     ApiError::invalid("Invoices with this status cannot be changed so.")
         .code("invoice_not_editable")
 }
 
-fn cancel_intent(tx: &mut Tx<'_>, id: &str) {
+pub fn cancel_intent(tx: &mut Tx<'_>, id: &str) {
     let payment = payment_of(tx.state, id).map(|payment| payment.payment_intent.clone());
     let intent = payment.and_then(|intent| tx.state.payment_intents.get(&intent).cloned());
     if let Some(mut intent) = intent

@@ -4,14 +4,20 @@ use serde_json::{Value, json};
 
 use crate::adjustments::Tax;
 use crate::costs::UnitAmount;
-use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of};
+use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of, usable_balance};
 use crate::state::State;
 use crate::{automatic_taxes, invoice_payments, lists, tax_rates};
 
 pub fn view(state: &State, invoice: &Invoice) -> Value {
     let mut settled = invoice.clone();
     amounts::settle(state, &mut settled);
+    if let Some(customer) = state.customers.get(&invoice.customer)
+        && invoice.status == Status::Draft
+    {
+        settled.starting_balance = usable_balance(customer, &invoice.currency);
+    }
     let invoice = &settled;
+    let is_unpaid = matches!(invoice.status, Status::Draft | Status::Open);
     let due = invoice.amount_due();
     let url = invoice.finalized_at.map(|_| format!("{}/i/{}", state.base_url, invoice.id));
     let pdf = url.as_ref().map(|url| format!("{url}?print"));
@@ -19,16 +25,17 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "id": invoice.id,
         "object": "invoice",
         "amount_due": due,
-        "amount_overpaid": 0,
+        "amount_overpaid": invoice.amount_overpaid,
         "amount_paid": invoice.amount_paid,
         "amount_paid_off_stripe": if invoice.paid_out_of_band { invoice.amount_paid } else { 0 },
         "amount_remaining": invoice.amount_remaining(),
         "amount_shipping": 0,
         "attempt_count": invoice.attempt_count,
         "attempted": 0 < invoice.attempt_count || invoice.status == Status::Paid,
-        "auto_advance": invoice.auto_advance && invoice.status == Status::Open,
         "automatic_tax":
             automatic_taxes::invoice_view(state, invoice.automatic_tax, &invoice.customer),
+        "auto_advance": invoice.auto_advance && is_unpaid,
+        "automatically_finalizes_at": invoice.finalizes_at(),
         "billing_reason": invoice.billing_reason,
         "collection_method": invoice.collection_method,
         "created": invoice.created,
@@ -39,7 +46,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "description": invoice.description,
         "discounts": invoice.discounts,
         "due_date": invoice.due_date,
-        "effective_at": invoice.finalized_at,
+        "effective_at": invoice.effective_at.or(invoice.finalized_at),
         "ending_balance": invoice.ending_balance,
         "hosted_invoice_url": url,
         "invoice_pdf": pdf,
@@ -81,7 +88,6 @@ fn constants() -> Value {
         "account_country": "US",
         "account_name": "Tollgate sandbox",
         "application": null,
-        "automatically_finalizes_at": null,
         "customer_account": null,
         "default_source": null,
         "issuer": {"type": "self"},

@@ -50,7 +50,7 @@ pub fn credit(tx: &mut Tx<'_>, id: &str, before: i64, after: i64) -> Result<(), 
 }
 
 /// The invoice's own payment intent follows what is left to be paid.
-fn ask_for(tx: &mut Tx<'_>, id: &str, amount: i64) {
+pub fn ask_for(tx: &mut Tx<'_>, id: &str, amount: i64) {
     let Some(mut payment) = payment_of(tx.state, id).cloned() else {
         return;
     };

@@ -11,6 +11,7 @@ mod dashboard;
 mod discounts;
 mod entitlements;
 mod faults;
+mod invoices;
 mod meters;
 mod payments;
 mod portal;
