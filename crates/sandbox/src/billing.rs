@@ -517,7 +517,6 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError
     invoice.auto_advance = !stays_draft;
     let automatic = subscription.collection_method == "charge_automatically";
     subscriptions::save(tx, subscription);
-    invoice.auto_advance = pause.as_deref() != Some("keep_as_draft");
     invoices::announce(tx, invoice);
     if stays_draft {
         return Ok(());
