@@ -38,13 +38,18 @@ async fn a_note_on_an_open_invoice_lowers_what_is_due() {
     let form = [("invoice", invoice_id.as_str()), ("amount", "400"), ("memo", "sorry")];
     let note = world.make("/v1/credit_notes", &form).await;
     let number = format!("{}-CN-01", text(&invoice["number"]));
-    assert_eq!((&note["number"], &note["type"]), (&json!(number), &json!("pre_payment")));
+    assert_eq!((&note["number"], &note["type"]), (&json!(&number), &json!("pre_payment")));
     assert_eq!((&note["pre_payment_amount"], &note["status"]), (&json!(400), &json!("issued")));
     let path = format!("/v1/invoices/{invoice_id}?expand[]=payments.data.payment.payment_intent");
     let after = world.look(&path).await;
     let amounts = (&after["total"], &after["amount_due"], &after["amount_remaining"]);
     assert_eq!(amounts, (&json!(1_500), &json!(1_100), &json!(1_100)));
     assert_eq!(after["pre_payment_credit_notes_amount"], 400);
+    for link in [&note["pdf"], &after["hosted_invoice_url"], &after["invoice_pdf"]] {
+        let page = world.client.get(text(link)).send().await.expect("a page");
+        assert_eq!(page.status(), 200, "{link}");
+        assert!(page.text().await.expect("a body").contains(&number), "{link} shows the note");
+    }
     assert_eq!(after["payments"]["data"][0]["payment"]["payment_intent"]["amount"], 1_100);
     let void = world.make(&format!("/v1/credit_notes/{}/void", id(&note)), &[]).await;
     assert_eq!(void["status"], "void");
