@@ -7,6 +7,7 @@ pub mod render;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::adjustments::{DiscountAmount, Tax, sum};
 use crate::costs::UnitAmount;
 use crate::credit_notes::plans::Plan;
 use crate::credit_notes::render::{lines_view, view};
@@ -51,6 +52,11 @@ pub struct CreditLine {
     pub unit: Option<UnitAmount>,
     /// The line of the invoice that is credited; none for a line of the note's own.
     pub invoice_line: Option<String>,
+    /// The shares of the invoice line's discounts and taxes.
+    #[serde(default)]
+    pub discount_amounts: Vec<DiscountAmount>,
+    #[serde(default)]
+    pub taxes: Vec<Tax>,
     pub metadata: Metadata,
 }
 
@@ -78,13 +84,22 @@ impl Row for CreditNote {
 impl CreditLine {
     /// What the line takes off the invoice.
     pub fn total(&self) -> i64 {
-        self.amount
+        let exclusive = self.taxes.iter().filter(|tax| !tax.inclusive).map(|tax| tax.amount);
+        self.amount.saturating_sub(self.discounted()).saturating_add(sum(exclusive))
+    }
+
+    pub fn discounted(&self) -> i64 {
+        sum(self.discount_amounts.iter().map(|found| found.amount))
+    }
+
+    pub fn taxed(&self) -> i64 {
+        sum(self.taxes.iter().map(|tax| tax.amount))
     }
 }
 
 impl CreditNote {
     pub fn amount(&self) -> i64 {
-        self.lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.total()))
+        sum(self.lines.iter().map(CreditLine::total))
     }
 
     /// A note as the plan describes it; nothing has been given back yet.

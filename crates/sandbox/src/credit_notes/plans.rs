@@ -1,12 +1,14 @@
 //! What a credit note is asked to do, checked against its invoice before anything is done.
 
+use crate::adjustments::{DiscountAmount, Tax};
 use crate::costs::UnitAmount;
 use crate::credit_notes::{CreditLine, LinkedRefund};
 use crate::currencies;
 use crate::errors::ApiError;
 use crate::ids;
-use crate::invoices::{Invoice, Status, settlements};
+use crate::invoices::{Invoice, Line, Status, settlements};
 use crate::params::{MAX_AMOUNT, Metadata, Params};
+use crate::percents::ratio;
 use crate::state::State;
 
 pub struct Plan {
@@ -135,6 +137,8 @@ fn custom_line(
         quantity,
         unit: Some(unit),
         invoice_line: None,
+        discount_amounts: Vec::new(),
+        taxes: Vec::new(),
         metadata: Metadata::new(),
     }
 }
@@ -212,8 +216,30 @@ fn invoice_line(
         quantity,
         unit: quantity.and(line.unit),
         invoice_line: Some(id),
+        discount_amounts: share_of_discounts(line, amount),
+        taxes: share_of_taxes(line, amount),
         metadata: Metadata::new(),
     })
+}
+
+/// A part of a line has the same part of its discounts and taxes.
+fn share_of_discounts(line: &Line, amount: i64) -> Vec<DiscountAmount> {
+    let found = line.adjustments.discount_amounts.iter().cloned();
+    let part = |found: DiscountAmount| DiscountAmount {
+        amount: ratio(found.amount, amount, line.amount),
+        ..found
+    };
+    found.map(part).collect()
+}
+
+fn share_of_taxes(line: &Line, amount: i64) -> Vec<Tax> {
+    let found = line.adjustments.taxes.iter().cloned();
+    let part = |tax: Tax| Tax {
+        amount: ratio(tax.amount, amount, line.amount),
+        taxable: ratio(tax.taxable, amount, line.amount),
+        ..tax
+    };
+    found.map(part).collect()
 }
 
 /// Refunds made before that the note accounts for.

@@ -185,3 +185,29 @@ async fn previews_leave_nothing_behind() {
     assert_eq!(world.look("/v1/credit_notes").await["data"], json!([]));
     assert_eq!(world.look("/v1/refunds").await["data"], json!([]));
 }
+
+#[tokio::test]
+async fn a_credited_line_takes_its_discount_with_it() {
+    let world = World::start().await;
+    let customer = world.payer("pm_card_visa").await;
+    let coupon = [("percent_off", "20"), ("duration", "forever")];
+    let coupon = id(&world.make("/v1/coupons", &coupon).await);
+    let form = [("customer", customer.as_str()), ("discounts[0][coupon]", coupon.as_str())];
+    let invoice = id(&world.make("/v1/invoices", &form).await);
+    let item = [("customer", customer.as_str()), ("invoice", &invoice), ("amount", "1000")];
+    world.make("/v1/invoiceitems", &item).await;
+    let paid = world.make(&format!("/v1/invoices/{invoice}/pay"), &[]).await;
+    assert_eq!(paid["amount_paid"], 800);
+    let line = text(&paid["lines"]["data"][0]["id"]);
+    let form = [
+        ("invoice", invoice.as_str()),
+        ("lines[0][type]", "invoice_line_item"),
+        ("lines[0][invoice_line_item]", &line),
+        ("lines[0][amount]", "500"),
+        ("refund_amount", "400"),
+    ];
+    let note = world.make("/v1/credit_notes", &form).await;
+    let amounts = (&note["subtotal"], &note["discount_amount"], &note["total"]);
+    assert_eq!(amounts, (&json!(500), &json!(100), &json!(400)));
+    assert_eq!(note["refunds"][0]["amount_refunded"], 400);
+}
