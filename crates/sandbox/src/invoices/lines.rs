@@ -219,7 +219,7 @@ pub fn update_item(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> 
     edit(tx.state, &mut call.params, &item.currency, &mut item.line)?;
     call.params.ignore(&["invoicing_rules"]);
     call.params.finish()?;
-    let shown = invoice_items::view(&item);
+    let shown = invoice_items::view(tx.state, &item);
     if let Some(mut invoice) = invoice {
         for line in invoice.lines.iter_mut().filter(|line| line.id == item.line.id) {
             *line = item.line.clone();

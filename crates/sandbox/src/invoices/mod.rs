@@ -1,8 +1,8 @@
 //! Invoices: draft, open, paid, void, uncollectible. `billing` decides when; this file does it.
 
 pub mod amounts;
-pub mod discounts;
 pub mod attachments;
+pub mod discounts;
 pub mod dues;
 pub mod lines;
 pub mod papers;
@@ -19,7 +19,6 @@ use crate::automatic_taxes::{self, AutomaticTax};
 use crate::billing::{self, Collected};
 use crate::cards::Presence;
 use crate::costs::UnitAmount;
-use crate::customer_balance_transactions::{self as balances, Kind, Movement};
 use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
@@ -265,10 +264,10 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
         invoice.automatic_tax = AutomaticTax::Lost;
     }
     amounts::settle(tx.state, &mut invoice);
-    invoice.starting_balance = usable_balance(&customer, &invoice.currency);
+    invoice.starting_balance = settlements::usable_balance(&customer, &invoice.currency);
     invoice.paper.recipient = Some(Recipient::of(tx.state, &customer));
     tx.state.customers.put(customer);
-    apply_balance(tx, &mut invoice)?;
+    settlements::apply_balance(tx, &mut invoice)?;
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
     crate::discounts::use_up(tx, &invoice);
@@ -285,43 +284,6 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     }
     save(tx, &invoice, "invoice.finalized");
     mark_paid(tx, id)
-}
-
-/// A balance counts only in its own currency.
-pub fn usable_balance(customer: &Customer, currency: &str) -> i64 {
-    let own = customer.currency.as_ref().is_none_or(|own| own == currency);
-    if own { customer.balance } else { 0 }
-}
-
-/// Takes the customer's balance into a final invoice. What cannot be charged, because it is too
-/// little or negative, moves to the balance.
-fn apply_balance(tx: &mut Tx<'_>, invoice: &mut Invoice) -> Result<(), ApiError> {
-    let (start, total) = (invoice.starting_balance, invoice.total());
-    let is_due = 0 < invoice.amount_due();
-    let end = if is_due { 0 } else { start.saturating_add(total) };
-    invoice.ending_balance = Some(end);
-    let moved = end.saturating_sub(start);
-    if moved == 0 {
-        return Ok(());
-    }
-    let too_small = !is_due && (total < 0 || 0 < end);
-    let kind = if too_small { Kind::InvoiceTooSmall } else { Kind::AppliedToInvoice };
-    let movement = Movement::of_invoice(kind, moved, &invoice.id);
-    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
-    Ok(())
-}
-
-/// A void invoice gives back what it took from the balance.
-fn return_balance(tx: &mut Tx<'_>, invoice: &Invoice) -> Result<(), ApiError> {
-    let end = invoice.ending_balance.unwrap_or(invoice.starting_balance);
-    let moved = end.saturating_sub(invoice.starting_balance);
-    let gone = tx.state.customers.get(&invoice.customer).is_none_or(|customer| customer.deleted);
-    if moved == 0 || gone {
-        return Ok(());
-    }
-    let movement = Movement::of_invoice(Kind::UnappliedFromInvoice, -moved, &invoice.id);
-    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
-    Ok(())
 }
 
 fn intent_for(invoice: &Invoice, due: i64, now: i64) -> PaymentIntent {
@@ -529,7 +491,7 @@ pub fn void_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
         return Err(not_payable());
     }
     cancel_intent(tx, id);
-    return_balance(tx, &invoice)?;
+    settlements::return_balance(tx, &invoice)?;
     invoice.status = Status::Void;
     invoice.voided_at = Some(tx.now);
     invoice.next_payment_attempt = None;

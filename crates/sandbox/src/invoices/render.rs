@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::adjustments::Tax;
 use crate::costs::UnitAmount;
-use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of, usable_balance};
+use crate::invoices::{Invoice, Line, Status, amounts, papers, payment_of, settlements};
 use crate::state::State;
 use crate::{automatic_taxes, invoice_payments, lists, tax_rates};
 
@@ -14,7 +14,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
     if let Some(customer) = state.customers.get(&invoice.customer)
         && invoice.status == Status::Draft
     {
-        settled.starting_balance = usable_balance(customer, &invoice.currency);
+        settled.starting_balance = settlements::usable_balance(customer, &invoice.currency);
     }
     let invoice = &settled;
     let is_unpaid = matches!(invoice.status, Status::Draft | Status::Open);

@@ -1,6 +1,8 @@
-//! What lowers the amount an invoice still asks for: credit notes and payments.
+//! What lowers the amount an invoice still asks for: credit notes, payments, the balance.
 
 use crate::credit_notes::CreditNote;
+use crate::customer_balance_transactions::{self as balances, Kind, Movement};
+use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoices::render::view;
 use crate::invoices::{Invoice, Status, cancel_intent, find, mark_paid, payment_of};
@@ -64,4 +66,41 @@ pub fn ask_for(tx: &mut Tx<'_>, id: &str, amount: i64) {
     payment.amount = amount;
     tx.state.payment_intents.put(intent);
     tx.state.invoice_payments.put(payment);
+}
+
+/// A balance counts only in its own currency.
+pub fn usable_balance(customer: &Customer, currency: &str) -> i64 {
+    let own = customer.currency.as_ref().is_none_or(|own| own == currency);
+    if own { customer.balance } else { 0 }
+}
+
+/// Takes the customer's balance into a final invoice. What cannot be charged, because it is too
+/// little or negative, moves to the balance.
+pub fn apply_balance(tx: &mut Tx<'_>, invoice: &mut Invoice) -> Result<(), ApiError> {
+    let (start, total) = (invoice.starting_balance, invoice.total());
+    let is_due = 0 < invoice.amount_due();
+    let end = if is_due { 0 } else { start.saturating_add(total) };
+    invoice.ending_balance = Some(end);
+    let moved = end.saturating_sub(start);
+    if moved == 0 {
+        return Ok(());
+    }
+    let too_small = !is_due && (total < 0 || 0 < end);
+    let kind = if too_small { Kind::InvoiceTooSmall } else { Kind::AppliedToInvoice };
+    let movement = Movement::of_invoice(kind, moved, &invoice.id);
+    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
+    Ok(())
+}
+
+/// A void invoice gives back what it took from the balance.
+pub fn return_balance(tx: &mut Tx<'_>, invoice: &Invoice) -> Result<(), ApiError> {
+    let end = invoice.ending_balance.unwrap_or(invoice.starting_balance);
+    let moved = end.saturating_sub(invoice.starting_balance);
+    let gone = tx.state.customers.get(&invoice.customer).is_none_or(|customer| customer.deleted);
+    if moved == 0 || gone {
+        return Ok(());
+    }
+    let movement = Movement::of_invoice(Kind::UnappliedFromInvoice, -moved, &invoice.id);
+    balances::post(tx, &invoice.customer, &invoice.currency, movement)?;
+    Ok(())
 }
