@@ -56,7 +56,8 @@ async fn hook() -> Result<String> {
                 let mut bytes = [0_u8; 65_536];
                 // One read is enough: nobody looks at what came.
                 if stream.read(&mut bytes).await.is_ok() {
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                     let _gone_already = stream.write_all(answer).await;
                 }
             });

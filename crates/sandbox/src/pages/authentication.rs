@@ -78,6 +78,7 @@ pub async fn answer_checkout(
 }
 
 /// The intents a bank can ask about on `/a/{id}`.
+#[expect(clippy::large_enum_variant, reason = "one lives for one request")]
 enum Asking {
     Payment(PaymentIntent),
     Setup(SetupIntent),
