@@ -292,3 +292,16 @@ async fn what_is_not_simulated_is_refused() {
         assert_eq!(body["error"]["type"], "invalid_request_error");
     }
 }
+
+#[tokio::test]
+async fn a_completed_session_cannot_be_expired() {
+    let world = World::start().await;
+    let price = world.price("1500", None).await;
+    let session = id(&world.session(&price, "payment", &[]).await);
+    world.make(&format!("/_sandbox/checkout/{session}/complete"), &[]).await;
+    let path = format!("/v1/checkout/sessions/{session}");
+    let (status, body) = world.post(&format!("{path}/expire"), &[]).await;
+    assert_eq!((status, &body["error"]["type"]), (400, &"invalid_request_error".into()), "{body}");
+    let after = world.look(&path).await;
+    assert_eq!((&after["status"], &after["payment_status"]), (&"complete".into(), &"paid".into()));
+}

@@ -121,6 +121,11 @@ async fn refunds_never_exceed_the_charge() {
     assert_eq!(world.post("/v1/refunds", &[("payment_intent", &intent_id)]).await.0, 200);
     let (status, body) = refund("1").await;
     assert_eq!((status, text(&body["error"]["code"])), (400, "charge_already_refunded".to_owned()));
+    let listed = world.look(&format!("/v1/refunds?charge={}", text(&charge["id"]))).await;
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(2));
+    let refund = format!("/v1/refunds/{}", text(&listed["data"][0]["id"]));
+    let noted = world.make(&refund, &[("metadata[why]", "late")]).await;
+    assert_eq!((&noted["metadata"]["why"], &noted["amount"]), (&json!("late"), &json!(600)));
     let kinds = world.events().await;
     assert_eq!(
         kinds,
@@ -132,6 +137,7 @@ async fn refunds_never_exceed_the_charge() {
             "charge.refunded",
             "refund.created",
             "charge.refunded",
+            "refund.updated",
         ]
     );
 }

@@ -95,3 +95,19 @@ async fn an_unreachable_shop_stops_the_clock_with_an_answer() {
     world.make("/v1/webhook_endpoints", &form).await;
     assert_eq!(world.advance("1h").await.0, 200, "nothing to deliver");
 }
+
+#[tokio::test]
+async fn a_failing_renewal_is_told() {
+    let world = World::start().await;
+    let shop = Shop::open(&[]).await;
+    shop.subscribe(&world, &["invoice.payment_failed"]).await;
+    let price = world.price("2999", Some("month")).await;
+    let customer = world.payer("pm_card_visa").await;
+    let form = [("customer", customer.as_str()), ("items[0][price]", price.as_str())];
+    let subscription = id(&world.make("/v1/subscriptions", &form).await);
+    world.give_card(&customer, "pm_card_chargeCustomerFail").await;
+    assert_eq!(world.advance("period-end").await.0, 200);
+    let late = world.look(&format!("/v1/subscriptions/{subscription}")).await;
+    let hooks = shop.wait_for(1).await;
+    assert_eq!(hooks[0].event["data"]["object"]["id"], late["latest_invoice"]);
+}
