@@ -138,6 +138,7 @@ async fn refunds_never_exceed_the_charge() {
             "refund.created",
             "charge.refunded",
             "refund.updated",
+            "charge.refund.updated",
         ]
     );
 }
