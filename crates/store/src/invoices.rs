@@ -49,6 +49,10 @@ statements! {
          WHERE provider = ? AND provider_subscription_id = ? AND status = 'paid'
            AND reason IN (?, ?)
          ORDER BY COALESCE(issued_at, as_of) DESC, provider_invoice_id DESC LIMIT 1";
+    UNPAID_FIRST = "invoices.unpaid_first":
+        "SELECT * FROM invoices
+         WHERE provider = ? AND provider_subscription_id = ? AND reason = ?
+           AND status <> 'paid' AND amount_due > 0 LIMIT 1";
     LIST = "invoices.list":
         "SELECT * FROM invoices WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -136,6 +140,17 @@ impl Tx {
     ) -> Result<Option<Invoice>, StoreError> {
         let args = args![provider, provider_subscription_id, reasons[0], reasons[1]];
         self.first(&NEWEST_PAID, args).await?.as_ref().map(invoice).transpose()
+    }
+
+    /// The invoice a subscription began with, where it costs something and is not paid.
+    pub async fn invoices_unpaid_first(
+        &mut self,
+        provider: &str,
+        provider_subscription_id: &str,
+        reason: &str,
+    ) -> Result<Option<Invoice>, StoreError> {
+        let args = args![provider, provider_subscription_id, reason];
+        self.first(&UNPAID_FIRST, args).await?.as_ref().map(invoice).transpose()
     }
 
     /// Newest first, after `cursor`.

@@ -6,6 +6,7 @@ mod clocks;
 mod crashes;
 mod credits;
 mod dashboards;
+mod debits;
 mod deliveries;
 mod inputs;
 mod processes;

@@ -38,7 +38,7 @@ impl Engine {
             .map_err(|error| Stop::Parked(error.to_string()))?;
         self.invoice_store(tx, &owner, told, currency, at).await?;
         if told.status != InvoiceStatus::Paid {
-            return Ok(());
+            return self.settle_subscription_of(tx, told).await;
         }
         let paid_at = told.paid_at.unwrap_or(at);
         let payment = match 0 < told.amount_paid {
@@ -58,7 +58,12 @@ impl Engine {
         if let Some(payment) = &payment {
             self.withdraw_refunded(tx, payment).await?;
         }
-        if let Some(id) = subscription
+        self.settle_subscription_of(tx, told).await
+    }
+
+    /// What an invoice says can open or close the access that its subscription gives.
+    async fn settle_subscription_of(&self, tx: &mut Tx, told: &facts::Invoice) -> Result<(), Stop> {
+        if let Some(id) = &told.subscription
             && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
         {
             self.subscription_settle(tx, &row).await?;

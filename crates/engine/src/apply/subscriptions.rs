@@ -141,9 +141,9 @@ impl Engine {
             ended_at: row.ended_at,
             past_due_since: row.past_due_since,
         };
-        let refunded = self.period_refunded(tx, row).await?;
+        let paid_for = self.is_paid_for(tx, row).await?;
         let grace_seconds = self.settings().past_due_grace_seconds;
-        let window = access(&facts, grace_seconds).filter(|_| !refunded);
+        let window = access(&facts, grace_seconds).filter(|_| paid_for);
         let now = self.clock().now();
         let source = format!("subscription:{}", row.id);
         let granted = tx.entitlements_of_source(&source).await?;
@@ -171,17 +171,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the period that was paid for last was given back in full: it gives no access then
-    /// (INV-MONEY). Side invoices do not count, and a period that cost nothing was not given back.
-    async fn period_refunded(&self, tx: &mut Tx, row: &Subscription) -> Result<bool, Stop> {
+    /// Whether nothing we know says that there is no money (INV-MONEY): a bank debit can make a
+    /// subscription active before its first invoice is paid, and the period that was paid for
+    /// last can have been given back in full. Side invoices do not count, and a period that cost
+    /// nothing was not given back.
+    async fn is_paid_for(&self, tx: &mut Tx, row: &Subscription) -> Result<bool, Stop> {
         let id = &row.provider_subscription_id;
         let (first, next) = (BillingReason::SubscriptionCreate, BillingReason::SubscriptionCycle);
         let reasons = [first.as_str(), next.as_str()];
         let Some(invoice) = tx.invoices_newest_paid(PROVIDER, id, reasons).await? else {
-            return Ok(false);
+            let unpaid = tx.invoices_unpaid_first(PROVIDER, id, first.as_str()).await?;
+            return Ok(unpaid.is_none());
         };
         let payment = tx.payments_find(PROVIDER, &invoice.provider_invoice_id).await?;
-        Ok(payment.is_some_and(|payment| payment.status == PaymentStatus::Refunded))
+        Ok(payment.is_none_or(|payment| payment.status != PaymentStatus::Refunded))
     }
 }
 
