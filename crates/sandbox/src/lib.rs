@@ -53,6 +53,7 @@ mod lists;
 mod meter_event_summaries;
 mod meter_events;
 mod meters;
+mod net_amounts;
 mod pages;
 mod params;
 mod payment_intents;

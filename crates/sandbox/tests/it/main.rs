@@ -20,6 +20,7 @@ mod payments;
 mod portal;
 mod portal_configurations;
 mod prices;
+mod prorations;
 mod restarts;
 mod samples;
 mod scenarios;
