@@ -283,6 +283,7 @@ fn router(app: Arc<App>) -> Router {
             "/c/pay/{id}/authenticate",
             get(authentication::show_checkout).post(authentication::answer_checkout),
         )
+        .route("/c/pay/{id}/code", post(checkout::submit_code))
         .route("/i/{id}", get(invoice::show))
         .merge(portal::router())
         .route("/i/{id}/credit/{note}", get(invoice::show_credit_note))

@@ -297,7 +297,6 @@ pub fn apply_code(tx: &mut Tx<'_>, session_id: &str, code: &str) -> Result<(), A
 }
 
 /// The buyer took the promotion code back.
-#[expect(dead_code, reason = "the Checkout page that calls it lands separately")]
 pub fn remove_code(tx: &mut Tx<'_>, session_id: &str) -> Result<(), ApiError> {
     checkout_sessions::discounts::remove_code(tx, session_id)
 }

@@ -5,6 +5,7 @@ mod api;
 mod balances;
 mod captures;
 mod checkout;
+mod checkout_pages;
 mod clock;
 mod coupons;
 mod credit_notes;
