@@ -35,6 +35,7 @@ mod discounts;
 mod disputes;
 mod entitlements;
 mod errors;
+mod event_types;
 mod events;
 mod expand;
 mod faults;
@@ -78,6 +79,7 @@ mod settings;
 mod setup_attempts;
 mod setup_intents;
 mod snapshots;
+mod sources;
 mod state;
 mod states;
 mod subscription_items;
@@ -291,6 +293,6 @@ fn router(app: Arc<App>) -> Router {
         .merge(dashboard::router(&app))
         .fallback(requests::handle)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(requests::panicked))
         .with_state(app)
 }
