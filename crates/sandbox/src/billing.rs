@@ -332,7 +332,9 @@ pub fn tell_failure(tx: &mut Tx<'_>, mut invoice: Invoice, event: &str) {
     // Paying by hand in between does not move the next automatic attempt.
     let due = invoice.next_payment_attempt.is_none_or(|next| next <= tx.now);
     if due && retries::applies_to(tx.state, &invoice) {
-        invoice.next_payment_attempt = retries::next_attempt(tx.state, &invoice, tx.now);
+        let next = retries::next_attempt(tx.state, &invoice, tx.now);
+        // Without a payment method there is nothing to try again with.
+        invoice.next_payment_attempt = next.filter(|_| method_for(tx.state, &invoice).is_some());
     }
     invoices::save(tx, &invoice, event);
 }

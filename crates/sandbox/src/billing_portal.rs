@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::errors::ApiError;
-use crate::params::{Change, Params};
 use crate::portal_flows::{self, Flow};
 use crate::requests::Call;
 use crate::state::{Row, State};
@@ -74,25 +73,11 @@ pub fn by_token<'a>(state: &'a State, token: &str) -> Option<&'a PortalSession> 
     state.portal_sessions.of(token).next()
 }
 
-/// A web address: the page links to it.
-pub fn read_url(params: &mut Params, key: &str) -> Result<Change<String>, ApiError> {
-    let change = params.change(key)?;
-    let is_web = |text: &str| {
-        url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
-    };
-    match &change {
-        Change::Set(text) if !is_web(text) => {
-            Err(params.invalid(key, "Not a valid URL").code("url_invalid"))
-        }
-        _ => Ok(change),
-    }
-}
-
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
     let customer = params.required("customer")?;
     customers::live(tx.state, &customer, "customer")?;
-    let return_url = read_url(params, "return_url")?.set();
+    let return_url = params.url("return_url")?.set();
     let locale = params.text("locale")?;
     let id = params.text("configuration")?;
     let configuration = portal_configurations::choose(tx, id.as_deref())?;

@@ -9,7 +9,7 @@ use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub const DAY: i64 = 86_400;
-const MICROS: i64 = 1_000_000;
+pub const MICROS: i64 = 1_000_000;
 /// 2200-01-01: far enough for every test, and far from any overflow.
 pub const END_OF_TIME: i64 = 7_258_118_400;
 

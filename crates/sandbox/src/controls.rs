@@ -76,6 +76,11 @@ pub async fn set_faults(
         Ok(setting) => setting,
         Err(error) => return refuse(error.to_string()),
     };
+    if let Some(id) = &setting.endpoint
+        && app.read_all(|accounts| !accounts.values().any(|state| state.holds(id)))
+    {
+        return refuse(format!("there is no webhook endpoint {id:?}"));
+    }
     match app.faults().set(setting.clone()) {
         Ok(()) => Json(setting).into_response(),
         Err(error) => refuse(error.to_string()),

@@ -12,7 +12,7 @@ use crate::params::{Change, MAX_AMOUNT, Metadata, Params};
 use crate::requests::Call;
 use crate::state::{Row, State};
 use crate::transactions::Tx;
-use crate::{cancellations, ids, lists, payment_methods, tax_ids, test_clocks};
+use crate::{cancellations, ids, lists, payment_methods, sources, tax_ids, test_clocks};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Customer {
@@ -27,6 +27,8 @@ pub struct Customer {
     pub preferred_locales: Vec<String>,
     pub tax_exempt: String,
     pub default_payment_method: Option<String>,
+    #[serde(default)]
+    pub default_source: Option<String>,
     /// The test clock this customer and everything of theirs follows.
     pub test_clock: Option<String>,
     #[serde(default)]
@@ -76,6 +78,7 @@ impl Customer {
             preferred_locales: Vec::new(),
             tax_exempt: "none".to_owned(),
             default_payment_method: None,
+            default_source: None,
             test_clock: None,
             invoice_footer: None,
             invoice_custom_fields: Vec::new(),
@@ -102,7 +105,7 @@ pub fn view(customer: &Customer) -> Value {
         "created": customer.created,
         "currency": customer.currency,
         "customer_account": null,
-        "default_source": null,
+        "default_source": customer.default_source,
         "delinquent": false,
         "description": customer.description,
         "discount": customer.discount.as_ref().map(discounts::view),
@@ -196,8 +199,7 @@ fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, 
         settings.finish()?;
     }
     params.ignore(&["business_name", "individual_name", "invoice_prefix", "tax", "validate"]);
-    let unsimulated = ["cash_balance", "source", "default_source"];
-    params.refuse(&unsimulated)?;
+    params.refuse(&["cash_balance"])?;
     Ok(default)
 }
 
@@ -244,6 +246,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         customer.created = test_clocks::join(tx.state, &test_clock)?;
         customer.test_clock = Some(test_clock);
     }
+    let card = sources::read(tx, &mut call.params, &mut customer)?;
     let default = read(&mut call.params, &mut customer)?;
     let attach = call.params.text("payment_method")?;
     let tax_ids = tax_ids::read_data(&mut call.params)?;
@@ -251,6 +254,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
     let id = customer.id.clone();
     save(tx, customer.clone());
+    sources::settle(tx, card, &id, None)?;
     if let Some(wanted) = discount.set() {
         discounts::set_on_customer(tx, &mut customer, wanted);
         tx.state.customers.put(customer);
@@ -290,6 +294,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         .ok_or_else(|| ApiError::not_found("customer", &id))?
         .clone();
     let balance = customer.balance;
+    let source = customer.default_source.clone();
+    let card = sources::read(tx, &mut call.params, &mut customer)?;
     let default = read(&mut call.params, &mut customer)?;
     let discount = read_discount(tx.state, &mut call.params, &customer)?;
     call.params.finish()?;
@@ -302,6 +308,7 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         set_default(tx, &mut customer, &method)?;
     }
     let answer = save(tx, customer);
+    sources::settle(tx, card, &id, source.as_deref())?;
     balances::record_setting(tx, &id, balances::Kind::Adjustment, balance);
     Ok(answer)
 }

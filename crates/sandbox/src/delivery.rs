@@ -114,7 +114,13 @@ pub fn resend(tx: &mut Tx<'_>, event: &str, endpoint: Option<&str>) -> Result<us
     if let Some(id) = endpoint
         && chosen.is_empty()
     {
-        return Err(ApiError::no_such("webhook endpoint", id, "endpoint"));
+        return Err(match tx.state.webhook_endpoints.get(id) {
+            None => ApiError::no_such("webhook endpoint", id, "endpoint"),
+            Some(_) => {
+                let message = format!("The webhook endpoint {id} is disabled.");
+                ApiError::invalid(message).param("endpoint")
+            }
+        });
     }
     for endpoint in &chosen {
         let mut delivery = Delivery::new(event, endpoint);

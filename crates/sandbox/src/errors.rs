@@ -154,6 +154,14 @@ impl ApiError {
         &self.0.message
     }
 
+    pub fn code_name(&self) -> Option<&'static str> {
+        self.0.code
+    }
+
+    pub fn param_name(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
     pub fn body(&self, request_id: &str) -> Value {
         let details = &self.0;
         let mut error = json!({

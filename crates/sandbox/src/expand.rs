@@ -29,6 +29,7 @@ use crate::promotion_codes;
 use crate::refunds;
 use crate::setup_attempts;
 use crate::setup_intents;
+use crate::sources;
 use crate::state::State;
 use crate::subscription_schedules;
 use crate::subscriptions;
@@ -129,6 +130,9 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     if field == "product" {
         return state.products.get(id).map(products::view);
     }
+    if field == "default_source" {
+        return sources::view(state, id);
+    }
     if field == "coupon" {
         return state.coupons.get(id).map(|row| coupons::shown(state, row));
     }
@@ -141,7 +145,7 @@ pub fn object(state: &State, id: &str, field: &str) -> Option<Value> {
     match id.split('_').next()? {
         "cus" => state.customers.get(id).map(customers::view),
         "price" => state.prices.get(id).map(prices::view),
-        "pm" => state.payment_methods.get(id).map(payment_methods::view),
+        "card" | "pm" => state.payment_methods.get(id).map(payment_methods::view),
         "pi" => state.payment_intents.get(id).map(|row| payment_intents::view(state, row)),
         "ch" => state.charges.get(id).map(|row| charges::view(state, row)),
         "promo" => state.promotion_codes.get(id).map(|row| promotion_codes::view(state, row)),

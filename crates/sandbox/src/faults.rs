@@ -77,7 +77,8 @@ pub struct Fate {
 pub struct Faults {
     general: Setting,
     by_endpoint: HashMap<String, Setting>,
-    random: u64,
+    /// One series of choices per endpoint, so that none disturbs another's.
+    random: HashMap<String, u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,14 +116,15 @@ impl Faults {
         {
             return Err(FaultError::Status(status));
         }
-        self.random = setting.seed;
         match setting.endpoint.clone() {
             None => {
                 self.by_endpoint.clear();
+                self.random.clear();
                 self.general = setting;
             }
             Some(_) if setting.api.is_set() => return Err(FaultError::ApiOfEndpoint),
             Some(endpoint) => {
+                self.random.remove(&endpoint);
                 self.by_endpoint.insert(endpoint, setting);
             }
         }
@@ -148,33 +150,36 @@ impl Faults {
 
     pub fn reorders(&mut self, endpoint: &str) -> bool {
         let share = self.setting(endpoint).reorder.share();
-        self.happens(share)
+        self.happens(endpoint, share)
     }
 
     pub fn fate(&mut self, endpoint: &str) -> Fate {
         let setting = self.setting(endpoint);
         let (drop, duplicate) = (setting.drop.share(), setting.duplicate.share());
         let delay = Duration::from_millis(setting.delay_ms);
-        Fate { lost: self.happens(drop), doubled: self.happens(duplicate), delay }
+        let lost = self.happens(endpoint, drop);
+        Fate { lost, doubled: self.happens(endpoint, duplicate), delay }
     }
 
     fn setting(&self, endpoint: &str) -> &Setting {
         self.by_endpoint.get(endpoint).unwrap_or(&self.general)
     }
 
-    fn happens(&mut self, share: f64) -> bool {
+    fn happens(&mut self, endpoint: &str, share: f64) -> bool {
         if share <= 0.0 {
             return false;
         }
         // 32 random bits are plenty for a share, and exact as a float.
-        let drawn = u32::try_from(self.next() >> 32).unwrap_or(u32::MAX);
+        let drawn = u32::try_from(self.next(endpoint) >> 32).unwrap_or(u32::MAX);
         f64::from(drawn) < share * 4_294_967_296.0
     }
 
     /// SplitMix64: small, seeded, good enough to choose faults.
-    fn next(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.random;
+    fn next(&mut self, endpoint: &str) -> u64 {
+        let seed = self.setting(endpoint).seed;
+        let random = self.random.entry(endpoint.to_owned()).or_insert(seed);
+        *random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = *random;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
@@ -217,6 +222,23 @@ mod tests {
         assert!((40..80).contains(&lost), "{lost}");
         assert!(drops(1, Rate::Always(true)).into_iter().all(|lost| lost));
         assert!(!drops(1, Rate::Share(0.0)).into_iter().any(|lost| lost));
+    }
+
+    #[test]
+    fn endpoints_do_not_disturb_each_other() {
+        let alone = drops(7, Rate::Share(0.5));
+        let mut faults = Faults::default();
+        let half = Setting { seed: 7, drop: Rate::Share(0.5), ..Setting::default() };
+        faults.set(half.clone()).expect("a setting");
+        let of_other = Setting { seed: 9, endpoint: Some("other".to_owned()), ..half };
+        let among_others = (0..200).map(|count| {
+            if count == 100 {
+                faults.set(of_other.clone()).expect("a setting");
+            }
+            faults.fate("other");
+            faults.fate("we").lost
+        });
+        assert_eq!(among_others.collect::<Vec<bool>>(), alone);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn place(
             let mut line = billing::item_line(&subscription.id, item, &price, amount, description);
             (line.period_start, line.period_end) = span;
             line.proration = true;
+            line.adjustments.discountable = Some(true);
             lines.push(line);
         }
         subscription.items[position].period_start = from;
@@ -79,6 +80,8 @@ pub fn prorate(
             let amount = share(line.amount, part, whole.1 - whole.0, step);
             line.amount = if subscription.free_until_anchor { 0 } else { amount };
             line.proration = true;
+            // Only what comes later is worked out from discounted amounts.
+            line.adjustments.discountable = Some(true);
         }
     }
     Ok(())

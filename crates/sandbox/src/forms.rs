@@ -70,17 +70,20 @@ fn segments(key: &str) -> Result<Vec<&str>, ApiError> {
 fn insert(root: &mut Node, path: &[&str], text: String, key: &str) -> Result<(), ApiError> {
     let clash = || ApiError::invalid(format!("Invalid hash or array: {key}"));
     let mut node = root;
-    for segment in path {
+    for (depth, segment) in path.iter().enumerate() {
         let Node::Branch { children, next_index } = node else {
             return Err(clash());
         };
-        let name = if segment.is_empty() {
-            // `list[]` starts a new element each time.
-            *next_index += 1;
-            (*next_index - 1).to_string()
-        } else {
-            (*segment).to_owned()
+        let name = match (*segment, next_index.checked_sub(1)) {
+            ("", Some(last)) if goes_on(children.get(&last.to_string()), &path[depth + 1..]) => {
+                last.to_string()
+            }
+            ("", _) => next_index.to_string(),
+            (name, _) => name.to_owned(),
         };
+        if let Some(index) = index(&name) {
+            *next_index = (index + 1).max(*next_index);
+        }
         node = children.entry(name).or_insert_with(Node::branch);
     }
     match node {
@@ -92,28 +95,40 @@ fn insert(root: &mut Node, path: &[&str], text: String, key: &str) -> Result<(),
     }
 }
 
-fn to_json(node: Node) -> Value {
-    match node {
-        Node::Text(text) => Value::String(text),
-        Node::Branch { children, .. } => {
-            let indexes: Option<Vec<usize>> = children.keys().map(|key| index(key)).collect();
-            match indexes {
-                Some(indexes) if !indexes.is_empty() => {
-                    let mut elements: Vec<(usize, Node)> =
-                        indexes.into_iter().zip(children.into_values()).collect();
-                    elements.sort_by_key(|(index, _)| *index);
-                    Value::Array(elements.into_iter().map(|(_, node)| to_json(node)).collect())
-                }
-                _ => {
-                    let fields = children.into_iter().map(|(key, node)| (key, to_json(node)));
-                    Value::Object(fields.collect())
-                }
-            }
-        }
+/// `list[]` starts a new element each time, `list[][a]` only when the element has an `a` already.
+fn goes_on(last: Option<&Node>, inner: &[&str]) -> bool {
+    let Some(Node::Branch { .. }) = last.filter(|_| !inner.is_empty()) else {
+        return false;
+    };
+    let mut found = last;
+    for segment in inner {
+        found = match found {
+            Some(_) if segment.is_empty() => return true,
+            Some(Node::Branch { children, .. }) => children.get(*segment),
+            _ => None,
+        };
     }
+    found.is_none()
 }
 
-fn index(key: &str) -> Option<usize> {
+/// Keys 0, 1, 2 and so on are a list. Other numbers can be the caller's own names, of metadata for
+/// example: whoever wants a list reads one from them.
+fn to_json(node: Node) -> Value {
+    let mut children = match node {
+        Node::Text(text) => return Value::String(text),
+        Node::Branch { children, .. } => children,
+    };
+    let is_list = (0..children.len()).all(|index| children.contains_key(&index.to_string()));
+    if children.is_empty() || !is_list {
+        let fields = children.into_iter().map(|(key, node)| (key, to_json(node)));
+        return Value::Object(fields.collect());
+    }
+    let count = children.len();
+    let nodes = (0..count).filter_map(|index| children.remove(&index.to_string()));
+    Value::Array(nodes.map(to_json).collect())
+}
+
+pub fn index(key: &str) -> Option<usize> {
     key.parse().ok().filter(|index| *index < MAX_INDEX)
 }
 
@@ -132,7 +147,11 @@ mod tests {
     fn brackets_and_indexes() {
         check("a=1&b[c]=2&b[d]=3", json!({"a": "1", "b": {"c": "2", "d": "3"}}));
         check("l[]=x&l[]=y", json!({"l": ["x", "y"]}));
-        check("l[1]=b&l[0]=a&l[10]=c", json!({"l": ["a", "b", "c"]}));
+        check("l[1]=b&l[0]=a", json!({"l": ["a", "b"]}));
+        check("l[0]=a&l[]=b", json!({"l": ["a", "b"]}));
+        check("m[42]=x&m[7]=y", json!({"m": {"42": "x", "7": "y"}}));
+        let pair = json!({"l": [{"a": "1", "b": {"c": "2"}}, {"a": "3"}]});
+        check("l[][a]=1&l[][b][c]=2&l[][a]=3", pair);
         check("i[0][p][q]=1&i[0][n]=2", json!({"i": [{"p": {"q": "1"}, "n": "2"}]}));
         check("a=%20%5B&b=", json!({"a": " [", "b": ""}));
     }

@@ -36,13 +36,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    pub fn new(key: &str, method: &str, path: &str, body: &[u8]) -> Result<Guard, ApiError> {
+    pub fn new(key: &str, method: &str, address: &str, body: &[u8]) -> Result<Guard, ApiError> {
         if key.is_empty() || MAX_KEY < key.len() {
             let message = format!("Idempotency keys have from 1 to {MAX_KEY} characters.");
             return Err(ApiError::idempotency(message));
         }
         let mut digest = Sha256::new();
-        for part in [method.as_bytes(), path.as_bytes(), body] {
+        for part in [method.as_bytes(), address.as_bytes(), body] {
             digest.update(part);
             digest.update([0]);
         }

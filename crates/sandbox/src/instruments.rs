@@ -72,6 +72,13 @@ impl Instrument {
         Some(Instrument::UsBankAccount(BankAccount::new(number, true)))
     }
 
+    /// A voucher is made out to somebody's tax number.
+    pub fn boleto(tax_id: &str) -> Option<Instrument> {
+        let digits = tax_id.chars().filter(char::is_ascii_digit).count();
+        let plausible = tax_id.len() <= MAX_TAX_ID && matches!(digits, 11 | 14);
+        plausible.then(|| Instrument::Boleto { tax_id: tax_id.to_owned() })
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Instrument::Card { .. } => "card",
@@ -291,12 +298,8 @@ fn read_account(hash: &mut Params) -> Result<Instrument, ApiError> {
 
 fn read_boleto(hash: &mut Params) -> Result<Instrument, ApiError> {
     let tax_id = hash.required("tax_id")?;
-    let digits = tax_id.chars().filter(char::is_ascii_digit).count();
-    let plausible = tax_id.len() <= MAX_TAX_ID && matches!(digits, 11 | 14);
-    if !plausible {
-        return Err(hash.invalid("tax_id", "Invalid tax id").code("tax_id_invalid"));
-    }
-    Ok(Instrument::Boleto { tax_id })
+    let boleto = Instrument::boleto(&tax_id);
+    boleto.ok_or_else(|| hash.invalid("tax_id", "Invalid tax id").code("tax_id_invalid"))
 }
 
 /// The types a payment in this currency can use, unless the caller named or excluded some.

@@ -35,6 +35,7 @@ mod discounts;
 mod disputes;
 mod entitlements;
 mod errors;
+mod event_types;
 mod events;
 mod expand;
 mod faults;
@@ -53,6 +54,7 @@ mod lists;
 mod meter_event_summaries;
 mod meter_events;
 mod meters;
+mod net_amounts;
 mod pages;
 mod params;
 mod payment_intents;
@@ -77,6 +79,7 @@ mod settings;
 mod setup_attempts;
 mod setup_intents;
 mod snapshots;
+mod sources;
 mod state;
 mod states;
 mod subscription_items;
@@ -282,6 +285,7 @@ fn router(app: Arc<App>) -> Router {
             "/c/pay/{id}/authenticate",
             get(authentication::show_checkout).post(authentication::answer_checkout),
         )
+        .route("/c/pay/{id}/code", post(checkout::submit_code))
         .route("/i/{id}", get(invoice::show))
         .merge(portal::router())
         .route("/i/{id}/credit/{note}", get(invoice::show_credit_note))
@@ -289,6 +293,6 @@ fn router(app: Arc<App>) -> Router {
         .merge(dashboard::router(&app))
         .fallback(requests::handle)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(requests::panicked))
         .with_state(app)
 }

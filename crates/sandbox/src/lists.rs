@@ -38,13 +38,13 @@ pub fn range(params: &mut Params, key: &str) -> Result<Range, ApiError> {
         range.from = instant + 1;
     }
     if let Some(instant) = bounds.timestamp("gte")? {
-        range.from = instant;
+        range.from = range.from.max(instant);
     }
     if let Some(instant) = bounds.timestamp("lt")? {
         range.to = instant - 1;
     }
     if let Some(instant) = bounds.timestamp("lte")? {
-        range.to = instant;
+        range.to = range.to.min(instant);
     }
     bounds.finish()?;
     Ok(range)

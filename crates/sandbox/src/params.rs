@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::END_OF_TIME;
 use crate::errors::ApiError;
-use crate::forms;
+use crate::forms::{self, index};
 
 pub type Metadata = BTreeMap<String, String>;
 
@@ -107,7 +107,7 @@ impl Params {
         match self.fields.remove(key) {
             None => Ok(Change::Keep),
             Some(Value::String(text)) if text.is_empty() => Ok(Change::Clear),
-            Some(Value::String(text)) if MAX_TEXT < text.len() => {
+            Some(Value::String(text)) if MAX_TEXT < text.chars().count() => {
                 let name = self.name(key);
                 Err(ApiError::invalid(format!("{name} is longer than {MAX_TEXT} characters."))
                     .param(&name))
@@ -143,6 +143,22 @@ impl Params {
     /// Adds what another endpoint is to read.
     pub fn put(&mut self, key: &str, value: Value) {
         self.fields.insert(key.to_owned(), value);
+    }
+
+    /// The address of a web page.
+    pub fn url(&mut self, key: &str) -> Result<Change<String>, ApiError> {
+        let change = self.change(key)?;
+        let is_web = |text: &str| {
+            let parsed = url::Url::parse(text);
+            parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+                && !text.contains(char::is_control)
+        };
+        match &change {
+            Change::Set(text) if !is_web(text) => {
+                Err(self.invalid(key, "Not a valid URL").code("url_invalid"))
+            }
+            _ => Ok(change),
+        }
     }
 
     pub fn text_is(&self, key: &str, text: &str) -> bool {
@@ -257,13 +273,8 @@ impl Params {
 
     pub fn hashes(&mut self, key: &str) -> Result<Vec<Params>, ApiError> {
         let path = self.name(key);
-        let elements = match self.fields.remove(key) {
-            None => return Ok(Vec::new()),
-            Some(Value::String(text)) if text.is_empty() => return Ok(Vec::new()),
-            Some(Value::Array(elements)) => elements,
-            Some(_) => return Err(self.invalid(key, "Invalid array")),
-        };
-        let hashes = elements.into_iter().enumerate().map(|(index, element)| match element {
+        let elements = self.elements(key)?.unwrap_or_default();
+        let hashes = elements.into_iter().map(|(index, element)| match element {
             Value::Object(fields) => Ok(Params { path: format!("{path}[{index}]"), fields }),
             _ => Err(self.invalid(key, "Invalid array")),
         });
@@ -271,17 +282,31 @@ impl Params {
     }
 
     pub fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, ApiError> {
-        let elements = match self.fields.remove(key) {
-            None => return Ok(None),
-            Some(Value::String(text)) if text.is_empty() => return Ok(Some(Vec::new())),
-            Some(Value::Array(elements)) => elements,
-            Some(_) => return Err(self.invalid(key, "Invalid array")),
+        let Some(elements) = self.elements(key)? else {
+            return Ok(None);
         };
-        let texts = elements.into_iter().map(|element| match element {
+        let texts = elements.into_iter().map(|(_, element)| match element {
             Value::String(text) => Ok(text),
             _ => Err(self.invalid(key, "Invalid array")),
         });
         texts.collect::<Result<Vec<String>, ApiError>>().map(Some)
+    }
+
+    /// The elements of a list by their indexes, which may leave some out.
+    fn elements(&mut self, key: &str) -> Result<Option<Vec<(usize, Value)>>, ApiError> {
+        match self.fields.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(Some(Vec::new())),
+            Some(Value::Array(elements)) => Ok(Some(elements.into_iter().enumerate().collect())),
+            Some(Value::Object(fields)) => {
+                let elements = fields.into_iter().map(|(key, value)| Some((index(&key)?, value)));
+                let elements: Option<Vec<(usize, Value)>> = elements.collect();
+                let mut elements = elements.ok_or_else(|| self.invalid(key, "Invalid array"))?;
+                elements.sort_by_key(|(index, _)| *index);
+                Ok(Some(elements))
+            }
+            Some(_) => Err(self.invalid(key, "Invalid array")),
+        }
     }
 
     /// Every field as a text, for hashes whose keys the caller chooses.
@@ -289,7 +314,7 @@ impl Params {
         let mut texts = BTreeMap::new();
         for (key, value) in &self.fields {
             match value {
-                Value::String(text) if text.len() <= MAX_TEXT => {
+                Value::String(text) if text.chars().count() <= MAX_TEXT => {
                     texts.insert(key.clone(), text.clone())
                 }
                 _ => return Err(self.invalid(key, "Invalid string")),

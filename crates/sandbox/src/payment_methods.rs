@@ -128,7 +128,8 @@ pub fn resolve(tx: &mut Tx<'_>, id: &str, param: &str) -> Result<PaymentMethod, 
 
 /// The method a charge of this customer uses unless told otherwise.
 pub fn default_of(state: &State, customer: &str) -> Option<String> {
-    state.customers.get(customer)?.default_payment_method.clone()
+    let customer = state.customers.get(customer)?;
+    customer.default_payment_method.clone().or_else(|| customer.default_source.clone())
 }
 
 /// Attaches and tells of it; answers the id of the method.
@@ -164,10 +165,9 @@ pub fn detach_from_customer(tx: &mut Tx<'_>, id: &str) {
     tx.state.payment_methods.put(method);
     tx.emit_change("payment_method.detached", &before, after);
     let default_of = tx.state.customers.get(&customer).cloned();
-    if let Some(mut customer) = default_of
-        && customer.default_payment_method.as_deref() == Some(id)
-    {
-        customer.default_payment_method = None;
+    if let Some(mut customer) = default_of {
+        customer.default_payment_method.take_if(|default| *default == id);
+        customer.default_source.take_if(|default| *default == id);
         tx.state.customers.put(customer);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::errors::ApiError;
 use crate::invoices;
+use crate::net_amounts;
 use crate::params::Params;
 use crate::state::State;
 use crate::subscriptions::{self, Subscription, SubscriptionItem, item_view};
@@ -116,6 +117,9 @@ pub fn paid(tx: &mut Tx<'_>, subscription: &str, invoice: &str) {
     }
     let shown = subscriptions::view(tx.state, &row);
     subscriptions::save(tx, row);
+    if let Some(invoice) = tx.state.invoices.get(invoice).cloned() {
+        net_amounts::remember(tx, &invoice);
+    }
     if update.announced {
         tx.emit("customer.subscription.pending_update_applied", shown);
     }

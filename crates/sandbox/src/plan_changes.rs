@@ -7,6 +7,7 @@ use crate::currencies;
 use crate::errors::ApiError;
 use crate::invoice_items::{self, InvoiceItem};
 use crate::invoices::{self, Invoice, Line};
+use crate::net_amounts::NetAmounts;
 use crate::params::Params;
 use crate::pending_updates::PendingUpdate;
 use crate::prices::{self, Price, Recurring};
@@ -211,15 +212,14 @@ fn credits(
     let gone =
         before.items.iter().filter(|old| all || !after.items.iter().any(|new| same(old, new)));
     let paid = gone.filter(|item| !is_metered(tx.state, item) && at < item.period_end);
+    let net = NetAmounts::at(tx.state, before, at)?;
     let credits = paid.map(|item| {
         let price = prices::in_currency(tx.state, &item.price, &before.currency)?;
         let billed = match item.billed {
             Some(billed) if before.is_flexible() => billed,
-            _ => Billed {
-                amount: price.amount(item.quantity)?,
-                start: item.period_start,
-                end: item.period_end,
-            },
+            _ => {
+                Billed { amount: net.of(&item.id), start: item.period_start, end: item.period_end }
+            }
         };
         let amount = -billed.unused(at, currencies::step(&before.currency));
         Ok(proration(tx, before, item, &price, amount, at))
@@ -247,6 +247,7 @@ fn debits(
     let mut debits = Vec::new();
     let step = currencies::step(&after.currency);
     let currency = after.currency.clone();
+    let net = NetAmounts::at(tx.state, after, at)?;
     for position in 0..after.items.len() {
         let item = &after.items[position];
         let known = before.items.iter().any(|old| same(old, item));
@@ -257,7 +258,7 @@ fn debits(
         let (anchor, interval, count) = after.calendar(recurring(tx.state, item)?);
         let whole = clock::period_around(anchor, interval, count, at);
         let (part, whole) = (item.period_end - at, whole.1 - whole.0);
-        let amount = share(price.amount(item.quantity)?, part, whole, step);
+        let amount = share(net.of(&item.id), part, whole, step);
         debits.push(proration(tx, after, item, &price, amount, at));
         let item = &mut after.items[position];
         item.billed = Some(Billed { amount, start: at, end: item.period_end });

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::billing_portal::read_url;
 use crate::errors::ApiError;
 use crate::params::{Metadata, Params};
 use crate::portal_features::Features;
@@ -120,14 +119,14 @@ fn read(state: &State, params: &mut Params, row: &mut PortalConfiguration) -> Re
     }
     if let Some(mut profile) = params.hash("business_profile")? {
         profile.change("headline")?.apply(&mut row.headline);
-        read_url(&mut profile, "privacy_policy_url")?.apply(&mut row.privacy_policy_url);
-        read_url(&mut profile, "terms_of_service_url")?.apply(&mut row.terms_of_service_url);
+        profile.url("privacy_policy_url")?.apply(&mut row.privacy_policy_url);
+        profile.url("terms_of_service_url")?.apply(&mut row.terms_of_service_url);
         profile.finish()?;
         if row.headline.as_ref().is_some_and(|text| 60 < text.chars().count()) {
             return Err(profile.invalid("headline", "Longer than 60 characters"));
         }
     }
-    read_url(params, "default_return_url")?.apply(&mut row.default_return_url);
+    params.url("default_return_url")?.apply(&mut row.default_return_url);
     params.change("name")?.apply(&mut row.name);
     if let Some(mut login) = params.hash("login_page")? {
         let is_enabled = login.boolean("enabled")?;

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::billing_portal::read_url;
 use crate::errors::ApiError;
 use crate::params::{Change, Params};
 use crate::portal_features::Features;
@@ -184,7 +183,7 @@ fn read_after(data: &mut Params) -> Result<After, ApiError> {
             let missing = || ApiError::missing_parameter("flow_data[after_completion][redirect]");
             let mut redirect = hash.hash("redirect")?.ok_or_else(missing)?;
             let name = redirect.name("return_url");
-            let Change::Set(return_url) = read_url(&mut redirect, "return_url")? else {
+            let Change::Set(return_url) = redirect.url("return_url")? else {
                 return Err(ApiError::missing_parameter(&name));
             };
             redirect.finish()?;

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::billing_portal::read_url;
 use crate::errors::ApiError;
 use crate::params::{Change, Metadata, Params};
 use crate::requests::Call;
@@ -149,7 +148,7 @@ pub fn read(params: &mut Params, product: &mut Product) -> Result<(), ApiError> 
         let what = format!("Longer than {MAX_UNIT_LABEL} characters");
         return Err(params.invalid("unit_label", &what));
     }
-    read_url(params, "url")?.apply(&mut product.url);
+    params.url("url")?.apply(&mut product.url);
     params.metadata()?.apply(&mut product.metadata);
     params.ignore(&["tax_details", "type"]);
     Ok(())

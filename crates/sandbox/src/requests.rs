@@ -1,5 +1,6 @@
 //! API requests: authentication, form decoding, idempotency, dispatch, answers.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -123,7 +124,8 @@ async fn answer(
         .ok_or_else(|| ApiError::unknown_route(raw.method.as_str(), raw.path))?;
     let guard = match (key, raw.method) {
         (Some(key), &Method::POST) => {
-            Some(Guard::new(key, raw.method.as_str(), raw.path, raw.body)?)
+            let address = format!("{}?{}", raw.path, raw.query);
+            Some(Guard::new(key, raw.method.as_str(), &address, raw.body)?)
         }
         _ => None,
     };
@@ -257,8 +259,19 @@ fn basic_user(token: &str) -> String {
     text.split(':').next().unwrap_or_default().to_owned()
 }
 
+/// Headers may be UTF-8; what is not is read byte by byte, so that different keys stay different.
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    let bytes = headers.get(name)?.as_bytes();
+    let text = String::from_utf8(bytes.to_vec());
+    Some(text.unwrap_or_else(|_| bytes.iter().copied().map(char::from).collect()))
+}
+
+/// The answer where a handler has panicked.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    let request_id = format!("req_{}", ids::letters(14));
+    tracing::error!(request_id, "a handler has panicked");
+    let answer = refusal(&ApiError::injected(Some(500)), &request_id);
+    respond(answer, &request_id, None, &HeaderMap::new())
 }
 
 fn refusal(error: &ApiError, request_id: &str) -> Answer {
@@ -277,7 +290,7 @@ fn respond(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let mut set = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             headers.insert(HeaderName::from_static(name), value);
         }
     };

@@ -1,5 +1,6 @@
 //! After a payment of a subscription has failed: the next attempt, and what follows the last one.
 
+use crate::billing;
 use crate::cancellations;
 use crate::clock::DAY;
 use crate::errors::ApiError;
@@ -29,7 +30,8 @@ pub fn applies_to(state: &State, invoice: &Invoice) -> bool {
 /// An attempt of the sandbox itself has failed.
 pub fn payment_failed(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let invoice = invoices::find(tx.state, id)?.clone();
-    if invoice.next_payment_attempt.is_none() {
+    let has_method = billing::method_for(tx.state, &invoice).is_some();
+    if invoice.next_payment_attempt.is_none() && has_method {
         return give_up(tx, &invoice);
     }
     payment_missing(tx, id)

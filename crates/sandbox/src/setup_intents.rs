@@ -9,7 +9,7 @@ use crate::charges::Failure;
 use crate::errors::ApiError;
 use crate::instruments;
 use crate::params::{Metadata, Params};
-use crate::payment_intents::changes::{Proof, read_proof};
+use crate::payment_intents::changes::{Proof, read_proof, read_return_url};
 use crate::payment_intents::render::verification;
 use crate::payment_methods::{self, PaymentMethod};
 use crate::requests::Call;
@@ -384,9 +384,7 @@ fn read(tx: &mut Tx<'_>, params: &mut Params, intent: &mut SetupIntent) -> Resul
             intent.status = Status::RequiresConfirmation;
         }
     }
-    if let Some(url) = params.text("return_url")? {
-        intent.return_url = Some(url);
-    }
+    read_return_url(params)?.apply(&mut intent.return_url);
     params.ignore(&[
         "flow_directions",
         "mandate_data",

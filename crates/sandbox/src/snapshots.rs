@@ -16,6 +16,8 @@ use crate::{StartError, database};
 const FORMAT: &str = "tollgate-sandbox";
 /// Grows whenever files of before can no longer be read.
 const VERSION: i64 = 1;
+/// Nobody makes so many objects: after a row there is always a place for the next.
+const MAX_SEQUENCE: i64 = i64::MAX / 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -48,6 +50,10 @@ pub enum SnapshotError {
     Line { line: usize, cause: String },
     #[error("the file is cut off: {found} of {announced} rows are there")]
     CutOff { announced: usize, found: usize },
+    #[error("{0} rows have an id or a place that another row has, too")]
+    Twice(usize),
+    #[error("the clock of the file stands outside of the years that the sandbox knows")]
+    Clock,
     #[error("the state could not be rendered")]
     Render(#[source] serde_json::Error),
 }
@@ -111,6 +117,10 @@ pub fn read(text: &str, base_url: &str, clock: &Clock) -> Result<Snapshot, Snaps
     }
     let header: Header = serde_json::from_value(header)
         .map_err(|error| SnapshotError::Line { line: 1, cause: error.to_string() })?;
+    let now = clock::wall().saturating_add(header.offset_us / clock::MICROS);
+    if !(0..clock::END_OF_TIME).contains(&now) {
+        return Err(SnapshotError::Clock);
+    }
     let mut accounts = Accounts::new();
     let mut found = 0;
     for (place, text) in lines.enumerate() {
@@ -119,6 +129,9 @@ pub fn read(text: &str, base_url: &str, clock: &Clock) -> Result<Snapshot, Snaps
             serde_json::from_str(text).map_err(|error| failed(error.to_string()))?;
         if !State::KINDS.contains(&line.kind) {
             return Err(failed(format!("there is no kind of object named {:?}", line.kind)));
+        }
+        if !(1..MAX_SEQUENCE).contains(&line.sequence) {
+            return Err(failed(format!("the sequence is {}", line.sequence)));
         }
         let account = accounts.entry(line.account.to_owned()).or_insert_with(|| {
             State::new(line.account.to_owned(), base_url.to_owned(), clock.clone())
@@ -129,8 +142,11 @@ pub fn read(text: &str, base_url: &str, clock: &Clock) -> Result<Snapshot, Snaps
         found += 1;
     }
     let kept: usize = accounts.values().flat_map(State::counts).map(|(_, count)| count).sum();
-    if found != header.rows || kept != found {
-        return Err(SnapshotError::CutOff { announced: header.rows, found: kept.min(found) });
+    if found != header.rows {
+        return Err(SnapshotError::CutOff { announced: header.rows, found });
+    }
+    if kept != found {
+        return Err(SnapshotError::Twice(found - kept));
     }
     accounts.values_mut().for_each(State::start_timers);
     Ok(Snapshot { accounts, offset_us: header.offset_us })

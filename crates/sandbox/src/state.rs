@@ -202,7 +202,9 @@ impl<T: Row> Table<T> {
 
     fn load(&mut self, sequence: i64, body: &str) -> Result<(), serde_json::Error> {
         let row: T = serde_json::from_str(body)?;
-        self.sequences.insert(row.id().to_owned(), sequence);
+        if let Some(other_place) = self.sequences.insert(row.id().to_owned(), sequence) {
+            self.replace(other_place, None);
+        }
         self.replace(sequence, Some(row));
         self.last_sequence = self.last_sequence.max(sequence);
         Ok(())

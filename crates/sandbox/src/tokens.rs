@@ -30,41 +30,45 @@ impl Row for Token {
 }
 
 fn view(token: &Token) -> Value {
-    let shown = token.instrument.view();
     json!({
         "id": token.id,
         "object": "token",
-        "card": {
-            "id": token.card,
-            "object": "card",
-            "address_city": null,
-            "address_country": null,
-            "address_line1": null,
-            "address_line1_check": null,
-            "address_line2": null,
-            "address_state": null,
-            "address_zip": null,
-            "address_zip_check": null,
-            "brand": brand_name(shown["brand"].as_str().unwrap_or_default()),
-            "country": shown["country"],
-            "cvc_check": "unchecked",
-            "dynamic_last4": null,
-            "exp_month": shown["exp_month"],
-            "exp_year": shown["exp_year"],
-            "fingerprint": shown["fingerprint"],
-            "funding": shown["funding"],
-            "last4": shown["last4"],
-            "metadata": {},
-            "name": token.holder,
-            "networks": {"preferred": null},
-            "regulated_status": "unregulated",
-            "tokenization_method": null,
-        },
+        "card": card_view(&token.card, &token.instrument, token.holder.as_deref()),
         "client_ip": null,
         "created": token.created,
         "livemode": false,
         "type": "card",
         "used": token.used,
+    })
+}
+
+pub fn card_view(id: &str, instrument: &Instrument, holder: Option<&str>) -> Value {
+    let shown = instrument.view();
+    json!({
+        "id": id,
+        "object": "card",
+        "address_city": null,
+        "address_country": null,
+        "address_line1": null,
+        "address_line1_check": null,
+        "address_line2": null,
+        "address_state": null,
+        "address_zip": null,
+        "address_zip_check": null,
+        "brand": brand_name(shown["brand"].as_str().unwrap_or_default()),
+        "country": shown["country"],
+        "cvc_check": "unchecked",
+        "dynamic_last4": null,
+        "exp_month": shown["exp_month"],
+        "exp_year": shown["exp_year"],
+        "fingerprint": shown["fingerprint"],
+        "funding": shown["funding"],
+        "last4": shown["last4"],
+        "metadata": {},
+        "name": holder,
+        "networks": {"preferred": null},
+        "regulated_status": "unregulated",
+        "tokenization_method": null,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::requests::Call;
 use crate::state::Row;
 use crate::transactions::Tx;
 use crate::versions::{self, Version};
-use crate::{ids, lists};
+use crate::{event_types, ids, lists};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WebhookEndpoint {
@@ -81,6 +81,12 @@ fn read_events(params: &mut Params) -> Result<Option<Vec<String>>, ApiError> {
     let events = params.texts("enabled_events")?;
     if events.as_ref().is_some_and(Vec::is_empty) {
         return Err(ApiError::missing_parameter("enabled_events"));
+    }
+    let mut names = events.iter().flatten();
+    if let Some(place) = names.position(|name| name != "*" && !event_types::exists(name)) {
+        let param = format!("enabled_events[{place}]");
+        let message = format!("Invalid {param}: must be the type of an event, or *");
+        return Err(ApiError::invalid(message).param(&param));
     }
     Ok(events)
 }

@@ -23,6 +23,11 @@ pub struct Collections {
 }
 
 impl Collections {
+    /// The shop's own text for a place on the page.
+    pub fn text(&self, place: &str) -> Option<&str> {
+        self.custom_text.as_ref()?[place]["message"].as_str()
+    }
+
     /// The properties of the session that say what is asked for.
     pub fn view(&self, complete: bool) -> Value {
         let terms = (complete && self.terms_required).then_some("accepted");

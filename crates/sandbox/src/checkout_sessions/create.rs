@@ -367,7 +367,9 @@ fn read_url(params: &mut Params, key: &str) -> Result<Option<String>, ApiError> 
     };
     let parsed = url::Url::parse(&text.replace("{CHECKOUT_SESSION_ID}", "id"));
     match parsed {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(text)),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && !text.contains(char::is_control) => {
+            Ok(Some(text))
+        }
         _ => Err(params.invalid(key, "Not a valid URL").code("url_invalid")),
     }
 }

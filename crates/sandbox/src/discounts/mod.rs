@@ -73,11 +73,16 @@ impl Timed for Discount {
 
 impl Discount {
     /// Whether it reduces this invoice, while that is a draft.
-    fn reduces(&self, invoice: &Invoice) -> bool {
+    pub fn reduces(&self, invoice: &Invoice) -> bool {
         let at = invoice.created.max(invoice.period_end);
         !self.removed
             && self.end.is_none_or(|end| at < end)
             && self.used_by.as_ref().is_none_or(|user| *user == invoice.id)
+    }
+
+    /// Whether it is there at `instant`, used up or not.
+    pub fn runs_at(&self, instant: i64) -> bool {
+        !self.removed && self.end.is_none_or(|end| instant < end)
     }
 }
 
@@ -112,11 +117,6 @@ fn deleted_view(discount: &Discount) -> Value {
 /// The coupon of a discount, deleted or not.
 pub fn coupon_of<'a>(state: &'a State, id: &str) -> Option<&'a Coupon> {
     state.coupons.get(&state.discounts.get(id)?.coupon)
-}
-
-/// Leaves out what no longer reduces a draft.
-pub fn keep_live(state: &State, invoice: &Invoice, ids: &mut Vec<String>) {
-    ids.retain(|id| state.discounts.get(id).is_some_and(|row| row.reduces(invoice)));
 }
 
 /// Makes the wanted discounts, in their order. Those that name a discount keep it.
@@ -297,7 +297,6 @@ pub fn apply_code(tx: &mut Tx<'_>, session_id: &str, code: &str) -> Result<(), A
 }
 
 /// The buyer took the promotion code back.
-#[expect(dead_code, reason = "the Checkout page that calls it lands separately")]
 pub fn remove_code(tx: &mut Tx<'_>, session_id: &str) -> Result<(), ApiError> {
     checkout_sessions::discounts::remove_code(tx, session_id)
 }

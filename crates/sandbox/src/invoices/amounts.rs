@@ -2,7 +2,7 @@
 
 use crate::adjustments::{self, DiscountAmount, Tax, sum};
 use crate::automatic_taxes::{self, Circumstances};
-use crate::discounts;
+use crate::discounts::{self, Discount};
 use crate::errors::ApiError;
 use crate::invoices::{Invoice, Line, Status, not_payable};
 use crate::params::Params;
@@ -89,27 +89,35 @@ pub fn settle(state: &State, invoice: &mut Invoice) {
     if invoice.status != Status::Draft {
         return;
     }
-    let mut shared = std::mem::take(&mut invoice.discounts);
-    discounts::keep_live(state, invoice, &mut shared);
-    let mut lines = std::mem::take(&mut invoice.lines);
-    for line in &mut lines {
-        line.adjustments.clear();
-        let mut own = std::mem::take(&mut line.adjustments.discounts);
-        discounts::keep_live(state, invoice, &mut own);
-        for id in &own {
-            discount(state, &invoice.currency, std::slice::from_mut(line), id, true);
-        }
-        line.adjustments.discounts = own;
-    }
-    for id in &shared {
-        discount(state, &invoice.currency, &mut lines, id, false);
-    }
+    take_discounts(state, invoice, Discount::reduces);
     let (automatic, customer) = (invoice.automatic_tax, Some(invoice.customer.as_str()));
     let taxing = Circumstances::new(state, automatic, customer, None, &invoice.default_tax_rates);
-    for line in &mut lines {
+    for line in &mut invoice.lines {
         let left = line.discounted();
         let taxes = taxing.taxes(state, &line.adjustments, line.price.as_deref(), left);
         line.adjustments.taxes = taxes;
+    }
+}
+
+/// Applies the discounts that count, and leaves out the others.
+pub fn take_discounts(
+    state: &State,
+    invoice: &mut Invoice,
+    counts: impl Fn(&Discount, &Invoice) -> bool,
+) {
+    let mut shared = std::mem::take(&mut invoice.discounts);
+    let mut lines = std::mem::take(&mut invoice.lines);
+    let counts = |id: &String| state.discounts.get(id).is_some_and(|row| counts(row, invoice));
+    shared.retain(counts);
+    for line in &mut lines {
+        line.adjustments.clear();
+        line.adjustments.discounts.retain(counts);
+        for id in line.adjustments.discounts.clone() {
+            discount(state, &invoice.currency, std::slice::from_mut(line), &id, true);
+        }
+    }
+    for id in &shared {
+        discount(state, &invoice.currency, &mut lines, id, false);
     }
     invoice.discounts = shared;
     invoice.lines = lines;

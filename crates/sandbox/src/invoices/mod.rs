@@ -30,7 +30,9 @@ use crate::requests::Call;
 use crate::state::{Row, State, Timed, Timer};
 use crate::subscriptions::Subscription;
 use crate::transactions::Tx;
-use crate::{currencies, customers, ids, invoice_items, lists, payment_methods, usages};
+use crate::{
+    currencies, customers, ids, invoice_items, lists, net_amounts, payment_methods, usages,
+};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Invoice {
@@ -234,6 +236,7 @@ impl Invoice {
 pub fn announce(tx: &mut Tx<'_>, mut invoice: Invoice) {
     amounts::settle(tx.state, &mut invoice);
     let shown = view(tx.state, &invoice);
+    net_amounts::remember(tx, &invoice);
     tx.state.invoices.put(invoice);
     tx.emit("invoice.created", shown);
 }
@@ -270,6 +273,7 @@ pub fn finalize(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     settlements::apply_balance(tx, &mut invoice)?;
     invoice.status = Status::Open;
     invoice.finalized_at = Some(tx.now);
+    net_amounts::remember(tx, &invoice);
     crate::discounts::use_up(tx, &invoice);
     terms::replace_revised(tx, &invoice)?;
     let due = invoice.amount_due();

@@ -57,7 +57,9 @@ pub async fn show_checkout(Shared(app): Shared<Arc<App>>, Path(id): Path<String>
         Some(session) if session.authenticating.is_none() => pages::go(&format!("/c/pay/{id}")),
         Some(session) => {
             let amount = currencies::show(session.amount_total(), &session.currency);
-            challenge(&format!("/c/pay/{id}/authenticate"), &paying(&amount))
+            let saves_only = session.amount_total() == 0;
+            let question = if saves_only { SAVING.to_owned() } else { paying(&amount) };
+            challenge(&format!("/c/pay/{id}/authenticate"), &question)
         }
     }
 }

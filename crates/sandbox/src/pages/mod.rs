@@ -37,6 +37,10 @@ fieldset { margin: 1rem 0 0; padding: .5rem 1rem 1rem; border: 1px solid var(--l
 label.choice { font-weight: 400; display: flex; gap: .6rem; align-items: baseline; }
 label.choice input { width: auto; } ul.plain { list-style: none; padding: 0; }
 ul.plain li { padding: .5rem 0; border-bottom: 1px solid var(--line); }
+form:has(#method_card:checked) .way:not(.by_card),
+form:has(#method_bank:checked) .way:not(.by_bank),
+form:has(#method_boleto:checked) .way:not(.by_boleto) { display: none; }
+.grow { flex: 1; min-width: 10rem; width: auto; }
 textarea { width: 100%; padding: .6rem .7rem; font: inherit; color: inherit;
   background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 input[readonly] { background: var(--soft); }

@@ -11,7 +11,7 @@ use crate::customers;
 use crate::errors::ApiError;
 use crate::instruments;
 use crate::instruments::Instrument;
-use crate::params::{MAX_AMOUNT, Params};
+use crate::params::{Change, MAX_AMOUNT, Params};
 use crate::payment_intents::render::types;
 use crate::payment_intents::{
     Attempt, MethodOptions, PaymentIntent, Status, announce, attempt, cancel_now, fail, find,
@@ -48,9 +48,7 @@ fn read(tx: &mut Tx<'_>, params: &mut Params, intent: &mut PaymentIntent) -> Res
     if let Some(way) = params.word("confirmation_method", &["automatic", "manual"])? {
         intent.confirmation_method = way.to_owned();
     }
-    if let Some(url) = params.text("return_url")? {
-        intent.return_url = Some(url);
-    }
+    read_return_url(params)?.apply(&mut intent.return_url);
     if params.take_if_empty("shipping") {
         intent.shipping = None;
     }
@@ -438,4 +436,20 @@ pub fn verify(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     save_for_later(tx, &intent, &method)?;
     billing::intent_attempted(tx, &intent)?;
     Ok(view(tx.state, &intent))
+}
+
+/// Where the buyer goes after 3-D Secure: a page, or an app by a scheme of its own.
+pub fn read_return_url(params: &mut Params) -> Result<Change<String>, ApiError> {
+    let change = params.change("return_url")?;
+    let leads_somewhere = |text: &str| {
+        let runs = ["blob", "data", "javascript", "vbscript"];
+        let parsed = url::Url::parse(text);
+        parsed.is_ok_and(|url| !runs.contains(&url.scheme())) && !text.contains(char::is_control)
+    };
+    match &change {
+        Change::Set(text) if !leads_somewhere(text) => {
+            Err(params.invalid("return_url", "Not a valid URL").code("url_invalid"))
+        }
+        _ => Ok(change),
+    }
 }

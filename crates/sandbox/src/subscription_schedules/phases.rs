@@ -275,12 +275,6 @@ pub fn end_subscription(
     if invoice_now {
         cancellations::bill_rest(tx, id, "subscription_update")?;
     }
-    if prorate {
-        cancellations::give_back(tx, id)?;
-    }
-    if invoice_now {
-        cancellations::bill_rest(tx, id, "subscription_update")?;
-    }
     cancellations::end_now(tx, id, "cancellation_requested");
     Ok(())
 }

@@ -197,6 +197,8 @@ async fn a_phase_sells_something_along() {
     let ended = subscription(&world, &row).await;
     assert_eq!(ended["status"], "canceled");
     assert_eq!(ended["latest_invoice"]["total"], -3000, "nothing of the period was used");
+    let balance = world.look(&format!("/v1/customers/{customer}")).await["balance"].clone();
+    assert_eq!(balance, -3000, "it is given back once");
     let recurring = [
         ("customer", customer.as_str()),
         ("start_date", "now"),

@@ -1,5 +1,8 @@
 //! The hosted Checkout page.
 
+mod forms;
+mod orders;
+
 use std::sync::Arc;
 
 use axum::extract::{Form, Path, State as Shared};
@@ -11,23 +14,71 @@ use serde::Deserialize;
 use crate::app::App;
 use crate::cards::Presence;
 use crate::checkout_sessions::{CheckoutSession, Mode, Status};
-use crate::clock::{self, DAY};
+use crate::clock::DAY;
 use crate::completions::{self, Buyer, Outcome};
 use crate::errors::ApiError;
 use crate::instruments::Instrument;
 use crate::state::State;
 use crate::transactions::Cause;
-use crate::{currencies, dashboard, pages};
+use crate::{dashboard, discounts, pages};
+
+/// How the buyer pays: each way has fields of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Card,
+    Bank,
+    Boleto,
+}
+
+impl Way {
+    fn offered(session: &CheckoutSession) -> Vec<Way> {
+        let types = session.types();
+        let takes = |kind: &str| types.iter().any(|known| known == kind);
+        let mut ways = Vec::new();
+        if takes("card") {
+            ways.push(Way::Card);
+        }
+        if takes("sepa_debit") || takes("us_bank_account") {
+            ways.push(Way::Bank);
+        }
+        if takes("boleto") {
+            ways.push(Way::Boleto);
+        }
+        ways
+    }
+
+    /// The way the buyer chose, or the first one.
+    fn chosen(session: &CheckoutSession, name: &str) -> Way {
+        let ways = Way::offered(session);
+        let named = ways.iter().find(|way| way.name() == name);
+        named.or(ways.first()).copied().unwrap_or(Way::Card)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Way::Card => "card",
+            Way::Bank => "bank",
+            Way::Boleto => "boleto",
+        }
+    }
+}
 
 /// The form of the page. Its field names are relied upon by browser tests.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Typed {
     email: String,
+    /// The way to pay, where the buyer can choose: `card`, `bank` or `boleto`.
+    method: String,
     card_number: String,
     card_expiry: String,
     card_cvc: String,
+    bank_account: String,
+    tax_id: String,
     name: String,
+    terms: String,
+    /// The promotion code has a form of its own; empty takes the applied one back.
+    code: String,
 }
 
 impl Typed {
@@ -44,9 +95,16 @@ impl Typed {
         }
     }
 
-    /// What may be shown again: card numbers are not repeated.
-    fn without_card(self) -> Typed {
-        Typed { email: self.email, name: self.name, ..Typed::default() }
+    /// What may be shown again: numbers of cards and accounts are not repeated.
+    fn without_numbers(self) -> Typed {
+        Typed {
+            card_number: String::new(),
+            card_expiry: String::new(),
+            card_cvc: String::new(),
+            bank_account: String::new(),
+            tax_id: String::new(),
+            ..self
+        }
     }
 }
 
@@ -79,7 +137,7 @@ pub async fn submit(
         }
         Err(error) => Err(error),
     };
-    let typed = typed.without_card();
+    let typed = typed.without_numbers();
     if outcome.is_ok() {
         // The card chosen on the dashboard was for this page.
         app.board.notes().card = None;
@@ -87,24 +145,45 @@ pub async fn submit(
     match outcome {
         Ok(Outcome::NeedsAuthentication) => pages::go(&format!("/c/pay/{id}/authenticate")),
         Ok(Outcome::Completed) => leave(&app, &id),
+        Err(error) => again(&app, &id, &error, &typed),
+    }
+}
+
+/// The buyer's promotion code: applied, taken back, or refused beside its box.
+pub async fn submit_code(
+    Shared(app): Shared<Arc<App>>,
+    Path(id): Path<String>,
+    Form(typed): Form<Typed>,
+) -> Response {
+    let account = app.holder_of(&id);
+    if app.read(&account, |state| state.checkout_sessions.get(&id).is_none()) {
+        return pages::not_found();
+    }
+    let applied = app.run(&account, Cause::default(), |tx| match typed.code.trim() {
+        "" => discounts::remove_code(tx, &id),
+        code => discounts::apply_code(tx, &id, code),
+    });
+    match applied.await {
+        Ok(()) => pages::go(&format!("/c/pay/{id}")),
         Err(error) => {
-            app.read(&app.holder_of(&id), |state| match state.checkout_sessions.get(&id) {
-                None => pages::not_found(),
-                // The button was pressed twice: the first time it worked.
-                Some(session) if session.status == Status::Complete => go_on(session),
-                Some(session) => render(state, session, now, Some(&error), &typed),
-            })
+            let typed = Typed { code: typed.code, ..Typed::prefilled(&app) };
+            again(&app, &id, &error.param("code"), &typed)
         }
     }
 }
 
 /// The page again, with the reason why the payment did not go through.
 pub fn show_error(app: &App, id: &str, error: &ApiError) -> Response {
+    again(app, id, error, &Typed::default())
+}
+
+fn again(app: &App, id: &str, error: &ApiError, typed: &Typed) -> Response {
     let now = app.clock.now();
     app.read(&app.holder_of(id), |state| match state.checkout_sessions.get(id) {
         None => pages::not_found(),
+        // The button was pressed twice: the first time it worked.
         Some(session) if session.status == Status::Complete => go_on(session),
-        Some(session) => render(state, session, now, Some(error), &Typed::default()),
+        Some(session) => render(state, session, now, Some(error), typed),
     })
 }
 
@@ -122,8 +201,8 @@ fn go_on(session: &CheckoutSession) -> Response {
     }
 }
 
-fn refuse(message: &str) -> ApiError {
-    ApiError::invalid(message)
+fn refuse(message: &str, field: &str) -> ApiError {
+    ApiError::invalid(message).param(field)
 }
 
 /// Checks what the buyer typed before anything is tried.
@@ -133,32 +212,58 @@ fn read(session: &CheckoutSession, typed: &Typed, now: i64) -> Result<Buyer, Api
     let known = session.customer.is_some() || session.customer_email.is_some();
     let valid = |email: &String| email.len() <= 500 && email.contains('@');
     if !known && !email.as_ref().is_some_and(valid) {
-        return Err(refuse("Enter your e-mail address."));
+        return Err(refuse("Enter your e-mail address.", "email"));
     }
-    let instrument =
-        if completions::needs_card(session) { Some(read_card(typed, now)?) } else { None };
+    let instrument = match Way::chosen(session, &typed.method) {
+        _ if !completions::needs_card(session) => None,
+        Way::Card => Some(read_card(typed, now)?),
+        Way::Bank => Some(read_account(typed)?),
+        Way::Boleto => Some(read_boleto(typed)?),
+    };
+    if session.collections.terms_required && typed.terms != "accepted" {
+        return Err(refuse("Accept the terms to go on.", "terms"));
+    }
     let name = text(&typed.name).map(|name| name.chars().take(200).collect());
     Ok(Buyer { instrument, email: email.filter(valid), name })
 }
 
 fn read_card(typed: &Typed, now: i64) -> Result<Instrument, ApiError> {
     if typed.card_number.trim().is_empty() {
-        return Err(refuse("Enter a card number."));
+        return Err(refuse("Enter a card number.", "card_number"));
     }
     let instrument = Instrument::typed(&typed.card_number).ok_or_else(|| {
-        refuse("Your card number is not one of the test cards. Real cards are not taken here.")
+        let message = "Your card number is not one of the test cards. Real cards are not taken \
+                       here.";
+        refuse(message, "card_number")
     })?;
     if instrument.card().is_none() {
         return Ok(instrument);
     }
     if !is_in_future(&typed.card_expiry, now) {
-        return Err(refuse("Your card's expiration date is incomplete or in the past."));
+        let message = "Your card's expiration date is incomplete or in the past.";
+        return Err(refuse(message, "card_expiry"));
     }
     let cvc = typed.card_cvc.trim();
     if !(3..=4).contains(&cvc.len()) || !cvc.chars().all(|sign| sign.is_ascii_digit()) {
-        return Err(refuse("Your card's security code is incomplete."));
+        return Err(refuse("Your card's security code is incomplete.", "card_cvc"));
     }
     Ok(instrument)
+}
+
+fn read_account(typed: &Typed) -> Result<Instrument, ApiError> {
+    if typed.bank_account.trim().is_empty() {
+        return Err(refuse("Enter an account.", "bank_account"));
+    }
+    let account = Instrument::typed(&typed.bank_account).filter(Instrument::needs_mandate);
+    account.ok_or_else(|| {
+        let message = "This is not one of the test accounts. Real accounts are not debited here.";
+        refuse(message, "bank_account")
+    })
+}
+
+fn read_boleto(typed: &Typed) -> Result<Instrument, ApiError> {
+    let boleto = Instrument::boleto(typed.tax_id.trim());
+    boleto.ok_or_else(|| refuse("Enter a CPF or CNPJ of 11 or 14 digits.", "tax_id"))
 }
 
 /// `MM / YY`: a card is good until the end of that month.
@@ -180,6 +285,21 @@ pub fn expiry(text: &str, now: i64) -> Option<(i8, i16)> {
     (now < last.timestamp().as_second() + DAY).then_some((month, year))
 }
 
+/// What a finished session says to somebody who comes back.
+fn finished(session: &CheckoutSession) -> Response {
+    let (title, text) = match (session.mode, session.awaiting.is_some()) {
+        (_, true) => (
+            "Payment on its way",
+            "This checkout is finished. The bank will say within days whether it pays.",
+        ),
+        (Mode::Setup, false) => {
+            ("Payment method saved", "This checkout is finished. You can close this page.")
+        }
+        (_, false) => ("Payment complete", "This checkout is finished. You can close this page."),
+    };
+    pages::message(StatusCode::OK, title, text)
+}
+
 fn render(
     state: &State,
     session: &CheckoutSession,
@@ -188,13 +308,7 @@ fn render(
     typed: &Typed,
 ) -> Response {
     match session.status {
-        Status::Complete => {
-            return pages::message(
-                StatusCode::OK,
-                "Payment complete",
-                "This checkout is finished. You can close this page.",
-            );
-        }
+        Status::Complete => return finished(session),
         Status::Expired => {
             return pages::message(
                 StatusCode::GONE,
@@ -215,124 +329,17 @@ fn render(
     };
     let body = html! {
         h1 { (title) }
-        (summary(state, session, now))
-        @if let Some(error) = error {
-            p class="alert" role="alert" id="decline" { (error.message()) }
-        }
-        (form(state, session, typed))
+        (orders::summary(state, session, now))
+        (orders::code_box(state, session, &typed.code, error))
+        (forms::form(state, session, error, typed))
         @if let Some(cancel) = &session.cancel_url {
             nav { p { a id="cancel" href=(cancel) { "Back to the shop" } } }
         }
-        (test_cards())
+        @if Way::offered(session).contains(&Way::Card) && completions::needs_card(session) {
+            (test_cards())
+        }
     };
     pages::page(status, title, body)
-}
-
-fn summary(state: &State, session: &CheckoutSession, now: i64) -> Markup {
-    let currency = &session.currency;
-    let show = |amount: i64| currencies::show(amount, currency);
-    let every = |price: &str| {
-        let recurring = state.prices.get(price)?.recurring?;
-        let name = recurring.interval.name();
-        Some(match recurring.interval_count {
-            1 => format!("per {name}"),
-            count => format!("every {count} {name}s"),
-        })
-    };
-    let recurring = session.line_items.iter().filter(|line| line.recurring);
-    let later = recurring.fold(0_i64, |sum, line| sum.saturating_add(line.amount));
-    let first = session.line_items.iter().find(|line| line.recurring);
-    let rhythm = first.and_then(|line| every(&line.price)).unwrap_or_default();
-    html! {
-        table {
-            caption class="muted" { "Your order" }
-            thead { tr { th scope="col" { "Item" } th scope="col" class="amount" { "Amount" } } }
-            tbody {
-                @for line in &session.line_items {
-                    tr {
-                        td {
-                            (line.description)
-                            @if line.quantity != 1 { " × " (line.quantity) }
-                            @if let Some(every) = every(&line.price) {
-                                " " span class="muted" { (every) }
-                            }
-                        }
-                        td class="amount" { (show(line.amount)) }
-                    }
-                }
-            }
-            tfoot {
-                tr {
-                    th scope="row" { "Due today" }
-                    td class="amount" id="total" { strong { (show(session.amount_total())) } }
-                }
-            }
-        }
-        @if let Some(end) = trial_end(session, now) {
-            p id="trial" {
-                "Free until " (clock::date(end)) ", then " (show(later)) " " (rhythm)
-                ". Cancel before that day and you pay nothing."
-            }
-        }
-    }
-}
-
-fn trial_end(session: &CheckoutSession, now: i64) -> Option<i64> {
-    if session.mode != Mode::Subscription {
-        return None;
-    }
-    let data = &session.subscription_data;
-    data.trial_end.or(data.trial_period_days.map(|days| now + days * DAY))
-}
-
-fn form(state: &State, session: &CheckoutSession, typed: &Typed) -> Markup {
-    let customer = session.customer.as_ref().and_then(|id| state.customers.get(id));
-    let known = customer.and_then(|customer| customer.email.clone());
-    let locked = known.or_else(|| session.customer_email.clone());
-    let button = match (session.mode, session.has_trial()) {
-        (Mode::Subscription, true) => "Start trial".to_owned(),
-        (Mode::Subscription, false) => "Subscribe".to_owned(),
-        (Mode::Setup, _) => "Save".to_owned(),
-        (Mode::Payment, _) => {
-            format!("Pay {}", currencies::show(session.amount_total(), &session.currency))
-        }
-    };
-    html! {
-        form method="post" action={ "/c/pay/" (session.id) } {
-            label for="email" { "E-mail" }
-            @if let Some(email) = &locked {
-                input id="email" name="email" type="email" value=(email) readonly
-                    autocomplete="email";
-            } @else {
-                input id="email" name="email" type="email" value=(typed.email) required
-                    autocomplete="email";
-            }
-            @if completions::needs_card(session) {
-                label for="card_number" { "Card number" }
-                input id="card_number" name="card_number" value=(typed.card_number)
-                    inputmode="numeric" required
-                    autocomplete="off" placeholder="4242 4242 4242 4242" maxlength="30";
-                div class="pair" {
-                    div {
-                        label for="card_expiry" { "Expiry (MM / YY)" }
-                        input id="card_expiry" name="card_expiry" value=(typed.card_expiry)
-                            inputmode="numeric" required
-                            autocomplete="off" placeholder="12 / 34" maxlength="9";
-                    }
-                    div {
-                        label for="card_cvc" { "CVC" }
-                        input id="card_cvc" name="card_cvc" value=(typed.card_cvc)
-                            inputmode="numeric" required
-                            autocomplete="off" placeholder="123" maxlength="4";
-                    }
-                }
-                label for="name" { "Name on card" }
-                input id="name" name="name" value=(typed.name) autocomplete="name"
-                    maxlength="200";
-            }
-            button class="main" id="pay" type="submit" { (button) }
-        }
-    }
 }
 
 pub fn test_cards() -> Markup {
