@@ -48,6 +48,13 @@ pub struct App {
 /// Resolves when the change is on disk.
 type Durable = Option<oneshot::Receiver<bool>>;
 
+/// Who has to look at what a unit of work has changed.
+#[derive(Default)]
+struct News {
+    deliveries: bool,
+    test_clocks: bool,
+}
+
 /// What a sandbox is made of.
 pub struct Parts {
     pub accounts: Accounts,
@@ -131,15 +138,19 @@ impl App {
         cause: Cause,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let (result, durable) = self.apply(account, cause, work)?;
+        let (result, durable, news) = self.apply(account, cause, work)?;
         if let Some(written) = durable {
             let written = written.await.unwrap_or(false);
             if !written {
                 return Err(ApiError::internal());
             }
         }
-        self.deliveries.notify_one();
-        self.test_clocks.notify_one();
+        if news.deliveries {
+            self.deliveries.notify_one();
+        }
+        if news.test_clocks {
+            self.test_clocks.notify_one();
+        }
         result
     }
 
@@ -150,7 +161,7 @@ impl App {
         account: &str,
         cause: Cause,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError>,
-    ) -> Result<(Result<T, ApiError>, Durable), ApiError> {
+    ) -> Result<(Result<T, ApiError>, Durable, News), ApiError> {
         let mut accounts = self.lock();
         let state = self.entry(&mut accounts, account);
         let now = self.clock.now();
@@ -162,11 +173,15 @@ impl App {
         };
         if !keep {
             tx.state.undo();
-            return Ok((result, None));
+            return Ok((result, None, News::default()));
         }
         entitlements::follow_subscriptions(&mut tx);
+        let news = News {
+            deliveries: state.deliveries.is_changed() || state.webhook_endpoints.is_changed(),
+            test_clocks: state.test_clocks.is_changed(),
+        };
         let durable = self.commit(state)?;
-        Ok((result, durable))
+        Ok((result, durable, news))
     }
 
     fn commit(&self, state: &mut State) -> Result<Durable, ApiError> {

@@ -108,6 +108,11 @@ impl<T: Row> Table<T> {
         self.rows.get(self.sequences.get(id)?)
     }
 
+    /// Whether this unit of work has touched the table.
+    pub fn is_changed(&self) -> bool {
+        !self.before.is_empty()
+    }
+
     /// How many rows there have ever been.
     pub fn count_ever(&self) -> i64 {
         self.last_sequence
@@ -149,13 +154,29 @@ impl<T: Row> Table<T> {
 
     /// Puts a row in a place, or empties it; links follow. The row that was there is returned.
     fn replace(&mut self, sequence: i64, row: Option<T>) -> Option<T> {
-        let new = row.as_ref().map(links_of).unwrap_or_default();
-        let before = match row {
+        let same_links = match (self.rows.get(&sequence), &row) {
+            (Some(old), Some(new)) => old.links() == new.links(),
+            _ => false,
+        };
+        if !same_links {
+            self.unlink(sequence);
+            let links = row.as_ref().map(Row::links).unwrap_or_default();
+            for link in links {
+                self.linked.entry(link.to_owned()).or_default().insert(sequence);
+            }
+        }
+        match row {
             Some(row) => self.rows.insert(sequence, row),
             None => self.rows.remove(&sequence),
+        }
+    }
+
+    /// Forgets under what the row in this place was found.
+    fn unlink(&mut self, sequence: i64) {
+        let Some(row) = self.rows.get(&sequence) else {
+            return;
         };
-        let old = before.as_ref().map(links_of).unwrap_or_default();
-        for link in old.iter().filter(|link| !new.contains(link)) {
+        for link in row.links() {
             if let Some(places) = self.linked.get_mut(link) {
                 places.remove(&sequence);
                 if places.is_empty() {
@@ -163,10 +184,6 @@ impl<T: Row> Table<T> {
                 }
             }
         }
-        for link in new.into_iter().filter(|link| !old.contains(link)) {
-            self.linked.entry(link).or_default().insert(sequence);
-        }
-        before
     }
 
     /// Rows linked to `id`, oldest first.
@@ -248,10 +265,6 @@ impl<T: Row> Table<T> {
         }
         Ok(())
     }
-}
-
-fn links_of<T: Row>(row: &T) -> Vec<String> {
-    row.links().into_iter().map(str::to_owned).collect()
 }
 
 /// Lists the tables once; loading, undoing and writing visit them all.
