@@ -15,8 +15,8 @@ use crate::state::State;
 use crate::subscriptions::{self, Status, Subscription, SubscriptionItem};
 use crate::transactions::Tx;
 use crate::{
-    cancellations, currencies, customers, first_periods, ids, invoice_items, pending_updates,
-    plan_changes, prices, retries, upcoming_invoices, usages,
+    cancellations, currencies, customers, early_ends, first_periods, ids, invoice_items,
+    pending_updates, plan_changes, prices, retries, upcoming_invoices, usages,
 };
 
 /// How collecting an invoice ended.
@@ -148,7 +148,8 @@ fn next_end(
         return Err(ApiError::invalid("The subscription has no recurring price."));
     };
     let (anchor, interval, count) = subscription.calendar(recurring);
-    Ok(clock::period_around(anchor, interval, count, instant).1)
+    let (_, end) = clock::period_around(anchor, interval, count, instant);
+    Ok(early_ends::cut(subscription, instant, end))
 }
 
 /// One line per item for the item's current period; a trial costs nothing, and what is metered is
@@ -314,9 +315,13 @@ pub fn intent_attempted(tx: &mut Tx<'_>, intent: &PaymentIntent) -> Result<(), A
     invoices::mark_paid(tx, &id)
 }
 
+/// Any attempt counts as the first; after it only the automatic ones do.
 pub fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Result<Invoice, ApiError> {
     let mut invoice = invoices::find(tx.state, id)?.clone();
-    invoice.attempt_count = invoice.attempt_count.saturating_add(1);
+    let retries = invoice.next_payment_attempt.is_some_and(|at| at <= tx.now);
+    if invoice.attempt_count == 0 || retries {
+        invoice.attempt_count = invoice.attempt_count.saturating_add(1);
+    }
     tx.state.invoices.put(invoice.clone());
     Ok(invoice)
 }
@@ -375,6 +380,22 @@ pub fn invoice_paid(tx: &mut Tx<'_>, invoice: &Invoice) {
     }
     if let Some(id) = &invoice.subscription {
         announce(tx, id);
+    }
+}
+
+/// Nobody can pay a void invoice: what waited for that does not any more.
+pub fn invoice_void(tx: &mut Tx<'_>, invoice: &Invoice) {
+    let found = invoice.subscription.as_ref().and_then(|id| tx.state.subscriptions.get(id));
+    let Some(mut subscription) = found.cloned() else {
+        return;
+    };
+    let newest = subscription.latest_invoice.as_ref() == Some(&invoice.id);
+    if subscription.pending_update.take_if(|update| update.invoice == invoice.id).is_some() {
+        subscriptions::save(tx, subscription);
+    } else if newest && subscription.status == Status::Incomplete {
+        subscription.status = Status::IncompleteExpired;
+        subscription.ended_at = Some(tx.now);
+        subscriptions::save(tx, subscription);
     }
 }
 
@@ -501,6 +522,7 @@ pub fn renewal(
         invoice.period_end = end;
     }
     invoice.lines = period_lines(state, &due)?;
+    first_periods::prorate(state, &due, &mut invoice.lines)?;
     plan_changes::remember(&mut due.items, &invoice.lines);
     invoice.lines.extend(used);
     for new in due.items {

@@ -1,10 +1,11 @@
 //! Ending subscriptions: now, at the end of the period, or not after all.
 
 use crate::errors::ApiError;
+use crate::invoices::Invoice;
 use crate::subscription_schedules;
 use crate::subscriptions::{self, Status, Subscription};
 use crate::transactions::Tx;
-use crate::{invoice_items, plan_changes, usages};
+use crate::{invoice_items, pending_updates, plan_changes, usages};
 
 /// Ends a subscription now; its open invoices are not tried any more.
 pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
@@ -14,22 +15,23 @@ pub fn end_now(tx: &mut Tx<'_>, id: &str, reason: &str) {
     if subscription.status.is_final() {
         return;
     }
+    if let Err(error) = pending_updates::discard(tx, &mut subscription) {
+        tracing::error!(error = error.message(), "the invoice of a pending update is not void");
+    }
     subscription.status = Status::Canceled;
     subscription.canceled_at = subscription.canceled_at.or(Some(tx.now));
     subscription.ended_at = Some(tx.now);
     subscription.cancellation.reason = Some(reason.to_owned());
     let shown = subscriptions::view(tx.state, &subscription);
-    let latest = subscription.latest_invoice.clone();
     let schedule = subscription.schedule.clone();
     tx.state.subscriptions.put(subscription);
     tx.emit("customer.subscription.deleted", shown);
     if let Some(schedule) = schedule {
         subscription_schedules::subscription_ended(tx, &schedule, reason);
     }
-    let open = latest.and_then(|latest| tx.state.invoices.get(&latest).cloned());
-    if let Some(mut invoice) = open
-        && invoice.next_payment_attempt.is_some()
-    {
+    let waits = |invoice: &&Invoice| invoice.next_payment_attempt.is_some();
+    let open: Vec<Invoice> = tx.state.invoices.of(id).filter(waits).cloned().collect();
+    for mut invoice in open {
         invoice.next_payment_attempt = None;
         invoice.auto_advance = false;
         tx.state.invoices.put(invoice);

@@ -79,9 +79,25 @@ pub fn show(amount: i64, currency: &str) -> String {
     format!("{sign}{integer}{point}{fraction} {}", currency.to_uppercase())
 }
 
+/// A part of the smallest unit for people: `0.333, usd` -> `0.00333 USD`.
+pub fn show_decimal(amount: &str, currency: &str) -> String {
+    let decimals = decimals(currency).unwrap_or(2);
+    let (whole, rest) = amount.split_once('.').unwrap_or((amount, ""));
+    let digits = format!("{whole:0>width$}", width = decimals + 1);
+    let (integer, fraction) = digits.split_at(digits.len() - decimals);
+    format!("{integer}.{fraction}{rest} {}", currency.to_uppercase())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::show;
+    use super::{show, show_decimal};
+
+    #[test]
+    fn parts_of_the_smallest_unit_for_people() {
+        assert_eq!(show_decimal("0.333", "usd"), "0.00333 USD");
+        assert_eq!(show_decimal("1250.5", "usd"), "12.505 USD");
+        assert_eq!(show_decimal("0.5", "jpy"), "0.5 JPY");
+    }
 
     #[test]
     fn amounts_for_people() {

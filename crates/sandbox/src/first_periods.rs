@@ -75,10 +75,12 @@ pub fn prorate(
             continue;
         };
         let whole = clock::period_around(anchor, interval, count, line.period_start);
-        if whole.0 < line.period_start {
+        if whole.0 < line.period_start || line.period_end < whole.1 {
             let part = line.period_end - line.period_start;
             let amount = share(line.amount, part, whole.1 - whole.0, step);
-            line.amount = if subscription.free_until_anchor { 0 } else { amount };
+            let free = subscription.free_until_anchor
+                && line.period_end <= subscription.billing_cycle_anchor;
+            line.amount = if free { 0 } else { amount };
             line.proration = true;
             // Only what comes later is worked out from discounted amounts.
             line.adjustments.discountable = Some(true);

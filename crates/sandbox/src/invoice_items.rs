@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adjustments::Adjustments;
-use crate::costs::UnitAmount;
+use crate::costs::{self, UnitAmount};
 use crate::discounts::read::Purchase;
 use crate::discounts::{self, Place};
 use crate::errors::ApiError;
@@ -182,7 +182,13 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         line.product = Some(price.product.clone());
         line.price = Some(id);
         item.currency = price.currency.clone();
+    } else if params.has("unit_amount_decimal") {
+        let unit = costs::read_decimal(params, "unit_amount")?;
+        let whole = unit.and_then(|unit| unit.times(line.quantity));
+        line.amount = whole.ok_or_else(|| params.invalid("unit_amount_decimal", "Invalid"))?;
+        line.unit = unit;
     } else {
+        params.refuse(&["price_data"])?;
         line.amount = amount.ok_or_else(|| ApiError::missing_parameter("amount"))?;
     }
     line.description = params.text("description")?;
@@ -201,7 +207,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_discounts(tx, params, &mut item)?;
     let invoice = params.text("invoice")?;
     read_taxes(tx.state, params, &mut item)?;
-    params.refuse(&["price_data", "unit_amount_decimal"])?;
+    params.refuse(&["price_data"])?;
     params.finish()?;
     if let Some(id) = invoice {
         let found = tx.state.invoices.get(&id).cloned();
@@ -209,6 +215,11 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         if invoice.status != Status::Draft || invoice.customer != customer {
             let message = "Invoice items can only be added to the customer's draft invoices.";
             return Err(ApiError::invalid(message).param("invoice"));
+        }
+        if invoice.currency != item.currency {
+            let (theirs, own) = (&invoice.currency, &item.currency);
+            let message = format!("The invoice is in {theirs}, this invoice item in {own}.");
+            return Err(ApiError::invalid(message).param("currency"));
         }
         invoice.lines.push(item.line.clone());
         tx.state.invoices.put(invoice);

@@ -33,6 +33,7 @@ mod debits;
 mod delivery;
 mod discounts;
 mod disputes;
+mod early_ends;
 mod entitlements;
 mod errors;
 mod event_types;

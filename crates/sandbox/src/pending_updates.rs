@@ -12,7 +12,7 @@ use crate::subscriptions::{self, Subscription, SubscriptionItem, item_view};
 use crate::transactions::Tx;
 use crate::usages;
 
-/// An update that is not paid is forgotten after this long.
+/// An update that is not paid is forgotten after this long, or at the end of the period.
 const LIFE_SECONDS: i64 = 23 * 3_600;
 /// What can wait; everything else is changed in a request of its own.
 const PENDING_PARAMS: [&str; 9] = [
@@ -43,7 +43,7 @@ impl PendingUpdate {
         let anchor = after.billing_cycle_anchor;
         PendingUpdate {
             items: after.items,
-            expires_at: now + LIFE_SECONDS,
+            expires_at: before.period_end().min(now + LIFE_SECONDS),
             invoice: invoice.to_owned(),
             anchor: (anchor != before.billing_cycle_anchor).then_some(anchor),
             announced: false,
@@ -125,6 +125,21 @@ pub fn paid(tx: &mut Tx<'_>, subscription: &str, invoice: &str) {
     }
 }
 
+/// Another change, or the end of the subscription, comes first: the invoice is void.
+pub fn discard(tx: &mut Tx<'_>, subscription: &mut Subscription) -> Result<(), ApiError> {
+    match subscription.pending_update.take() {
+        None => Ok(()),
+        Some(update) => withdraw(tx, &update),
+    }
+}
+
+fn withdraw(tx: &mut Tx<'_>, update: &PendingUpdate) -> Result<(), ApiError> {
+    if invoices::find(tx.state, &update.invoice)?.status == invoices::Status::Open {
+        invoices::void_now(tx, &update.invoice)?;
+    }
+    Ok(())
+}
+
 /// Nobody paid in time: the invoice is void, and the subscription stays what it is.
 pub fn expire(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), ApiError> {
     let Some(update) = subscription.pending_update.take() else {
@@ -133,9 +148,5 @@ pub fn expire(tx: &mut Tx<'_>, mut subscription: Subscription) -> Result<(), Api
     let shown = subscriptions::view(tx.state, &subscription);
     subscriptions::save(tx, subscription);
     tx.emit("customer.subscription.pending_update_expired", shown);
-    let open = invoices::find(tx.state, &update.invoice)?.status == invoices::Status::Open;
-    if open {
-        invoices::void_now(tx, &update.invoice)?;
-    }
-    Ok(())
+    withdraw(tx, &update)
 }

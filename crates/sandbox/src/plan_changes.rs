@@ -87,6 +87,7 @@ pub fn apply_change(
     items: Vec<SubscriptionItem>,
     change: &Change,
 ) -> Result<(), ApiError> {
+    pending_updates::discard(tx, &mut subscription)?;
     let before = subscription.clone();
     subscription.items = items;
     let trialing = subscription.status == Status::Trialing;
@@ -129,7 +130,7 @@ pub fn apply_change(
     Ok(())
 }
 
-fn recurring(state: &State, item: &SubscriptionItem) -> Result<Recurring, ApiError> {
+pub fn recurring(state: &State, item: &SubscriptionItem) -> Result<Recurring, ApiError> {
     let price = state.prices.get(&item.price).and_then(|price| price.recurring);
     price.ok_or_else(|| ApiError::invalid("The subscription has no recurring price."))
 }
@@ -271,7 +272,7 @@ fn same(old: &SubscriptionItem, new: &SubscriptionItem) -> bool {
 }
 
 /// A credit where the amount is negative or, for what was free, nothing.
-fn proration(
+pub fn proration(
     tx: &Tx<'_>,
     subscription: &Subscription,
     item: &SubscriptionItem,

@@ -44,7 +44,8 @@ pub fn payment_missing(tx: &mut Tx<'_>, id: &str) -> Result<(), ApiError> {
     let Some(mut subscription) = found.cloned() else {
         return Ok(());
     };
-    if subscription.status == Status::Active {
+    let newest = subscription.latest_invoice.as_deref() == Some(id);
+    if newest && subscription.status == Status::Active {
         subscription.status = Status::PastDue;
         subscriptions::save(tx, subscription);
     }
@@ -57,6 +58,14 @@ fn give_up(tx: &mut Tx<'_>, invoice: &Invoice) -> Result<(), ApiError> {
     let Some(mut subscription) = found.cloned() else {
         return Ok(());
     };
+    let mut invoice = invoices::find(tx.state, &invoice.id)?.clone();
+    invoice.auto_advance = false;
+    tx.state.invoices.put(invoice.clone());
+    let newest = subscription.latest_invoice.as_ref() == Some(&invoice.id);
+    if !newest && subscription.status == Status::Active {
+        // Newer invoices were paid since.
+        return Ok(());
+    }
     let status = match Settings::of(tx.state).after_retries {
         AfterRetries::Cancel => {
             cancellations::end_now(tx, &subscription.id, "payment_failed");
@@ -65,9 +74,6 @@ fn give_up(tx: &mut Tx<'_>, invoice: &Invoice) -> Result<(), ApiError> {
         AfterRetries::Unpaid => Status::Unpaid,
         AfterRetries::PastDue => Status::PastDue,
     };
-    let mut invoice = invoices::find(tx.state, &invoice.id)?.clone();
-    invoice.auto_advance = false;
-    tx.state.invoices.put(invoice);
     subscription.status = status;
     subscriptions::save(tx, subscription);
     Ok(())

@@ -63,9 +63,7 @@ fn describe(state: &State, price: &Price, quantity: i64) -> String {
     let unit = price.unit_amount();
     let amount = match (unit.and_then(|unit| unit.minor()), unit) {
         (Some(minor), _) => currencies::show(minor, &price.currency),
-        (None, Some(unit)) => {
-            format!("{} of the smallest {} unit", unit.decimal(), price.currency.to_uppercase())
-        }
+        (None, Some(unit)) => currencies::show_decimal(&unit.decimal(), &price.currency),
         (None, None) => return format!("{quantity} × {name}"),
     };
     match price.transform {

@@ -35,6 +35,7 @@ impl Plan {
             let message = "Credit notes can only be created for open or paid invoices.";
             return Err(ApiError::invalid(message).param("invoice"));
         }
+        settlements::check_not_processing(state, &id)?;
         let lines = read_lines(state, params, invoice)?;
         let reasons = ["duplicate", "fraudulent", "order_change", "product_unsatisfactory"];
         let mut plan = Plan {

@@ -43,10 +43,11 @@ impl Invoice {
         let net = |line: &Line| {
             let own = line.amount.saturating_sub(line.adjustments.own_discounted());
             let (discounted, tax) = (line.discounted(), line.adjustments.inclusive_tax());
+            let left = discounted.saturating_sub(tax).saturating_abs();
             if discounted == 0 || tax == 0 {
                 return own;
             }
-            crate::percents::ratio(own, discounted.saturating_sub(tax), discounted)
+            crate::percents::ratio(own, left, discounted.saturating_abs())
         };
         sum(self.lines.iter().map(net))
     }

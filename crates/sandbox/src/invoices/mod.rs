@@ -431,6 +431,7 @@ pub fn pay(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     params.refuse(&["source", "mandate", "forgive"])?;
     params.finish()?;
     let mut invoice = find(tx.state, &id)?.clone();
+    settlements::check_not_processing(tx.state, &id)?;
     match invoice.status {
         Status::Draft => finalize(tx, &id)?,
         Status::Open | Status::Uncollectible => {}
@@ -499,7 +500,9 @@ pub fn void_now(tx: &mut Tx<'_>, id: &str) -> Result<Value, ApiError> {
     invoice.status = Status::Void;
     invoice.voided_at = Some(tx.now);
     invoice.next_payment_attempt = None;
-    Ok(save(tx, &invoice, "invoice.voided"))
+    let shown = save(tx, &invoice, "invoice.voided");
+    billing::invoice_void(tx, &invoice);
+    Ok(shown)
 }
 
 /// What `pause_collection` does to an invoice once it is open.
@@ -512,11 +515,13 @@ pub fn give_up(tx: &mut Tx<'_>, id: &str, behavior: &str) -> Result<(), ApiError
 
 pub fn void(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
+    settlements::check_not_processing(tx.state, call.id())?;
     void_now(tx, call.id())
 }
 
 pub fn mark_uncollectible(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     call.params.finish()?;
+    settlements::check_not_processing(tx.state, call.id())?;
     mark_uncollectible_now(tx, call.id())
 }
 

@@ -6,6 +6,7 @@ use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoices::render::view;
 use crate::invoices::{Invoice, Status, cancel_intent, find, mark_paid, payment_of};
+use crate::payment_intents;
 use crate::state::State;
 use crate::transactions::Tx;
 
@@ -26,6 +27,17 @@ pub fn charge_of(state: &State, invoice: &str) -> Option<String> {
     let paid = payments.filter(|payment| payment.paid_at.is_some());
     let intents = paid.filter_map(|payment| state.payment_intents.get(&payment.payment_intent));
     intents.filter_map(|intent| intent.latest_charge.clone()).next_back()
+}
+
+/// While a payment is under way nothing else may change what it is for.
+pub fn check_not_processing(state: &State, id: &str) -> Result<(), ApiError> {
+    let payments = state.invoice_payments.of(id);
+    let mut intents = payments.filter_map(|row| state.payment_intents.get(&row.payment_intent));
+    if intents.all(|intent| intent.status != payment_intents::Status::Processing) {
+        return Ok(());
+    }
+    let message = "A payment of this invoice is processing. Wait for its outcome first.";
+    Err(ApiError::invalid(message).code("invoice_not_editable"))
 }
 
 /// A credit note (or, negative, a void one) changes what is to be paid and what was given back. An

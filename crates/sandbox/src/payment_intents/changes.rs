@@ -171,6 +171,21 @@ fn check_owner(intent: &PaymentIntent, method: &PaymentMethod) -> Result<(), Api
     Err(ApiError::invalid(message).param("payment_method"))
 }
 
+/// What an invoice asks for, and of whom, is not changed behind its back.
+fn check_not_invoiced(params: &Params, intent: &PaymentIntent) -> Result<(), ApiError> {
+    let fixed = ["amount", "capture_method", "currency", "customer"];
+    match fixed.iter().find(|key| intent.invoice.is_some() && params.has(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let message = format!(
+                "This PaymentIntent's {key} could not be updated because it was created by an \
+                 invoice."
+            );
+            Err(ApiError::invalid(message).param(key))
+        }
+    }
+}
+
 fn check_amount(amount: i64, currency: &str) -> Result<(), ApiError> {
     let least = currencies::least_charge(currency);
     if amount < least {
@@ -307,6 +322,7 @@ pub fn confirm(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     if !waiting {
         return Err(unexpected_state(tx.state, &intent, "confirm"));
     }
+    check_not_invoiced(&call.params, &intent)?;
     let how = Confirmation::read(&mut call.params)?;
     read(tx, &mut call.params, &mut intent)?;
     call.params.finish()?;
@@ -316,6 +332,7 @@ pub fn confirm(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut intent = find(tx.state, call.id())?.clone();
+    check_not_invoiced(&call.params, &intent)?;
     let amount = call.params.within("amount", 1, MAX_AMOUNT)?;
     let settled = intent.is_under_way() || intent.status == Status::Canceled;
     let moves_money = amount.is_some()
@@ -345,6 +362,12 @@ pub fn cancel(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let reasons = ["abandoned", "duplicate", "fraudulent", "requested_by_customer"];
     let reason = call.params.word("cancellation_reason", &reasons)?;
     call.params.finish()?;
+    if intent.invoice.is_some() && intent.status != Status::RequiresCapture {
+        let message = "You cannot cancel this PaymentIntent because it was created by an invoice. \
+                       Void the invoice instead.";
+        let error = ApiError::invalid(message).code("payment_intent_unexpected_state");
+        return Err(error);
+    }
     match intent.status {
         Status::Succeeded | Status::Canceled => {
             return Err(unexpected_state(tx.state, &intent, "cancel"));

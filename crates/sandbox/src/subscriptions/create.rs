@@ -9,6 +9,7 @@ use crate::params::Params;
 use crate::prices::Price;
 use crate::requests::Call;
 use crate::state::State;
+use crate::subscriptions::starts::CancelAt;
 use crate::subscriptions::update::check_intervals;
 use crate::subscriptions::{
     Subscription, SubscriptionItem, discounts, find, recurring_price, starts, view,
@@ -136,12 +137,18 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     for item in extra {
         invoice_items::announce(tx, item);
     }
+    let prorates = !subscription.free_until_anchor;
+    if let Some(choice @ CancelAt::Time(_)) = cancel_at.filter(|_| prorates) {
+        starts::plan_cancellation(&mut subscription, choice, tx.now)?;
+    }
     let id = subscription.id.clone();
     billing::create(tx, subscription, behavior.unwrap_or("allow_incomplete"), off_session)?;
     if at_period_end {
         cancellations::schedule(tx, &id);
     }
-    if let Some(cancel_at) = cancel_at {
+    if let Some(cancel_at) = cancel_at
+        && find(tx.state, &id)?.cancel_at.is_none()
+    {
         starts::set_cancel_at(tx, &id, cancel_at)?;
     }
     Ok(view(tx.state, find(tx.state, &id)?))

@@ -467,7 +467,10 @@ fn status_details_view(subscription: &Subscription) -> Value {
 }
 
 /// Stores a subscription and tells of the change, once its creation has been told.
-pub fn save(tx: &mut Tx<'_>, subscription: Subscription) {
+pub fn save(tx: &mut Tx<'_>, mut subscription: Subscription) {
+    if subscription.cancel_at_period_end && !subscription.status.is_final() {
+        subscription.cancel_at = Some(subscription.period_end());
+    }
     let before = tx.state.subscriptions.get(&subscription.id).map(|old| view(tx.state, old));
     let after = view(tx.state, &subscription);
     let announced = subscription.announced;

@@ -7,6 +7,7 @@ use crate::errors::ApiError;
 use crate::invoices::{self, Invoice};
 use crate::params::Params;
 use crate::plan_changes::PRORATIONS;
+use crate::prorations::Billed;
 use crate::requests::Call;
 use crate::subscriptions::{Status, Subscription, find, save, view};
 use crate::transactions::Tx;
@@ -33,6 +34,12 @@ pub fn pause(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         cancellations::bill_rest(tx, &id, "subscription_update")?;
     }
     let mut subscription = find(tx.state, &id)?.clone();
+    if gives_back {
+        for item in &mut subscription.items {
+            let (start, end) = (item.period_start, item.period_end);
+            item.billed = Some(Billed { amount: 0, start, end });
+        }
+    }
     subscription.status = Status::Paused;
     subscription.paused_at = Some(tx.now);
     subscription.pause_requested = true;

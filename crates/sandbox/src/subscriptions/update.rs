@@ -18,8 +18,8 @@ use crate::subscriptions::{
 use crate::tax_rates;
 use crate::transactions::Tx;
 use crate::{
-    billing, cancellations, currency_options, invoice_items, pending_updates, plan_changes,
-    subscription_schedules,
+    billing, cancellations, currency_options, early_ends, invoice_items, pending_updates,
+    plan_changes, subscription_schedules,
 };
 
 /// A subscription that has ended is not changed any more.
@@ -29,25 +29,45 @@ pub fn check_changeable(subscription: &Subscription) -> Result<(), ApiError> {
                        metadata.";
         return Err(ApiError::invalid(message));
     }
+    if subscription.status == Status::Incomplete {
+        let message = "A subscription whose first invoice is not paid can only update its \
+                       metadata, description and payment method.";
+        return Err(ApiError::invalid(message));
+    }
     Ok(())
 }
+
+/// What can be changed before the first payment.
+const HARMLESS: [&str; 7] = [
+    "cancel_at_period_end",
+    "cancellation_details",
+    "default_payment_method",
+    "default_source",
+    "description",
+    "metadata",
+    "payment_settings",
+];
 
 pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let mut subscription = find(tx.state, call.id())?.clone();
     let id = subscription.id.clone();
     let params = &mut call.params;
-    if !params.only_has(&["metadata", "cancellation_details"]) {
+    let incomplete = subscription.status == Status::Incomplete;
+    if !params.only_has(&["metadata", "cancellation_details"])
+        && !(incomplete && params.only_has(&HARMLESS))
+    {
         check_changeable(&subscription)?;
     }
     pending_updates::check(params)?;
     let mut change = Change::read(params, &subscription, tx.now)?;
+    let old_end = subscription.cancel_at;
     read_cancellations(params, &mut subscription, tx.now)?;
     read_common(tx, params, &mut subscription)?;
     if params.has("pause_collection") {
         read_pause(params, &mut subscription, tx.now)?;
     }
     let trial = read_trial_change(params, &mut subscription, tx.now)?;
-    let items = read_item_changes(tx, params, &subscription)?;
+    let mut items = read_item_changes(tx, params, &subscription)?;
     change.anchor_now = read_anchor(params)? == Some("now");
     let extra = starts::read_extra(tx, params, &subscription)?;
     params.ignore(&["trial_from_plan"]);
@@ -55,8 +75,18 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     for item in extra {
         invoice_items::announce(tx, item);
     }
+    if subscription.cancel_at != old_end && change.proration != "none" {
+        for item in early_ends::follow(tx, &mut subscription)? {
+            invoice_items::announce(tx, item);
+        }
+    }
     if let TrialChange::Starts(end) = trial {
         start_trial(tx, &mut subscription, end, &change)?;
+        for item in items.iter_mut().flatten() {
+            item.period_start = tx.now;
+            item.period_end = end;
+            item.billed = Some(Billed { amount: 0, start: tx.now, end });
+        }
     }
     if !matches!(trial, TrialChange::None) {
         subscription.expect_renewal(tx.state);
@@ -66,6 +96,12 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         None if change.anchor_now => {
             let items = subscription.items.clone();
             plan_changes::apply_change(tx, subscription, items, &change)?;
+        }
+        None if change.proration == "always_invoice"
+            && subscription.cancel_at != old_end
+            && invoice_items::has_pending(tx.state, &subscription) =>
+        {
+            plan_changes::invoice_now(tx, subscription, Vec::new(), "subscription_update")?;
         }
         None => save(tx, subscription),
     }

@@ -91,7 +91,7 @@ async fn confirming_the_intent_pays_the_first_invoice() {
         (&active["status"], &active["latest_invoice"]["status"]),
         (&json!("active"), &json!("paid"))
     );
-    assert_eq!(active["latest_invoice"]["attempt_count"], 2);
+    assert_eq!(active["latest_invoice"]["attempt_count"], 1, "by hand");
     assert!(active["default_payment_method"].is_string());
     assert_eq!(world.advance("period-end").await.0, 200);
     assert_eq!(world.look(&path).await["latest_invoice"]["status"], "paid", "renewed by that card");
@@ -141,4 +141,46 @@ async fn refunds_never_exceed_the_charge() {
             "charge.refund.updated",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_an_invoice_asks_for_is_not_changed_behind_its_back() {
+    let world = World::start().await;
+    let price = world.price("3000", Some("month")).await;
+    let customer = world.payer("pm_card_visa").await;
+    let other = world.payer("pm_card_visa").await;
+    let form = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", &price),
+        ("payment_behavior", "default_incomplete"),
+        ("expand[]", "latest_invoice.payments"),
+    ];
+    let made = world.make("/v1/subscriptions", &form).await;
+    let payment = &made["latest_invoice"]["payments"]["data"][0]["payment"];
+    let path = format!("/v1/payment_intents/{}", text(&payment["payment_intent"]));
+    for (key, value) in [
+        ("amount", "100"),
+        ("currency", "eur"),
+        ("customer", other.as_str()),
+        ("capture_method", "manual"),
+    ] {
+        for path in [path.clone(), format!("{path}/confirm")] {
+            let (status, body) = world.post(&path, &[(key, value)]).await;
+            assert_eq!((status, &body["error"]["param"]), (400, &json!(key)), "{body}");
+        }
+    }
+    assert_eq!(world.post(&format!("{path}/cancel"), &[]).await.0, 400);
+    // Nor what its subscription is, before it is paid.
+    let own = format!("/v1/subscriptions/{}", id(&made));
+    let item = text(&made["items"]["data"][0]["id"]);
+    let more = [("items[0][id]", item.as_str()), ("items[0][quantity]", "9")];
+    assert_eq!(world.post(&own, &more).await.0, 400);
+    let items = format!("/v1/subscription_items/{item}");
+    assert_eq!(world.post(&items, &[("quantity", "9")]).await.0, 400);
+    assert_eq!(world.post(&own, &[("trial_end", "now")]).await.0, 400);
+    world.make(&own, &[("metadata[a]", "b")]).await;
+    // A void first invoice ends it.
+    let invoice = format!("/v1/invoices/{}/void", id(&made["latest_invoice"]));
+    world.make(&invoice, &[]).await;
+    assert_eq!(world.look(&own).await["status"], "incomplete_expired");
 }
