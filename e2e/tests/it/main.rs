@@ -7,6 +7,7 @@ mod crashes;
 mod credits;
 mod dashboards;
 mod deliveries;
+mod hosted_pages;
 mod inputs;
 mod processes;
 mod sdks;
