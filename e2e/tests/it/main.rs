@@ -8,6 +8,7 @@ mod credits;
 mod dashboards;
 mod debits;
 mod deliveries;
+mod hosted_pages;
 mod inputs;
 mod processes;
 mod sdks;
