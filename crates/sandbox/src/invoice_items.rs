@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::adjustments::Adjustments;
-use crate::costs::UnitAmount;
+use crate::costs::{self, UnitAmount};
 use crate::discounts::read::Purchase;
 use crate::discounts::{self, Place};
 use crate::errors::ApiError;
@@ -182,7 +182,13 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         line.product = Some(price.product.clone());
         line.price = Some(id);
         item.currency = price.currency.clone();
+    } else if params.has("unit_amount_decimal") {
+        let unit = costs::read_decimal(params, "unit_amount")?;
+        let total = unit.and_then(|unit| unit.times(line.quantity));
+        line.amount = total.ok_or_else(|| params.invalid("unit_amount_decimal", "Invalid"))?;
+        line.unit = unit;
     } else {
+        params.refuse(&["price_data"])?;
         line.amount = amount.ok_or_else(|| ApiError::missing_parameter("amount"))?;
     }
     line.description = params.text("description")?;
@@ -191,6 +197,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         line.period_start = period.timestamp("start")?.unwrap_or(tx.now);
         line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
         period.finish()?;
+        if line.period_end < line.period_start {
+            let message = "Invalid period: it must not end before it starts.";
+            return Err(ApiError::invalid(message).param("period"));
+        }
     }
     if let Some(id) = params.text("subscription")? {
         let found = tx.state.subscriptions.get(&id).filter(|row| row.customer == customer);
@@ -201,7 +211,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     read_discounts(tx, params, &mut item)?;
     let invoice = params.text("invoice")?;
     read_taxes(tx.state, params, &mut item)?;
-    params.refuse(&["price_data", "unit_amount_decimal"])?;
+    params.refuse(&["price_data"])?;
     params.finish()?;
     if let Some(id) = invoice {
         let found = tx.state.invoices.get(&id).cloned();
