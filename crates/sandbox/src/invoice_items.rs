@@ -193,11 +193,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     line.description = params.text("description")?;
     line.metadata = params.metadata()?.fresh();
-    if let Some(mut period) = params.hash("period")? {
-        line.period_start = period.timestamp("start")?.unwrap_or(tx.now);
-        line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
-        period.finish()?;
-    }
+    read_period(params, line, tx.now)?;
     if let Some(id) = params.text("subscription")? {
         let found = tx.state.subscriptions.get(&id).filter(|row| row.customer == customer);
         found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?;
@@ -226,6 +222,20 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         item.invoice = Some(id);
     }
     Ok(announce(tx, item))
+}
+
+fn read_period(params: &mut Params, line: &mut Line, now: i64) -> Result<(), ApiError> {
+    let Some(mut period) = params.hash("period")? else {
+        return Ok(());
+    };
+    line.period_start = period.timestamp("start")?.unwrap_or(now);
+    line.period_end = period.timestamp("end")?.unwrap_or(now);
+    period.finish()?;
+    if line.period_end < line.period_start {
+        let message = "Invalid period: it must not end before it starts.";
+        return Err(ApiError::invalid(message).param("period"));
+    }
+    Ok(())
 }
 
 /// `discounts[]` of an item reduce its own line only.
