@@ -299,3 +299,59 @@ async fn a_canceled_subscription_is_not_charged_any_more() {
         assert_eq!(world.look(&invoice).await["status"], "open");
     }
 }
+
+#[tokio::test]
+async fn a_pause_gives_back_once() {
+    let world = World::start().await;
+    let price = world.price("1000", Some("week")).await;
+    let customer = world.payer("pm_card_visa").await;
+    let made = subscribe(&world, &customer, &price, &[]).await;
+    let path = format!("/v1/subscriptions/{}", id(&made));
+    world.advance(HALF).await;
+    let back = [("bill_for[unused_time_from][type]", "now")];
+    world.make(&format!("{path}/pause"), &back).await;
+    let same = [("billing_cycle_anchor[type]", "unchanged")];
+    world.make(&format!("{path}/resume"), &same).await;
+    assert_eq!(world.delete(&format!("{path}?prorate=true&invoice_now=true")).await.0, 200);
+    let customer = world.look(&format!("/v1/customers/{customer}")).await;
+    assert_eq!(customer["balance"], -500);
+}
+
+#[tokio::test]
+async fn a_trial_given_with_other_items_ends_when_it_says() {
+    let world = World::start().await;
+    let price = world.price("1000", Some("month")).await;
+    let customer = world.payer("pm_card_visa").await;
+    let made = subscribe(&world, &customer, &price, &[]).await;
+    let path = format!("/v1/subscriptions/{}", id(&made));
+    let item = id(&made["items"]["data"][0]);
+    let now = world.look("/_sandbox/clock").await["now"].as_i64().expect("a time");
+    let end = (now + 864_000).to_string();
+    let form =
+        [("trial_end", end.as_str()), ("items[0][id]", item.as_str()), ("items[0][quantity]", "2")];
+    let trial = world.make(&path, &form).await;
+    assert_eq!(trial["items"]["data"][0]["current_period_end"].to_string(), end);
+    world.advance("11d").await;
+    assert_eq!(world.look(&path).await["status"], "active");
+}
+
+#[tokio::test]
+async fn a_credit_with_a_tax_in_it_is_shown_without_it() {
+    let world = World::start().await;
+    let customer = world.payer("pm_card_visa").await;
+    let form = [("display_name", "VAT"), ("percentage", "25"), ("inclusive", "true")];
+    let rate = id(&world.make("/v1/tax_rates", &form).await);
+    for amount in ["2000", "-500"] {
+        let form = [("customer", customer.as_str()), ("amount", amount), ("currency", "usd")];
+        world.make("/v1/invoiceitems", &form).await;
+    }
+    let form = [
+        ("customer", customer.as_str()),
+        ("pending_invoice_items_behavior", "include"),
+        ("default_tax_rates[0]", &rate),
+    ];
+    let invoice = world.make("/v1/invoices", &form).await;
+    assert_eq!(invoice["subtotal"], 1500);
+    assert_eq!(invoice["subtotal_excluding_tax"], 1200);
+    assert_eq!(invoice["total_excluding_tax"], 1200);
+}
