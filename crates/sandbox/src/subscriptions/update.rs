@@ -53,9 +53,8 @@ pub fn update(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let id = subscription.id.clone();
     let params = &mut call.params;
     let incomplete = subscription.status == Status::Incomplete;
-    if !params.only_has(&["metadata", "cancellation_details"])
-        && !(incomplete && params.only_has(&HARMLESS))
-    {
+    let harmless = incomplete && params.only_has(&HARMLESS);
+    if !harmless && !params.only_has(&["metadata", "cancellation_details"]) {
         check_changeable(&subscription)?;
     }
     pending_updates::check(params)?;
