@@ -258,7 +258,8 @@ fn read_chosen(params: &mut Params) -> Result<Option<Cost>, ApiError> {
     let maximum = hash.amount("maximum")?;
     let preset = hash.amount("preset")?;
     hash.finish()?;
-    let ordered = |low: Option<i64>, high: Option<i64>| !matches!((low, high), (Some(low), Some(high)) if high < low);
+    let ordered =
+        |low: Option<i64>, high: Option<i64>| low.zip(high).is_none_or(|(low, high)| low <= high);
     if !ordered(minimum, maximum) {
         return Err(hash.invalid("maximum", "The maximum is below the minimum"));
     }

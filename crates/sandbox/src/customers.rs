@@ -158,8 +158,26 @@ pub fn save(tx: &mut Tx<'_>, customer: Customer) -> Value {
     after
 }
 
+fn read_email(params: &mut Params) -> Result<Change<String>, ApiError> {
+    let change = params.change("email")?;
+    let is_address = |text: &str| {
+        let parts = text.trim().rsplit_once('@');
+        parts.is_some_and(|(name, host)| {
+            !name.is_empty() && !host.is_empty() && !text.trim().contains(char::is_whitespace)
+        })
+    };
+    match &change {
+        Change::Set(text) if !is_address(text) => {
+            let shown: String = text.chars().take(100).collect();
+            let message = format!("Invalid email address: {shown}");
+            Err(ApiError::invalid(message).code("email_invalid").param("email"))
+        }
+        _ => Ok(change),
+    }
+}
+
 fn read(params: &mut Params, customer: &mut Customer) -> Result<Option<String>, ApiError> {
-    params.change("email")?.apply(&mut customer.email);
+    read_email(params)?.apply(&mut customer.email);
     params.change("name")?.apply(&mut customer.name);
     params.change("phone")?.apply(&mut customer.phone);
     params.change("description")?.apply(&mut customer.description);

@@ -30,7 +30,8 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS objects (
 const LOAD: &str = "SELECT account, kind, sequence, body FROM objects";
 const PUT: &str = "INSERT INTO objects (account, kind, id, sequence, body)
     VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (account, kind, id) DO UPDATE SET sequence = excluded.sequence, body = excluded.body";
+    ON CONFLICT (account, kind, id)
+    DO UPDATE SET sequence = excluded.sequence, body = excluded.body";
 const DELETE: &str = "DELETE FROM objects WHERE account = ? AND kind = ? AND id = ?";
 const DELETE_ALL: &str = "DELETE FROM objects";
 

@@ -197,6 +197,10 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         line.period_start = period.timestamp("start")?.unwrap_or(tx.now);
         line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
         period.finish()?;
+        if line.period_end < line.period_start {
+            let message = "Invalid period: it must not end before it starts.";
+            return Err(ApiError::invalid(message).param("period"));
+        }
     }
     if let Some(id) = params.text("subscription")? {
         let found = tx.state.subscriptions.get(&id).filter(|row| row.customer == customer);

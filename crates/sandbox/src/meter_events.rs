@@ -80,7 +80,8 @@ fn counted<'a>(
     })
 }
 
-/// What a customer used, window by window, oldest first: `(start, end, value)`. Without a length, one window.
+/// What a customer used, window by window, oldest first: `(start, end, value)`. Without a length,
+/// one window.
 pub fn windows(
     state: &State,
     meter: &Meter,

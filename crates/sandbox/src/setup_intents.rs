@@ -449,7 +449,8 @@ fn confirm_now(
     let method = payment_methods::resolve(tx, &method, "payment_method")?;
     check_owner(intent, &method)?;
     if method.instrument.needs_mandate() && !method.authenticated && !has_mandate {
-        let message = "This SetupIntent requires a mandate: provide acceptance data in the                        `mandate_data` parameter.";
+        let message = "This SetupIntent requires a mandate: provide acceptance data in the \
+                       `mandate_data` parameter.";
         return Err(ApiError::invalid(message).code("parameter_missing").param("mandate_data"));
     }
     match attempt(tx, intent, &method, Presence::OnSession)? {

@@ -403,9 +403,7 @@ pub fn retrieve(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     Ok(view(find(tx.state, call.id())?))
 }
 
-/// Always complete.
 pub fn line_items(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    call.params.ignore(&["limit", "starting_after", "ending_before"]);
-    call.params.finish()?;
-    Ok(lines_view(find(tx.state, call.id())?))
+    let lines = find(tx.state, call.id())?.lines.iter().map(line_view).collect();
+    lists::page_of_values(call, lines)
 }

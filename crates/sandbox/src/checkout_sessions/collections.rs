@@ -1,4 +1,5 @@
-//! What a Checkout page asks for beside the payment: phone, address, consent, the shop's own fields.
+//! What a Checkout page asks for beside the payment: phone, address, consent, the shop's own
+//! fields.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

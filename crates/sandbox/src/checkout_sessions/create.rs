@@ -29,12 +29,7 @@ const MAX_LINE_ITEMS: usize = 100;
 
 pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let params = &mut call.params;
-    let mode = match params.word("mode", &["payment", "setup", "subscription"])? {
-        None => return Err(ApiError::missing_parameter("mode")),
-        Some("payment") => Mode::Payment,
-        Some("subscription") => Mode::Subscription,
-        Some(_) => Mode::Setup,
-    };
+    let mode = read_mode(params)?;
     let allowed_types = instruments::read_allowed(params)?;
     let (line_items, currency) = match mode {
         Mode::Setup => (Vec::new(), setup_currency(params, allowed_types.as_deref())?),
@@ -100,6 +95,15 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     let shown = view(tx.state, &session);
     tx.state.checkout_sessions.put(session);
     Ok(shown)
+}
+
+fn read_mode(params: &mut Params) -> Result<Mode, ApiError> {
+    match params.word("mode", &["payment", "setup", "subscription"])? {
+        None => Err(ApiError::missing_parameter("mode")),
+        Some("payment") => Ok(Mode::Payment),
+        Some("subscription") => Ok(Mode::Subscription),
+        Some(_) => Ok(Mode::Setup),
+    }
 }
 
 /// Nothing is sold, but the currency decides what can be saved.

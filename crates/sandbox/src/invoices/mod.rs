@@ -23,7 +23,7 @@ use crate::customers::Customer;
 use crate::errors::ApiError;
 use crate::invoice_payments::{self, InvoicePayment};
 use crate::invoices::papers::{Paper, Recipient};
-use crate::invoices::render::{lines_view, view};
+use crate::invoices::render::{line_views, view};
 use crate::params::{Metadata, Params};
 use crate::payment_intents::{self, PaymentIntent};
 use crate::requests::Call;
@@ -552,9 +552,8 @@ pub fn delete(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
 
 /// `/v1/invoices/{id}/lines`: always complete.
 pub fn lines(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
-    call.params.ignore(&["limit", "starting_after", "ending_before"]);
-    call.params.finish()?;
-    Ok(lines_view(find(tx.state, call.id())?))
+    let lines = line_views(find(tx.state, call.id())?);
+    lists::page_of_values(call, lines)
 }
 
 pub fn list(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {

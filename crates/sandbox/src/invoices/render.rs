@@ -62,12 +62,7 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         "starting_balance": invoice.starting_balance,
         "status": invoice.status,
         "test_clock": state.test_clock_of(&invoice.customer),
-        "status_transitions": {
-            "finalized_at": invoice.finalized_at,
-            "marked_uncollectible_at": invoice.marked_uncollectible_at,
-            "paid_at": invoice.paid_at,
-            "voided_at": invoice.voided_at,
-        },
+        "status_transitions": transitions_view(invoice),
         "subtotal": invoice.subtotal(),
         "subtotal_excluding_tax": invoice.subtotal_excluding_tax(),
         "total": invoice.total(),
@@ -80,6 +75,15 @@ pub fn view(state: &State, invoice: &Invoice) -> Value {
         shown.extend(papers::view(state, invoice));
     }
     shown
+}
+
+fn transitions_view(invoice: &Invoice) -> Value {
+    json!({
+        "finalized_at": invoice.finalized_at,
+        "marked_uncollectible_at": invoice.marked_uncollectible_at,
+        "paid_at": invoice.paid_at,
+        "voided_at": invoice.voided_at,
+    })
 }
 
 /// What this sandbox never changes.
@@ -123,8 +127,11 @@ fn parent_view(invoice: &Invoice) -> Value {
 }
 
 pub fn lines_view(invoice: &Invoice) -> Value {
-    let lines = invoice.lines.iter().map(|line| line_view(invoice, line)).collect();
-    lists::whole(lines, format!("/v1/invoices/{}/lines", invoice.id))
+    lists::whole(line_views(invoice), format!("/v1/invoices/{}/lines", invoice.id))
+}
+
+pub fn line_views(invoice: &Invoice) -> Vec<Value> {
+    invoice.lines.iter().map(|line| line_view(invoice, line)).collect()
 }
 
 fn line_view(invoice: &Invoice, line: &Line) -> Value {

@@ -165,6 +165,10 @@ pub(super) fn read_trial(
         Some("now") => Some(now),
         Some(text) => match text.parse::<i64>() {
             Ok(end) if now < end && end <= now + 730 * DAY => Some(end),
+            Ok(end) if now < end => {
+                let what = "Invalid timestamp: must be at most 730 days in the future";
+                return Err(params.invalid("trial_end", what));
+            }
             _ => {
                 return Err(params.invalid("trial_end", "Invalid timestamp: must be in the future"));
             }

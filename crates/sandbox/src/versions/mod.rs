@@ -67,7 +67,8 @@ impl Version {
         place.map(Version).ok_or_else(|| {
             let shown: String = name.chars().take(50).collect();
             ApiError::invalid(format!(
-                "Invalid Stripe API version: {shown}. The sandbox knows the versions from {} to {}.",
+                "Invalid Stripe API version: {shown}. The sandbox knows the versions from {} to \
+                 {}.",
                 NAMES[0],
                 LATEST.name(),
             ))

@@ -22,6 +22,7 @@ mod portal;
 mod portal_configurations;
 mod prices;
 mod prorations;
+mod refusals;
 mod restarts;
 mod samples;
 mod scenarios;

@@ -128,7 +128,8 @@ async fn events_are_counted_once_and_can_be_taken_back() {
     let start = (at / MINUTE - 60) * MINUTE;
     let end = (at / MINUTE + 60) * MINUTE;
     let path = format!(
-        "/v1/billing/meters/{}/event_summaries?customer={customer}&start_time={start}&end_time={end}",
+        "/v1/billing/meters/{}/event_summaries?customer={customer}&start_time={start}\
+         &end_time={end}",
         id(&meter)
     );
     let list = world.look(&path).await;

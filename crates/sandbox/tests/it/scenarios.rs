@@ -4,10 +4,18 @@
 use crate::world::{Shop, World, id, text};
 
 /// Events that a run without them would not be a whole life.
-const EXPECTED: [&str; 50] = [
+const EXPECTED: [&str; 60] = [
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.updated",
     "charge.failed",
+    "charge.pending",
     "charge.refunded",
     "charge.succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "checkout.session.expired",
     "coupon.created",
@@ -35,6 +43,7 @@ const EXPECTED: [&str; 50] = [
     "payment_intent.canceled",
     "payment_intent.created",
     "payment_intent.payment_failed",
+    "payment_intent.processing",
     "payment_intent.requires_action",
     "payment_intent.succeeded",
     "payment_method.attached",
@@ -49,6 +58,7 @@ const EXPECTED: [&str; 50] = [
     "refund.created",
     "refund.updated",
     "setup_intent.created",
+    "setup_intent.requires_action",
     "setup_intent.succeeded",
     "subscription_schedule.created",
     "subscription_schedule.released",
@@ -57,7 +67,7 @@ const EXPECTED: [&str; 50] = [
     "test_helpers.test_clock.ready",
 ];
 
-const COLLECTIONS: [&str; 19] = [
+const COLLECTIONS: [&str; 21] = [
     "balance_transactions",
     "billing/meters",
     "charges",
@@ -65,6 +75,7 @@ const COLLECTIONS: [&str; 19] = [
     "coupons",
     "credit_notes",
     "customers",
+    "disputes",
     "entitlements/features",
     "events",
     "invoice_payments",
@@ -75,6 +86,7 @@ const COLLECTIONS: [&str; 19] = [
     "products",
     "promotion_codes",
     "refunds",
+    "setup_intents",
     "subscription_schedules",
     "subscriptions",
 ];
@@ -87,6 +99,7 @@ async fn a_whole_life_of_a_shop_satisfies_the_schema() {
     catalogue(&world).await;
     checkouts(&world).await;
     payments(&world).await;
+    disputes(&world).await;
     subscriptions(&world).await;
     failures(&world).await;
     invoices(&world).await;
@@ -138,6 +151,48 @@ async fn checkouts(world: &World) {
     }
     let abandoned = id(&world.session(&once, "payment", &[]).await);
     world.make(&format!("/v1/checkout/sessions/{abandoned}/expire"), &[]).await;
+    let mut late = Vec::new();
+    for method in ["pm_usBankAccount_success", "pm_usBankAccount_accountClosed"] {
+        let session = id(&world.session(&once, "payment", &[]).await);
+        let path = format!("/_sandbox/checkout/{session}/complete");
+        world.make(&path, &[("payment_method", method), ("email", "ada@example.com")]).await;
+        late.push(format!("/v1/checkout/sessions/{session}?expand[]=payment_intent"));
+    }
+    assert_eq!(world.advance("1d").await.0, 200);
+    for (path, status) in late.iter().zip(["paid", "unpaid"]) {
+        assert_eq!(world.look(path).await["payment_status"], status);
+    }
+    let customer = id(&world.make("/v1/customers", &[("email", "bea@example.com")]).await);
+    let form = [
+        ("mode", "setup"),
+        ("currency", "usd"),
+        ("customer", customer.as_str()),
+        ("success_url", "http://shop.test/ok"),
+    ];
+    let session = id(&world.make("/v1/checkout/sessions", &form).await);
+    let path = format!("/_sandbox/checkout/{session}/complete");
+    let saved = world.make(&path, &[("payment_method", "pm_card_visa")]).await;
+    world.look(&format!("/v1/setup_intents/{}", text(&saved["setup_intent"]))).await;
+}
+
+async fn disputes(world: &World) {
+    for words in ["winning_evidence", "losing_evidence"] {
+        let form = [
+            ("amount", "4000"),
+            ("currency", "usd"),
+            ("payment_method", "pm_card_createDispute"),
+            ("payment_method_types[]", "card"),
+            ("confirm", "true"),
+        ];
+        let intent = id(&world.make("/v1/payment_intents", &form).await);
+        let list = world.look(&format!("/v1/disputes?payment_intent={intent}")).await;
+        let path = format!("/v1/disputes/{}", text(&list["data"][0]["id"]));
+        world.make(&path, &[("evidence[uncategorized_text]", words)]).await;
+        assert_eq!(world.advance("1d").await.0, 200);
+        let dispute = world.look(&format!("{path}?expand[]=charge")).await;
+        let outcome = if words == "winning_evidence" { "won" } else { "lost" };
+        assert_eq!(dispute["status"], outcome);
+    }
 }
 
 async fn payments(world: &World) {

@@ -44,6 +44,14 @@ async fn a_saved_state_goes_on_in_another_sandbox() {
     assert_eq!(invoices["data"].as_array().map(Vec::len), Some(2));
 }
 
+/// The same file with another clock.
+fn offset(file: &str, offset_us: i64) -> String {
+    let (header, rows) = file.split_once('\n').expect("a header");
+    let mut header: Value = serde_json::from_str(header).expect("JSON");
+    header["offset_us"] = offset_us.into();
+    format!("{header}\n{rows}")
+}
+
 #[tokio::test]
 async fn files_that_are_refused_change_nothing() {
     let world = World::start().await;
@@ -55,7 +63,11 @@ async fn files_that_are_refused_change_nothing() {
     let broken = file.replacen("\"Ada\"", "Ada", 1);
     let unknown_kind = file.replacen("\"kind\":\"customer\"", "\"kind\":\"wish\"", 1);
     let half_a_row = file.replacen("\"created\"", "\"made\"", 1);
+    let no_place = file.replacen("\"sequence\":1,", "\"sequence\":9223372036854775807,", 1);
+    let no_time = offset(&file, i64::MAX);
     for (name, file, code) in [
+        ("a place behind all others", no_place.as_str(), "state_invalid"),
+        ("a clock beyond time", &no_time, "state_invalid"),
         ("nothing", "", "state_invalid"),
         ("no JSON", "customers\n", "state_invalid"),
         ("another format", "{\"format\":\"x\",\"version\":1}", "state_invalid"),

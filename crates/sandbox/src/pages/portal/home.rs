@@ -209,12 +209,16 @@ fn subscription_card(state: &State, visit: &Visit, row: &Subscription) -> Markup
             @if live {
                 div class="row" {
                     @if can_change {
-                        a href=(target("update")) aria-label={ "Change plan: " (name_of(state, row)) } {
+                        a
+                            href=(target("update"))
+                            aria-label={ "Change plan: " (name_of(state, row)) } {
                             "Change plan"
                         }
                     }
                     @if row.cancel_at.is_none() && features.cancel.enabled {
-                        a href=(target("cancel")) aria-label={ "Cancel plan: " (name_of(state, row)) } {
+                        a
+                            href=(target("cancel"))
+                            aria-label={ "Cancel plan: " (name_of(state, row)) } {
                             "Cancel plan"
                         }
                     }
