@@ -134,7 +134,10 @@ pub fn balance(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
         let sum = if row.available_on <= now { available } else { pending };
         *sum = sum.saturating_add(row.net());
     }
-    let show = |currency: &str, amount: i64| json!({"amount": amount, "currency": currency, "source_types": {"card": amount}});
+    let show = |currency: &str, amount: i64| {
+        let types = json!({"card": amount});
+        json!({"amount": amount, "currency": currency, "source_types": types})
+    };
     let available: Vec<Value> = sums.iter().map(|(key, sums)| show(key, sums.0)).collect();
     let pending: Vec<Value> = sums.iter().map(|(key, sums)| show(key, sums.1)).collect();
     Ok(json!({

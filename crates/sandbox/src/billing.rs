@@ -6,7 +6,7 @@ use crate::clock::{self, DAY};
 use crate::debits;
 use crate::errors::ApiError;
 use crate::invoices::{self, Invoice, Line};
-use crate::params::Metadata;
+use crate::params::{MAX_AMOUNT, Metadata};
 use crate::payment_intents::{self, Attempt, PaymentIntent};
 use crate::payment_methods::{self, PaymentMethod};
 use crate::prices::{Price, Recurring};
@@ -40,6 +40,10 @@ pub fn create(
     let automatic = subscription.collection_method == "charge_automatically";
     let trialing = subscription.trial_end.is_some();
     let invoice = open_first_invoice(tx, subscription, &[])?;
+    if MAX_AMOUNT < invoices::find(tx.state, &invoice)?.amount_due() {
+        let message = format!("The first invoice would be above the largest amount, {MAX_AMOUNT}.");
+        return Err(ApiError::invalid(message).code("amount_too_large").param("items"));
+    }
     let unpaid = invoices::find(tx.state, &invoice)?.status == invoices::Status::Open;
     if !unpaid && automatic {
         let mut subscription = subscriptions::find(tx.state, &id)?.clone();

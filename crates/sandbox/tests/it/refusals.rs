@@ -83,6 +83,15 @@ async fn what_leads_nowhere_is_refused() {
             "{body}"
         );
     }
+    let most = world.price("99999999", Some("month")).await;
+    let form = [
+        ("customer", payer),
+        ("items[0][price]", most.as_str()),
+        ("items[1][price]", most.as_str()),
+    ];
+    let (status, body) = world.post("/v1/subscriptions", &form).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("amount_too_large")));
+    assert_eq!(world.look("/v1/invoices").await["data"], json!([]), "nothing half-made");
     let url = format!("{}/_sandbox/faults", world.base);
     let faults = json!({"endpoint": "we_nope", "drop": 1});
     assert_eq!(world.send(world.client.post(url).json(&faults)).await.0, 400);
