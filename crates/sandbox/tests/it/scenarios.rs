@@ -220,6 +220,13 @@ async fn payments(world: &World) {
     let form = [("customer", customer.as_str()), ("payment_method", "pm_card_mastercard")];
     let form = [&form[..], &[("confirm", "true"), ("payment_method_types[]", "card")]].concat();
     let intent = world.make("/v1/setup_intents", &form).await;
+    let form = [
+        ("payment_method", "pm_card_authenticationRequired"),
+        ("confirm", "true"),
+        ("payment_method_types[]", "card"),
+    ];
+    let waiting = world.make("/v1/setup_intents", &form).await;
+    assert_eq!(waiting["status"], "requires_action");
     let method = text(&intent["payment_method"]);
     world.make(&format!("/v1/payment_methods/{method}/detach"), &[]).await;
 }
