@@ -193,19 +193,7 @@ pub fn create(tx: &mut Tx<'_>, call: &mut Call) -> Result<Value, ApiError> {
     }
     line.description = params.text("description")?;
     line.metadata = params.metadata()?.fresh();
-<<<<<<< HEAD
     read_period(params, line, tx.now)?;
-=======
-    if let Some(mut period) = params.hash("period")? {
-        line.period_start = period.timestamp("start")?.unwrap_or(tx.now);
-        line.period_end = period.timestamp("end")?.unwrap_or(tx.now);
-        period.finish()?;
-        if line.period_end < line.period_start {
-            let message = "Invalid period: it must not end before it starts.";
-            return Err(ApiError::invalid(message).param("period"));
-        }
-    }
->>>>>>> main
     if let Some(id) = params.text("subscription")? {
         let found = tx.state.subscriptions.get(&id).filter(|row| row.customer == customer);
         found.ok_or_else(|| ApiError::no_such("subscription", &id, "subscription"))?;
