@@ -149,8 +149,12 @@ fn refusal(error: &ApiError) -> Response {
 pub async fn complete_checkout(
     Shared(app): Shared<Arc<App>>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if is_foreign(&app, &headers) {
+        return refusal(&ApiError::invalid("Not from another site's page."));
+    }
     let outcome = match read_buyer(&body) {
         Err(error) => Err(error),
         Ok(Typed { method, email, code, address }) => {

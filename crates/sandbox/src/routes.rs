@@ -1,49 +1,16 @@
 //! Every route of the API, in reading order.
 
-use crate::accounts;
-use crate::balance_transactions;
-use crate::billing_portal;
-use crate::charges;
-use crate::checkout_sessions;
-use crate::coupons;
-use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
-use crate::customers;
-use crate::discounts;
-use crate::disputes;
-use crate::entitlements;
-use crate::events;
-use crate::features;
-use crate::invoice_items;
-use crate::invoice_payments;
-use crate::invoices;
-use crate::meter_event_summaries;
-use crate::meter_events;
-use crate::meters;
-use crate::payment_intents;
-use crate::payment_methods;
-use crate::portal_configurations;
-use crate::prices;
-use crate::product_features;
-use crate::products;
-use crate::promotion_codes;
-use crate::refunds;
 use crate::requests::{Call, Handler, Verb};
-use crate::search;
-use crate::setup_attempts;
-use crate::setup_intents;
-use crate::subscription_items;
-use crate::subscription_schedules;
-use crate::subscriptions;
-use crate::tax_calculations;
-use crate::tax_codes;
-use crate::tax_ids;
-use crate::tax_rates;
-use crate::tax_settings;
-use crate::tax_transactions;
-use crate::test_clocks;
-use crate::tokens;
-use crate::webhook_endpoints;
+use crate::{
+    accounts, balance_transactions, billing_portal, charges, checkout_sessions, coupons,
+    credit_notes, customers, discounts, disputes, entitlements, events, features, invoice_items,
+    invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
+    payment_methods, portal_configurations, prices, product_features, products, promotion_codes,
+    refunds, search, setup_attempts, setup_intents, subscription_items, subscription_schedules,
+    subscriptions, tax_calculations, tax_codes, tax_ids, tax_rates, tax_settings, tax_transactions,
+    test_clocks, tokens, webhook_endpoints,
+};
 
 use Verb::{Delete, Get, Post};
 
@@ -107,16 +74,16 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "customers/{}/tax_ids", tax_ids::create_of_customer),
     (Get, "customers/{}/tax_ids/{}", tax_ids::retrieve),
     (Delete, "customers/{}/tax_ids/{}", tax_ids::delete),
+    (Get, "disputes", disputes::list),
+    (Get, "disputes/{}", disputes::retrieve),
+    (Post, "disputes/{}", disputes::update),
+    (Post, "disputes/{}/close", disputes::close),
     (Get, "entitlements/active_entitlements", entitlements::list),
     (Get, "entitlements/active_entitlements/{}", entitlements::retrieve),
     (Get, "entitlements/features", features::list),
     (Post, "entitlements/features", features::create),
     (Get, "entitlements/features/{}", features::retrieve),
     (Post, "entitlements/features/{}", features::update),
-    (Get, "disputes", disputes::list),
-    (Get, "disputes/{}", disputes::retrieve),
-    (Post, "disputes/{}", disputes::update),
-    (Post, "disputes/{}/close", disputes::close),
     (Get, "events", events::list),
     (Get, "events/{}", events::retrieve),
     (Get, "invoice_payments", invoice_payments::list),
@@ -183,18 +150,7 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "refunds", refunds::create),
     (Get, "refunds/{}", refunds::retrieve),
     (Post, "refunds/{}", refunds::update),
-    (Get, "subscription_items", subscription_items::list),
-    (Post, "subscription_items", subscription_items::create),
-    (Get, "subscription_items/{}", subscription_items::retrieve),
-    (Post, "subscription_items/{}", subscription_items::update),
-    (Delete, "subscription_items/{}", subscription_items::delete),
     (Post, "refunds/{}/cancel", refunds::cancel),
-    (Get, "subscription_schedules", subscription_schedules::list),
-    (Post, "subscription_schedules", subscription_schedules::create::create),
-    (Get, "subscription_schedules/{}", subscription_schedules::retrieve),
-    (Post, "subscription_schedules/{}", subscription_schedules::create::update),
-    (Post, "subscription_schedules/{}/cancel", subscription_schedules::cancel),
-    (Post, "subscription_schedules/{}/release", subscription_schedules::release),
     (Get, "setup_attempts", setup_attempts::list),
     (Get, "setup_intents", setup_intents::list),
     (Post, "setup_intents", setup_intents::create),
@@ -203,12 +159,24 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Post, "setup_intents/{}/cancel", setup_intents::cancel),
     (Post, "setup_intents/{}/confirm", setup_intents::confirm),
     (Post, "setup_intents/{}/verify_microdeposits", setup_intents::verify),
+    (Get, "subscription_items", subscription_items::list),
+    (Post, "subscription_items", subscription_items::create),
+    (Get, "subscription_items/{}", subscription_items::retrieve),
+    (Post, "subscription_items/{}", subscription_items::update),
+    (Delete, "subscription_items/{}", subscription_items::delete),
+    (Get, "subscription_schedules", subscription_schedules::list),
+    (Post, "subscription_schedules", subscription_schedules::create::create),
+    (Get, "subscription_schedules/{}", subscription_schedules::retrieve),
+    (Post, "subscription_schedules/{}", subscription_schedules::create::update),
+    (Post, "subscription_schedules/{}/cancel", subscription_schedules::cancel),
+    (Post, "subscription_schedules/{}/release", subscription_schedules::release),
     (Get, "subscriptions", subscriptions::list),
     (Post, "subscriptions", subscriptions::create::create),
     (Get, "subscriptions/search", search::subscriptions),
     (Get, "subscriptions/{}", subscriptions::retrieve),
     (Post, "subscriptions/{}", subscriptions::update::update),
     (Delete, "subscriptions/{}", subscriptions::cancel),
+    (Delete, "subscriptions/{}/discount", discounts::delete_of_subscription),
     (Post, "subscriptions/{}/migrate", subscriptions::migrate),
     (Post, "subscriptions/{}/pause", subscriptions::pauses::pause),
     (Post, "subscriptions/{}/resume", subscriptions::pauses::resume),
@@ -223,6 +191,10 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "tax/transactions/{}/line_items", tax_transactions::line_items),
     (Get, "tax_codes", tax_codes::list),
     (Get, "tax_codes/{}", tax_codes::retrieve),
+    (Get, "tax_ids", tax_ids::list),
+    (Post, "tax_ids", tax_ids::create),
+    (Get, "tax_ids/{}", tax_ids::retrieve),
+    (Delete, "tax_ids/{}", tax_ids::delete),
     (Get, "tax_rates", tax_rates::list),
     (Post, "tax_rates", tax_rates::create),
     (Get, "tax_rates/{}", tax_rates::retrieve),
@@ -232,11 +204,6 @@ const ROUTES: &[(Verb, &str, Handler)] = &[
     (Get, "test_helpers/test_clocks/{}", test_clocks::retrieve),
     (Delete, "test_helpers/test_clocks/{}", test_clocks::delete),
     (Post, "test_helpers/test_clocks/{}/advance", test_clocks::advance),
-    (Get, "tax_ids", tax_ids::list),
-    (Post, "tax_ids", tax_ids::create),
-    (Get, "tax_ids/{}", tax_ids::retrieve),
-    (Delete, "tax_ids/{}", tax_ids::delete),
-    (Delete, "subscriptions/{}/discount", discounts::delete_of_subscription),
     (Post, "tokens", tokens::create),
     (Get, "tokens/{}", tokens::retrieve),
     (Get, "webhook_endpoints", webhook_endpoints::list),
