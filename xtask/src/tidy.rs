@@ -106,7 +106,10 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> 
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            collect(root, &path, sources)?;
+            // What cargo builds is not ours; the fuzz targets have a folder of their own for it.
+            if path.file_name().is_none_or(|name| name != "target") {
+                collect(root, &path, sources)?;
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path)?;
             let relative = path.strip_prefix(root)?.to_string_lossy().into_owned();
