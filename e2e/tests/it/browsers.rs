@@ -93,6 +93,24 @@ async fn three_d_secure_grants_when_completed_and_nothing_when_failed() -> Resul
 }
 
 #[tokio::test]
+async fn a_bank_debit_gives_credits_only_when_it_is_paid() -> Result<()> {
+    let data = Data::new()?;
+    let dev = data.start()?;
+    for (account, credits) in [("000222222227", 0), ("000123456789", 100)] {
+        let buyer = Buyer::new(&dev, &data).await?;
+        let pack = offer(&buyer.api, "100 Credits", None).await?;
+        let body = json!({ "price": pack.price_id });
+        let session = buyer.api.post("/v1/checkout-sessions", &body).await?.expect(201)?;
+        let url = text_at(&session, "/url");
+        let debit = json!({ "checkout_url": url, "account": account });
+        run_in_browser("debit", &input(&dev, debit))?;
+        data.advance_clock("1h")?;
+        buyer.await_credits(credits).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_failed_renewal_is_past_due_until_a_good_card_pays_it() -> Result<()> {
     let data = Data::new()?;
     let dev = data.start()?;
