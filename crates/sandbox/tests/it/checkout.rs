@@ -305,3 +305,14 @@ async fn a_completed_session_cannot_be_expired() {
     let after = world.look(&path).await;
     assert_eq!((&after["status"], &after["payment_status"]), (&"complete".into(), &"paid".into()));
 }
+
+#[tokio::test]
+async fn another_sites_page_cannot_complete_a_session() {
+    let world = World::start().await;
+    let price = world.price("1500", None).await;
+    let session = id(&world.session(&price, "payment", &[]).await);
+    let path = format!("/_sandbox/checkout/{session}/complete");
+    let foreign = world.request("POST", &path).header("origin", "https://evil.example");
+    assert_eq!(world.send(foreign).await.0, 400);
+    assert_eq!(world.look(&format!("/v1/checkout/sessions/{session}")).await["status"], "open");
+}
