@@ -96,6 +96,16 @@ typed_ids! {
     ApiKeyId => "key",
     PortalSessionId => "portal",
     DebtId => "debt",
+    RefundId => "ref",
+    DisputeId => "dis",
+    CreditNoteId => "note",
+    OutboxEventId => "event",
+    WebhookEndpointId => "hook",
+    DeliveryId => "dlv",
+    ProviderCallId => "call",
+    SyncRunId => "sync",
+    AdminSessionId => "admin",
+    AuditId => "audit",
 }
 
 #[cfg(test)]

@@ -7,12 +7,20 @@ use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 /// Steps never change once released: number, name, up, down.
-const STEPS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "first",
-    include_str!("../migrations/0001_first.up.sql"),
-    include_str!("../migrations/0001_first.down.sql"),
-)];
+const STEPS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "first",
+        include_str!("../migrations/0001_first.up.sql"),
+        include_str!("../migrations/0001_first.down.sql"),
+    ),
+    (
+        2,
+        "webhook truth",
+        include_str!("../migrations/0002_webhook_truth.up.sql"),
+        include_str!("../migrations/0002_webhook_truth.down.sql"),
+    ),
+];
 
 /// One step and whether this database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

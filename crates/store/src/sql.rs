@@ -140,13 +140,18 @@ macro_rules! id_args {
 }
 
 id_args! {
+    AdminSessionId,
     AllowanceScheduleId,
     ApiKeyId,
+    AuditId,
     CheckoutSessionId,
     ChunkId,
     CollectionId,
+    CreditNoteId,
     CustomerId,
     DebtId,
+    DeliveryId,
+    DisputeId,
     DocumentId,
     EntitlementId,
     EntryId,
@@ -154,9 +159,14 @@ id_args! {
     HoldId,
     InboxEventId,
     InvoiceId,
+    OutboxEventId,
     PaymentId,
     PortalSessionId,
     PriceId,
     ProductId,
+    ProviderCallId,
+    RefundId,
     SubscriptionId,
+    SyncRunId,
+    WebhookEndpointId,
 }

@@ -1,0 +1,55 @@
+-- Back to the main job. Restored credits have no word in the older ledger: they stay as grants.
+DROP TABLE audit_log;
+DROP TABLE admin_sessions;
+DROP TABLE sync_runs;
+DROP TABLE provider_calls;
+DROP TABLE deliveries;
+DROP TABLE webhook_endpoints;
+DROP TABLE outbox_events;
+
+CREATE TABLE credit_entries_narrower (
+    id TEXT PRIMARY KEY,
+    customer_id TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    kind TEXT NOT NULL
+        CHECK (kind IN ('grant', 'consume', 'hold', 'capture', 'release', 'expire', 'revoke')),
+    grant_id TEXT NOT NULL,
+    hold_id TEXT,
+    amount BIGINT NOT NULL,
+    held_amount BIGINT NOT NULL,
+    balance_before BIGINT NOT NULL,
+    balance_after BIGINT NOT NULL CHECK (balance_after >= 0),
+    held_after BIGINT NOT NULL CHECK (held_after >= 0),
+    reference TEXT,
+    effective_at BIGINT NOT NULL,
+    recorded_at BIGINT NOT NULL,
+    UNIQUE (customer_id, unit, number)
+);
+UPDATE credit_entries SET kind = 'grant' WHERE kind = 'restore';
+INSERT INTO credit_entries_narrower SELECT * FROM credit_entries;
+DROP TABLE credit_entries;
+ALTER TABLE credit_entries_narrower RENAME TO credit_entries;
+CREATE INDEX credit_entries_grant ON credit_entries (grant_id);
+
+DROP INDEX credit_debts_customer;
+ALTER TABLE credit_debts DROP COLUMN settled;
+ALTER TABLE credit_grants DROP COLUMN withdrawn;
+DROP TABLE credit_notes;
+DROP TABLE disputes;
+DROP TABLE refunds;
+DROP TABLE charges;
+DROP TABLE subscription_items;
+ALTER TABLE invoices DROP COLUMN due_at;
+ALTER TABLE subscriptions DROP COLUMN surplus_since;
+ALTER TABLE subscriptions DROP COLUMN paid_until;
+ALTER TABLE subscriptions DROP COLUMN provider_schedule_id;
+ALTER TABLE subscriptions DROP COLUMN pending_at;
+ALTER TABLE subscriptions DROP COLUMN pending_price_id;
+ALTER TABLE subscriptions DROP COLUMN pause_resumes_at;
+ALTER TABLE subscriptions DROP COLUMN pause_behavior;
+ALTER TABLE subscriptions DROP COLUMN collection;
+ALTER TABLE api_keys DROP COLUMN scope;
+ALTER TABLE inbox_events DROP COLUMN headers;
+ALTER TABLE provider_customers DROP COLUMN deleted_at;
+ALTER TABLE deployment DROP COLUMN provider_account;
