@@ -58,11 +58,11 @@ fn refusal(path: &str, answer: &Answer) -> ProviderError {
         402 => declined(&error, code, message),
         _ if is_card_error => declined(&error, code, message),
         404 => ProviderError::NotFound { object: collection_of(path), message },
-        _ if is_missing => ProviderError::NotFound {
-            object: param.unwrap_or_else(|| collection_of(path)),
-            message,
+        status => match param {
+            Some(object) if is_missing => ProviderError::NotFound { object, message },
+            // What misses, a payment method for example, need not be what was asked for.
+            param => ProviderError::Refused { status, code, param, message },
         },
-        status => ProviderError::Refused { status, code, param, message },
     }
 }
 

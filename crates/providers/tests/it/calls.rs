@@ -123,7 +123,7 @@ async fn pitfall_111_deleted_and_unknown_customers_do_not_exist() {
 }
 
 #[tokio::test]
-async fn pitfall_48_long_lists_are_read_to_their_end() {
+async fn pitfall_048_long_lists_are_read_to_their_end() {
     let invoice = json!({"id": "in_1", "lines": page_of(&["il_1"], true)});
     let replies = [
         ok(invoice),
@@ -191,7 +191,7 @@ async fn subscriptions_end_with_their_period_and_come_back() {
 }
 
 #[tokio::test]
-async fn pitfall_40_a_payment_leads_to_its_invoice() {
+async fn pitfall_040_a_payment_leads_to_its_invoice() {
     let payments = json!({"object": "list", "data": [{"id": "inpay_1", "invoice": "in_1"}]});
     let double = Double::start([ok(payments), ok(page_of(&[], false))]).await;
     let client = double.client(0);

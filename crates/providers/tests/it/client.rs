@@ -18,7 +18,7 @@ fn refusal(kind: &str, code: &str, param: &str) -> Value {
 }
 
 #[tokio::test]
-async fn pitfall_51_every_call_carries_key_version_and_secret() {
+async fn pitfall_051_every_call_carries_key_version_and_secret() {
     let double =
         Double::start([ok(json!({"id": "cus_1"})), ok(json!({"object": "balance"}))]).await;
     let client = double.client(0);
@@ -43,7 +43,7 @@ async fn pitfall_51_every_call_carries_key_version_and_secret() {
 }
 
 #[tokio::test]
-async fn pitfall_91_passing_failures_are_retried_with_the_same_key() {
+async fn pitfall_091_passing_failures_are_retried_with_the_same_key() {
     let lock = refusal("invalid_request_error", "lock_timeout", "");
     for failures in [
         [

@@ -121,7 +121,7 @@ fn expanded_objects_are_the_same_as_their_ids() {
 }
 
 #[test]
-fn pitfall_38_an_invoice_without_parent_has_no_subscription() {
+fn pitfall_038_an_invoice_without_parent_has_no_subscription() {
     let single = with(common_invoice(), json!({"parent": null, "billing_reason": "manual"}));
     let single = invoice(&single);
     assert_eq!((single.subscription, single.reason), (None, BillingReason::Manual));
@@ -129,7 +129,7 @@ fn pitfall_38_an_invoice_without_parent_has_no_subscription() {
 }
 
 #[test]
-fn pitfall_39_paid_is_read_from_the_status() {
+fn pitfall_039_paid_is_read_from_the_status() {
     let mut shape = invoice_before_basil();
     shape["status"] = json!("open");
     assert_eq!(invoice(&shape).status, InvoiceStatus::Open);
@@ -140,7 +140,7 @@ fn pitfall_39_paid_is_read_from_the_status() {
 }
 
 #[test]
-fn pitfall_42_proration_is_seen_in_every_shape() {
+fn pitfall_042_proration_is_seen_in_every_shape() {
     for line in [
         json!({"id": "il_1", "proration": true}),
         json!({"id": "il_1", "parent": {"subscription_item_details": {"proration": true}}}),
@@ -152,7 +152,7 @@ fn pitfall_42_proration_is_seen_in_every_shape() {
 }
 
 #[test]
-fn pitfall_48_cut_lists_say_so() {
+fn pitfall_048_cut_lists_say_so() {
     let mut shape = invoice_since_basil();
     shape["lines"]["has_more"] = json!(true);
     assert!(!invoice(&shape).lines_complete);
@@ -161,7 +161,7 @@ fn pitfall_48_cut_lists_say_so() {
 }
 
 #[test]
-fn pitfall_36_periods_are_read_from_both_places() {
+fn pitfall_036_periods_are_read_from_both_places() {
     let on_top = json!({
         "id": "sub_1", "current_period_start": 10, "current_period_end": 20,
         "items": {"data": [{"id": "si_1", "plan": "small-monthly", "quantity": null}]},
@@ -192,7 +192,7 @@ fn pitfalls_57_to_59_all_dates_of_an_end_are_kept_apart() {
 }
 
 #[test]
-fn pitfall_45_ids_need_no_prefix() {
+fn pitfall_045_ids_need_no_prefix() {
     let charge = json!({
         "id": "py_1", "object": "charge", "amount": 1000, "amount_refunded": 300,
         "refunded": false, "currency": "usd", "payment_intent": null, "invoice": "gold",

@@ -22,7 +22,7 @@ fn check(header: &str, secrets: &[&str]) -> Result<(), SignatureError> {
 
 #[test]
 fn every_official_verdict_is_ours() {
-    let Some(path) = crate::shared("stripe/signature-vectors.json") else {
+    let Some(path) = crate::samples::shared("stripe/signature-vectors.json") else {
         return;
     };
     let text = std::fs::read_to_string(path).unwrap();
@@ -48,7 +48,7 @@ fn every_official_verdict_is_ours() {
 }
 
 #[test]
-fn pitfall_2_any_of_several_signatures_may_match() {
+fn pitfall_002_any_of_several_signatures_may_match() {
     let good = sign(BODY, "whsec_a", NOW);
     let bad = sign(BODY, "whsec_z", NOW);
     for header in [
@@ -66,7 +66,7 @@ fn pitfall_2_any_of_several_signatures_may_match() {
 }
 
 #[test]
-fn pitfall_3_any_of_several_secrets_may_match() {
+fn pitfall_003_any_of_several_secrets_may_match() {
     for secret in ["whsec_old", "whsec_new"] {
         let header = format!("t={NOW},v1={}", sign(BODY, secret, NOW));
         assert_eq!(check(&header, &["whsec_old", "whsec_new"]), Ok(()));
@@ -75,7 +75,7 @@ fn pitfall_3_any_of_several_secrets_may_match() {
 }
 
 #[test]
-fn pitfall_4_malformed_headers_are_refused_by_name() {
+fn pitfall_004_malformed_headers_are_refused_by_name() {
     let good = sign(BODY, "whsec_a", NOW);
     let long = format!("t={NOW},v1={good},x={}", "y".repeat(MAX_HEADER_BYTES));
     let cases = [
@@ -99,7 +99,7 @@ fn pitfall_4_malformed_headers_are_refused_by_name() {
 }
 
 #[test]
-fn pitfall_6_without_a_secret_nothing_is_proven() {
+fn pitfall_006_without_a_secret_nothing_is_proven() {
     let header = format!("t={NOW},v1={}", sign(BODY, "", NOW));
     assert_eq!(check(&header, &[]), Err(SignatureError::NoSecret));
     assert_eq!(check(&header, &["", ""]), Err(SignatureError::NoSecret));
@@ -107,7 +107,7 @@ fn pitfall_6_without_a_secret_nothing_is_proven() {
 }
 
 #[test]
-fn pitfall_7_the_window_is_closed_on_both_sides() {
+fn pitfall_007_the_window_is_closed_on_both_sides() {
     let verdict = |at: i64, tolerance| {
         let header = format!("t={at},v1={}", sign(BODY, "whsec_a", at));
         verify(BODY, &header, &[SecretString::from("whsec_a")], NOW, tolerance)
