@@ -2,17 +2,43 @@
 
 use serde_json::Value;
 
+use crate::balance_transactions;
+use crate::billing_portal;
+use crate::charges;
+use crate::checkout_sessions;
+use crate::costs;
+use crate::coupons;
+use crate::credit_notes;
+use crate::currency_options;
+use crate::customer_balance_transactions;
+use crate::customers;
+use crate::discounts;
+use crate::disputes;
 use crate::errors::ApiError;
+use crate::features;
+use crate::invoice_items;
+use crate::invoice_payments;
+use crate::invoices;
+use crate::lists;
+use crate::payment_intents;
+use crate::payment_methods;
+use crate::portal_configurations;
+use crate::prices;
+use crate::products;
+use crate::promotion_codes;
+use crate::refunds;
+use crate::setup_attempts;
+use crate::setup_intents;
+use crate::sources;
 use crate::state::State;
+use crate::subscription_schedules;
+use crate::subscriptions;
+use crate::tax_calculations;
+use crate::tax_ids;
+use crate::tax_rates;
+use crate::tax_transactions;
+use crate::test_clocks;
 use crate::versions::{self, Version};
-use crate::{
-    balance_transactions, billing_portal, charges, checkout_sessions, costs, coupons, credit_notes,
-    currency_options, customer_balance_transactions, customers, discounts, disputes, features,
-    invoice_items, invoice_payments, invoices, lists, payment_intents, payment_methods,
-    portal_configurations, prices, products, promotion_codes, refunds, setup_attempts,
-    setup_intents, sources, subscription_schedules, subscriptions, tax_calculations, tax_ids,
-    tax_rates, tax_transactions, test_clocks,
-};
 
 const MAX_PATHS: usize = 50;
 /// Stripe expands up to four levels; `data` of a list is not one of them.

@@ -1,16 +1,49 @@
 //! Every route of the API, in reading order.
 
+use crate::accounts;
+use crate::balance_transactions;
+use crate::billing_portal;
+use crate::charges;
+use crate::checkout_sessions;
+use crate::coupons;
+use crate::credit_notes;
 use crate::customer_balance_transactions as balances;
+use crate::customers;
+use crate::discounts;
+use crate::disputes;
+use crate::entitlements;
+use crate::events;
+use crate::features;
+use crate::invoice_items;
+use crate::invoice_payments;
+use crate::invoices;
+use crate::meter_event_summaries;
+use crate::meter_events;
+use crate::meters;
+use crate::payment_intents;
+use crate::payment_methods;
+use crate::portal_configurations;
+use crate::prices;
+use crate::product_features;
+use crate::products;
+use crate::promotion_codes;
+use crate::refunds;
 use crate::requests::{Call, Handler, Verb};
-use crate::{
-    accounts, balance_transactions, billing_portal, charges, checkout_sessions, coupons,
-    credit_notes, customers, discounts, disputes, entitlements, events, features, invoice_items,
-    invoice_payments, invoices, meter_event_summaries, meter_events, meters, payment_intents,
-    payment_methods, portal_configurations, prices, product_features, products, promotion_codes,
-    refunds, search, setup_attempts, setup_intents, subscription_items, subscription_schedules,
-    subscriptions, tax_calculations, tax_codes, tax_ids, tax_rates, tax_settings, tax_transactions,
-    test_clocks, tokens, webhook_endpoints,
-};
+use crate::search;
+use crate::setup_attempts;
+use crate::setup_intents;
+use crate::subscription_items;
+use crate::subscription_schedules;
+use crate::subscriptions;
+use crate::tax_calculations;
+use crate::tax_codes;
+use crate::tax_ids;
+use crate::tax_rates;
+use crate::tax_settings;
+use crate::tax_transactions;
+use crate::test_clocks;
+use crate::tokens;
+use crate::webhook_endpoints;
 
 use Verb::{Delete, Get, Post};
 
