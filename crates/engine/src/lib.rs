@@ -22,6 +22,8 @@ pub mod invoices;
 mod jobs;
 mod limits;
 pub mod lists;
+mod notices;
+pub mod outbox;
 pub mod payments;
 pub mod portal_sessions;
 pub mod prices;

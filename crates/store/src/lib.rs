@@ -22,6 +22,7 @@ pub mod idempotency;
 pub mod inbox;
 pub mod invoices;
 pub mod migrations;
+pub mod outbox;
 pub mod payments;
 pub mod portal_sessions;
 pub mod prices;
@@ -52,6 +53,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         idempotency::ALL,
         inbox::ALL,
         invoices::ALL,
+        outbox::ALL,
         payments::ALL,
         portal_sessions::ALL,
         prices::ALL,

@@ -67,6 +67,9 @@ impl Engine {
             tx.checkout_sessions_opened(&session.id, &told.id, url, now).await?;
         }
         tx.checkout_sessions_settle(&session).await?;
+        if session.status == SessionStatus::Complete {
+            self.tell_checkout_completed(tx, &session, &customer).await?;
+        }
         if session.mode == Mode::Payment {
             self.purchase_told(tx, &session, &customer, told, event.created_at).await?;
         }

@@ -4,4 +4,5 @@
 mod backends;
 mod credits;
 mod inbox;
+mod outbox;
 mod schema;
