@@ -31,7 +31,7 @@ pub mod products;
 pub mod search;
 pub mod subscriptions;
 
-pub use clock::Clock;
+pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
 pub use lists::{Listed, Page};
 

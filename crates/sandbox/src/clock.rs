@@ -16,16 +16,27 @@ pub const END_OF_TIME: i64 = 7_258_118_400;
 #[derive(Clone)]
 pub struct Clock {
     offset: Arc<AtomicI64>,
+    /// Stands where a simulation puts it.
+    wall: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
     pub fn new(offset: Arc<AtomicI64>) -> Clock {
-        Clock { offset }
+        Clock { offset, wall: None }
+    }
+
+    /// Both parts stand until somebody moves them.
+    pub fn standing(wall: Arc<AtomicI64>, offset: Arc<AtomicI64>) -> Clock {
+        Clock { offset, wall: Some(wall) }
+    }
+
+    fn wall_us(&self) -> i64 {
+        self.wall.as_ref().map_or_else(wall_us, |wall| wall.load(Ordering::SeqCst))
     }
 
     /// Business time in whole seconds, as objects carry it.
     pub fn now(&self) -> i64 {
-        wall_us().saturating_add(self.offset_us()).div_euclid(MICROS)
+        self.wall_us().saturating_add(self.offset_us()).div_euclid(MICROS)
     }
 
     pub fn offset_us(&self) -> i64 {
@@ -38,7 +49,7 @@ impl Clock {
 
     /// The offset that makes `instant` be now.
     pub fn offset_for(&self, instant: i64) -> i64 {
-        instant.saturating_mul(MICROS).saturating_sub(wall_us())
+        instant.saturating_mul(MICROS).saturating_sub(self.wall_us())
     }
 }
 

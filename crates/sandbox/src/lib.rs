@@ -47,6 +47,7 @@ mod forms;
 pub mod fuzzing;
 mod idempotency;
 mod ids;
+mod in_process;
 mod instruments;
 mod invoice_items;
 mod invoice_payments;
@@ -126,6 +127,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// A saved state holds more objects than people make by hand.
 pub const MAX_STATE_BYTES: usize = 1024 * 1024 * 1024;
 
+pub use in_process::{Happened, InProcess};
 pub use snapshots::{FileError, SnapshotError, load_directory, reset_directory, save_directory};
 
 /// The version of the API that this simulator speaks.
@@ -201,12 +203,7 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
     if config.secret_key.as_ref().is_some_and(|key| !key.starts_with("sk_test_")) {
         return Err(StartError::SecretKey);
     }
-    // A redirect is no acceptance of a webhook, and nothing here needs a proxy.
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(StartError::Client)?;
+    let client = http_client()?;
     let base_url = base_url(address);
     let clock = Clock::new(config.offset);
     let mut accounts = Accounts::new();
@@ -230,6 +227,15 @@ pub async fn start(config: Config) -> Result<Sandbox, StartError> {
         reach: config.reach,
     }));
     Ok(Sandbox { base_url, listener: config.listener, app, writing })
+}
+
+/// A redirect is no acceptance of a webhook, and nothing here needs a proxy.
+fn http_client() -> Result<reqwest::Client, StartError> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(StartError::Client)
 }
 
 /// The address links are made with. "All interfaces" is no place a browser could go to.

@@ -8,6 +8,7 @@
 use crate::errors::StoreError;
 use crate::rows::Row;
 use crate::sql::{Arg, Sql};
+use crate::watch::{Step, Watch, Watcher};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -28,6 +29,7 @@ const BUSY_TIMEOUT_SECONDS: u64 = 10;
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pools: Pools,
+    watch: Watch,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ pub(crate) enum Pools {
 pub struct Tx {
     name: &'static str,
     inner: Inner,
+    watch: Watch,
 }
 
 enum Inner {
@@ -60,29 +63,36 @@ impl Store {
             "postgres" | "postgresql" => open_postgres(url).await?,
             other => return Err(StoreError::Address(other.to_owned())),
         };
-        Ok(Self { pools })
+        Ok(Self { pools, watch: Watch::none() })
+    }
+
+    /// The same database, whose every step somebody is asked about first: a simulation.
+    pub fn watched(self, watcher: Watcher) -> Self {
+        Self { watch: Watch::by(watcher), ..self }
     }
 
     /// A writing transaction; `name` appears in errors and logs.
     pub async fn begin(&self, name: &'static str) -> Result<Tx, StoreError> {
+        self.watch.at(Step::Begin, name).await?;
         let inner = match &self.pools {
             Pools::Sqlite { write, .. } => {
                 Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(failed(name))?)
             }
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
         };
-        Ok(Tx { name, inner })
+        Ok(Tx { name, inner, watch: self.watch.clone() })
     }
 
     /// A transaction for reading one consistent state; what it writes is never committed.
     pub async fn read(&self, name: &'static str) -> Result<Tx, StoreError> {
+        self.watch.at(Step::Begin, name).await?;
         let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await.map_err(failed(name))?),
             Pools::Postgres(pool) => {
                 Inner::Postgres(pool.begin_with(SNAPSHOT).await.map_err(failed(name))?)
             }
         };
-        Ok(Tx { name, inner })
+        Ok(Tx { name, inner, watch: self.watch.clone() })
     }
 
     /// Whether only this process can hold the database open, so that no lease can be somebody's.
@@ -178,11 +188,13 @@ fn bind_postgres<'q>(
 impl Tx {
     /// Makes everything durable and visible.
     pub async fn commit(self) -> Result<(), StoreError> {
+        self.watch.at(Step::Commit, self.name).await?;
         match self.inner {
             Inner::Sqlite(tx) => tx.commit().await,
             Inner::Postgres(tx) => tx.commit().await,
         }
-        .map_err(failed(self.name))
+        .map_err(failed(self.name))?;
+        self.watch.at(Step::Committed, self.name).await
     }
 
     /// Runs a statement and says how many rows it changed.
@@ -191,6 +203,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<u64, StoreError> {
+        self.watch.at(Step::Statement, sql.name).await?;
         match &mut self.inner {
             Inner::Sqlite(tx) => {
                 bind_sqlite(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
@@ -232,6 +245,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Vec<Row>, StoreError> {
+        self.watch.at(Step::Statement, sql.name).await?;
         match &mut self.inner {
             Inner::Sqlite(tx) => bind_sqlite(sql, args)
                 .fetch_all(&mut **tx)
@@ -250,6 +264,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Option<Row>, StoreError> {
+        self.watch.at(Step::Statement, sql.name).await?;
         match &mut self.inner {
             Inner::Sqlite(tx) => bind_sqlite(sql, args)
                 .fetch_optional(&mut **tx)

@@ -30,6 +30,7 @@ pub mod products;
 pub mod rows;
 pub mod sql;
 pub mod subscriptions;
+pub mod watch;
 
 pub use database::{Store, Tx};
 pub use errors::StoreError;

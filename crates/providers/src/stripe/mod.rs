@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::errors::{ClientError, ProviderError};
 use form::Form;
+use transport::Transport;
+pub use transport::{Answerer, Answering, Request, Response};
 
 pub mod checkout_sessions;
 pub mod customers;
@@ -23,6 +25,7 @@ mod payments;
 mod portal;
 pub mod products;
 mod subscriptions;
+mod transport;
 pub mod webhook;
 mod webhook_endpoints;
 
@@ -32,7 +35,6 @@ pub const API_VERSION: &str = "2026-10-28.endive";
 /// Where the API is unless the settings say otherwise.
 pub const API_BASE: &str = "https://api.stripe.com";
 
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const MAX_KEY_CHARACTERS: usize = 255;
 const MAX_ID_CHARACTERS: usize = 255;
 const FIRST_PAUSE_MS: u64 = 500;
@@ -55,8 +57,7 @@ pub struct Settings {
 /// A connection pool with the key and the version set. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    base: String,
+    transport: Transport,
     headers: HeaderMap,
     max_retries: u32,
 }
@@ -96,22 +97,16 @@ impl Client {
         if is_loopback(&address) {
             http = http.no_proxy();
         }
-        let key = settings.secret_key.expose_secret();
-        if key.is_empty() {
-            return Err(ClientError::Key);
-        }
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ClientError::Key)?;
-        authorization.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, authorization);
-        headers.insert("stripe-version", HeaderValue::from_static(API_VERSION));
-        Ok(Client {
-            http: http.build().map_err(ClientError::Http)?,
-            base: base.to_owned(),
-            headers,
-            max_retries: settings.max_retries,
-        })
+        let headers = common_headers(&settings.secret_key)?;
+        let http = http.build().map_err(ClientError::Http)?;
+        let transport = Transport::Network { http, base: base.to_owned() };
+        Ok(Client { transport, headers, max_retries: settings.max_retries })
+    }
+
+    /// A client whose requests never leave the process, and are never repeated.
+    pub fn in_process(key: &SecretString, answerer: Answerer) -> Result<Client, ClientError> {
+        let transport = Transport::Process(answerer);
+        Ok(Client { transport, headers: common_headers(key)?, max_retries: 0 })
     }
 
     /// Proves that the key works, by the cheapest call there is.
@@ -176,55 +171,44 @@ impl Client {
         }
     }
 
-    /// The only function that touches the network: one request, one answer or the reason for none.
     async fn exchange(&self, call: &Call) -> Result<Answer, String> {
-        let address = format!("{}{}", self.base, call.path);
-        let mut request =
-            self.http.request(call.method.clone(), address).headers(self.headers.clone());
-        if let Some(body) = &call.body {
-            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-            request = request.header(CONTENT_TYPE, form).body(body.clone());
-        }
-        if let Some(key) = &call.key {
-            request = request.header("idempotency-key", key.clone());
-        }
-        let mut response = request.send().await.map_err(causes)?;
-        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
-        let mut answer = Answer {
-            status: response.status().as_u16(),
+        let request = Request {
+            method: call.method.clone(),
+            path: call.path.clone(),
+            headers: transport::headers(&self.headers, call.body.as_ref(), call.key.as_ref()),
+            body: call.body.clone(),
+        };
+        let response = self.transport.exchange(request).await?;
+        let header = |name: &str| response.headers.get(name).and_then(|v| v.to_str().ok());
+        Ok(Answer {
+            status: response.status,
             should_retry: header("stripe-should-retry").and_then(|word| word.parse().ok()),
             retry_after: header("retry-after")
                 .and_then(|seconds| seconds.trim().parse().ok())
                 .filter(|seconds| *seconds <= LONGEST_RETRY_AFTER_SECONDS)
                 .map(Duration::from_secs),
-            body: Vec::new(),
-        };
-        while let Some(chunk) = response.chunk().await.map_err(causes)? {
-            if MAX_ANSWER_BYTES < answer.body.len() + chunk.len() {
-                return Err(format!("the answer is longer than {MAX_ANSWER_BYTES} bytes"));
-            }
-            answer.body.extend_from_slice(&chunk);
-        }
-        Ok(answer)
+            body: response.body,
+        })
     }
+}
+
+fn common_headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
+    let key = key.expose_secret();
+    if key.is_empty() {
+        return Err(ClientError::Key);
+    }
+    let mut authorization =
+        HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ClientError::Key)?;
+    authorization.set_sensitive(true);
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, authorization);
+    headers.insert("stripe-version", HeaderValue::from_static(API_VERSION));
+    Ok(headers)
 }
 
 fn is_loopback(address: &reqwest::Url) -> bool {
     let host = address.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-/// The whole chain of reasons, without the address: what is asked may name a customer.
-fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn idempotency_key(key: &str) -> Result<HeaderValue, ProviderError> {
