@@ -30,8 +30,21 @@ pub enum Fact {
     CheckoutSession(Box<CheckoutSession>),
     Invoice(Box<Invoice>),
     Subscription(Box<Subscription>),
-    /// A charge of which something was given back.
+    /// A plan for what a subscription becomes later.
+    Schedule(Box<Schedule>),
+    PaymentIntent(Box<PaymentIntent>),
     Charge(Box<Charge>),
+    Refund(Box<Refund>),
+    Dispute(Box<Dispute>),
+    CreditNote(Box<CreditNote>),
+    /// Which payment settled which invoice: since basil a link of its own.
+    InvoicePayment(Box<InvoicePayment>),
+    /// The provider's customer is gone, and its subscriptions with it.
+    CustomerDeleted {
+        customer: String,
+    },
+    /// The provider says that events were never made: only comparing helps.
+    EventsMissing,
     /// A notice without the object: it has to be fetched.
     Thin {
         object_id: String,
@@ -90,6 +103,38 @@ words! {
         Uncollectible = "uncollectible",
     }
 
+    /// Where a payment intent is in its life. Only `Succeeded` is money.
+    PaymentIntentStatus {
+        RequiresPaymentMethod = "requires_payment_method",
+        RequiresConfirmation = "requires_confirmation",
+        RequiresAction = "requires_action",
+        Processing = "processing",
+        RequiresCapture = "requires_capture",
+        Canceled = "canceled",
+        Succeeded = "succeeded",
+    }
+
+    /// Where a refund is in its life: even a succeeded one can fail later.
+    RefundStatus {
+        Pending = "pending",
+        RequiresAction = "requires_action",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Canceled = "canceled",
+    }
+
+    /// Where a dispute is in its life. Opened is not lost.
+    DisputeStatus {
+        WarningNeedsResponse = "warning_needs_response",
+        WarningUnderReview = "warning_under_review",
+        WarningClosed = "warning_closed",
+        NeedsResponse = "needs_response",
+        UnderReview = "under_review",
+        Won = "won",
+        Lost = "lost",
+        Prevented = "prevented",
+    }
+
     /// Why an invoice exists: decides whether it may grant anything.
     BillingReason {
         SubscriptionCreate = "subscription_create",
@@ -138,6 +183,7 @@ pub struct Invoice {
     pub number: Option<String>,
     pub created_at: Option<Timestamp>,
     pub paid_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
     pub period_start: Option<Timestamp>,
     pub period_end: Option<Timestamp>,
     pub payment_intent: Option<String>,
@@ -190,7 +236,32 @@ pub struct Subscription {
     pub metadata: BTreeMap<String, String>,
     /// How it is collected: by charging the customer or by sending invoices.
     pub collection: Option<String>,
+    /// What happens to invoices while collection is paused; the status stays as it is.
+    pub pause_behavior: Option<String>,
+    pub pause_resumes_at: Option<Timestamp>,
+    /// The prices it changes to once they are paid for.
+    pub pending_prices: Vec<String>,
+    /// The plan for what it becomes later.
+    pub schedule: Option<String>,
     pub created_at: Option<Timestamp>,
+}
+
+/// What a subscription becomes at which time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    pub id: String,
+    pub customer: Option<String>,
+    pub subscription: Option<String>,
+    /// Whether it still acts: a completed, released or canceled one does not.
+    pub is_active: bool,
+    pub phases: Vec<SchedulePhase>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchedulePhase {
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+    pub prices: Vec<String>,
 }
 
 /// One price of a subscription, with its own period.
@@ -204,6 +275,22 @@ pub struct SubscriptionItem {
     pub period_end: Option<Timestamp>,
 }
 
+/// An attempt to collect an amount, over all its tries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaymentIntent {
+    pub id: String,
+    pub status: PaymentIntentStatus,
+    pub customer: Option<String>,
+    /// Only old shapes name it; later ones link through invoice payments.
+    pub invoice: Option<String>,
+    pub latest_charge: Option<String>,
+    pub amount: i64,
+    pub amount_received: i64,
+    pub currency: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub created_at: Option<Timestamp>,
+}
+
 /// One movement of money and how much of it was given back in all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
@@ -211,11 +298,70 @@ pub struct Charge {
     pub customer: Option<String>,
     pub payment_intent: Option<String>,
     pub invoice: Option<String>,
+    /// `succeeded`, `pending` or `failed`; authorised money is not captured yet.
+    pub status: Option<String>,
+    pub captured: bool,
     pub amount: i64,
-    /// The total so far, not the newest refund.
+    pub amount_captured: i64,
+    /// The total so far, pending refunds included. It falls when a refund fails.
     pub amount_refunded: i64,
     /// Whether all of it was given back.
     pub refunded: bool,
+    /// The refunds, where the shape holds them; embedded lists are cut off.
+    pub refunds: Vec<Refund>,
     pub currency: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// Money on its way back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refund {
+    pub id: String,
+    pub charge: Option<String>,
+    pub payment_intent: Option<String>,
+    pub status: RefundStatus,
+    pub amount: i64,
+    pub currency: Option<String>,
+    pub reason: Option<String>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// A payment that the customer's bank questions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispute {
+    pub id: String,
+    pub charge: Option<String>,
+    pub payment_intent: Option<String>,
+    pub status: DisputeStatus,
+    pub amount: i64,
+    pub currency: Option<String>,
+    pub reason: Option<String>,
+    pub evidence_due_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// An invoice that was made smaller afterwards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreditNote {
+    pub id: String,
+    pub invoice: Option<String>,
+    pub customer: Option<String>,
+    /// `issued` or `void`.
+    pub status: Option<String>,
+    pub amount: i64,
+    /// The part that a paid invoice gave back in another way than by a refund.
+    pub amount_given_back: i64,
+    pub currency: Option<String>,
+    pub created_at: Option<Timestamp>,
+}
+
+/// A payment as part of an invoice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvoicePayment {
+    pub id: String,
+    pub invoice: Option<String>,
+    pub payment_intent: Option<String>,
+    pub charge: Option<String>,
+    pub status: Option<String>,
 }

@@ -38,14 +38,22 @@ impl Engine {
             Fact::Subscription(carried) => {
                 gathered.subscription = self.gather_subscription(&gathered.event, *carried).await?;
             }
-            Fact::Charge(charge) => {
-                gathered.charge_invoice = match (&charge.invoice, &charge.payment_intent) {
-                    (Some(invoice), _) => Some(invoice.clone()),
-                    (None, Some(intent)) => self.fetch_invoice_of(intent).await?,
-                    (None, None) => None,
-                };
-                gathered.charge = Some(*charge);
+            Fact::Charge(charge) => self.gather_charge(&mut gathered, *charge).await?,
+            Fact::PaymentIntent(intent) => self.gather_intent(&mut gathered, &intent).await?,
+            Fact::Refund(refund) => self.gather_refund(&mut gathered, &refund).await?,
+            Fact::Dispute(dispute) => self.gather_dispute(&mut gathered, &dispute).await?,
+            Fact::CreditNote(note) => self.gather_credit_note(&mut gathered, &note).await?,
+            Fact::InvoicePayment(payment) => {
+                if let Some(id) = &payment.invoice {
+                    gathered.invoice = self.fetch_invoice(id).await?;
+                }
             }
+            Fact::Schedule(schedule) => {
+                if let Some(id) = &schedule.subscription {
+                    gathered.subscription = self.fetch_subscription(id, None).await?;
+                }
+            }
+            Fact::CustomerDeleted { .. } | Fact::EventsMissing => {}
             Fact::Thin { object_id, object_type } => {
                 self.gather_thin(&mut gathered, &object_id, &object_type).await?;
             }
@@ -110,18 +118,18 @@ impl Engine {
         })
     }
 
-    async fn fetch_invoice(&self, id: &str) -> Result<Option<facts::Invoice>, Failure> {
+    pub(super) async fn fetch_invoice(&self, id: &str) -> Result<Option<facts::Invoice>, Failure> {
         Ok(known(self.provider()?.invoice(id).await)?)
     }
 
-    async fn fetch_invoice_of(&self, intent: &str) -> Result<Option<String>, Failure> {
+    pub(super) async fn fetch_invoice_of(&self, intent: &str) -> Result<Option<String>, Failure> {
         let answer = self.provider()?.invoice_of_payment_intent(intent).await;
         Ok(known(answer)?.flatten())
     }
 }
 
 /// "Not found" is an answer; everything else that is no answer stops us.
-fn known<T>(answer: Result<T, ProviderError>) -> Result<Option<T>, ProviderError> {
+pub(super) fn known<T>(answer: Result<T, ProviderError>) -> Result<Option<T>, ProviderError> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(ProviderError::NotFound { .. }) => Ok(None),

@@ -4,6 +4,7 @@
 //! it, the order of news is judged again, so that any order and repetition of the same facts ends
 //! alike. One file per noun says what follows from it.
 
+mod charges;
 mod checkout_sessions;
 mod gather;
 mod invoices;

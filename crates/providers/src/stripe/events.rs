@@ -4,7 +4,9 @@ use domain::subscriptions::Status;
 use domain::time::Timestamp;
 use serde_json::Value;
 
-use super::{checkout_sessions, fields, invoices, payments, subscriptions};
+use super::{
+    checkout_sessions, disputes, fields, invoices, payments, refunds, schedules, subscriptions,
+};
 use crate::errors::ParseError;
 use crate::facts::{Event, Fact, SessionStatus};
 
@@ -49,6 +51,9 @@ fn created_at(event: &Value) -> Option<Timestamp> {
 }
 
 fn thin(common: Event, event: &Value) -> Event {
+    if common.kind.starts_with("v2.core.health.event_generation_failure") {
+        return Event { fact: Fact::EventsMissing, ..common };
+    }
     let object_id = fields::text(event, "/related_object/id");
     let object_type = fields::text(event, "/related_object/type");
     let fact = match (object_id.clone(), object_type) {
@@ -61,21 +66,8 @@ fn thin(common: Event, event: &Value) -> Event {
 /// The event's type decides what its object is read as.
 fn fact(event: &Event, object: &Value) -> Result<Fact, ParseError> {
     let kind = event.kind.as_str();
-    let (expected, fact) = match kind {
-        "checkout.session.completed"
-        | "checkout.session.async_payment_succeeded"
-        | "checkout.session.async_payment_failed"
-        | "checkout.session.expired" => ("checkout.session", session(kind, object)),
-        "charge.refunded" => {
-            ("charge", payments::read(object).map(|charge| Fact::Charge(Box::new(charge))))
-        }
-        _ if kind.starts_with("invoice.") => {
-            ("invoice", invoices::read(object).map(|invoice| Fact::Invoice(Box::new(invoice))))
-        }
-        _ if kind.starts_with("customer.subscription.") => {
-            ("subscription", subscription(kind, object))
-        }
-        _ => return Ok(Fact::Unhandled),
+    let Some((expected, fact)) = reading(kind, object) else {
+        return Ok(Fact::Unhandled);
     };
     let problem = match (fields::text(object, "/object"), fact) {
         (Some(found), _) if found != expected => {
@@ -87,13 +79,56 @@ fn fact(event: &Event, object: &Value) -> Result<Fact, ParseError> {
     if moves_money(kind) { Err(problem) } else { Ok(Fact::Unhandled) }
 }
 
+/// What an event of this kind is about, and that object read; `None` where nothing follows from it.
+fn reading(kind: &str, object: &Value) -> Option<(&'static str, Option<Fact>)> {
+    let (family, verb) = kind.rsplit_once('.')?;
+    Some(match (family, verb) {
+        (
+            "checkout.session",
+            "completed" | "async_payment_succeeded" | "async_payment_failed" | "expired",
+        ) => ("checkout.session", session(kind, object)),
+        ("charge.dispute", _) => {
+            ("dispute", disputes::read(object).map(|it| Fact::Dispute(Box::new(it))))
+        }
+        ("charge.refund" | "refund", _) => {
+            ("refund", refunds::read(object).map(|it| Fact::Refund(Box::new(it))))
+        }
+        ("charge", _) => ("charge", payments::read(object).map(|it| Fact::Charge(Box::new(it)))),
+        ("payment_intent", "succeeded" | "canceled" | "payment_failed" | "processing") => {
+            let intent = payments::read_intent(object);
+            ("payment_intent", intent.map(|it| Fact::PaymentIntent(Box::new(it))))
+        }
+        ("invoice_payment", "paid") => {
+            let payment = payments::read_invoice_payment(object);
+            ("invoice_payment", payment.map(|it| Fact::InvoicePayment(Box::new(it))))
+        }
+        ("credit_note", _) => {
+            let note = refunds::read_credit_note(object);
+            ("credit_note", note.map(|it| Fact::CreditNote(Box::new(it))))
+        }
+        ("invoice", _) => ("invoice", invoices::read(object).map(|it| Fact::Invoice(Box::new(it)))),
+        ("customer.subscription", _) => ("subscription", subscription(kind, object)),
+        ("subscription_schedule", _) => {
+            let schedule = schedules::read(object);
+            ("subscription_schedule", schedule.map(|it| Fact::Schedule(Box::new(it))))
+        }
+        ("customer", "deleted") => {
+            let customer = fields::text(object, "/id");
+            ("customer", customer.map(|customer| Fact::CustomerDeleted { customer }))
+        }
+        _ => return None,
+    })
+}
+
 /// Events that must not be passed over when they cannot be read. The rest of their families may:
 /// a forecast such as `invoice.upcoming` is no invoice and has no id.
 fn moves_money(kind: &str) -> bool {
     match kind.rsplit_once('.') {
         Some(("invoice", verb)) => matches!(verb, "paid" | "payment_succeeded" | "payment_failed"),
         Some(("customer.subscription", verb)) => matches!(verb, "created" | "updated" | "deleted"),
-        Some(("checkout.session" | "charge", _)) => true,
+        Some(("charge", verb)) => matches!(verb, "succeeded" | "refunded"),
+        Some(("payment_intent", verb)) => verb == "succeeded",
+        Some(("checkout.session" | "refund" | "credit_note", _)) => true,
         _ => false,
     }
 }

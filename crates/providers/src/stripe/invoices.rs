@@ -44,6 +44,7 @@ pub(super) fn read(object: &Value) -> Option<Invoice> {
         number: fields::text(object, "/number"),
         created_at: fields::instant(object, "/created"),
         paid_at: fields::instant(object, "/status_transitions/paid_at"),
+        due_at: fields::instant(object, "/due_date"),
         period_start: fields::instant(object, "/period_start"),
         period_end: fields::instant(object, "/period_end"),
         payment_intent: fields::reference(object, "/payment_intent")

@@ -16,6 +16,7 @@ pub use transport::{Answerer, Answering, Request, Response};
 
 pub mod checkout_sessions;
 pub mod customers;
+mod disputes;
 pub mod events;
 mod fields;
 mod form;
@@ -24,6 +25,8 @@ mod outcomes;
 mod payments;
 mod portal;
 pub mod products;
+mod refunds;
+mod schedules;
 mod subscriptions;
 mod transport;
 pub mod webhook;

@@ -82,6 +82,10 @@ pub(super) fn read(object: &Value) -> Option<Subscription> {
         latest_invoice: fields::reference(object, "/latest_invoice"),
         metadata: fields::map(object, "/metadata"),
         collection: fields::text(object, "/collection_method"),
+        pause_behavior: fields::text(object, "/pause_collection/behavior"),
+        pause_resumes_at: fields::instant(object, "/pause_collection/resumes_at"),
+        pending_prices: pending_prices(object),
+        schedule: fields::reference(object, "/schedule"),
         created_at: fields::instant(object, "/created"),
     })
 }
@@ -97,4 +101,13 @@ fn item(object: &Value) -> Option<SubscriptionItem> {
         period_start: fields::instant(object, "/current_period_start"),
         period_end: fields::instant(object, "/current_period_end"),
     })
+}
+
+/// What a change that waits for its payment would change to.
+fn pending_prices(object: &Value) -> Vec<String> {
+    let items = object.pointer("/pending_update/subscription_items").and_then(Value::as_array);
+    let price = |item| {
+        fields::reference(item, "/price").or_else(|| fields::reference(item, "/plan"))
+    };
+    items.into_iter().flatten().filter_map(price).collect()
 }

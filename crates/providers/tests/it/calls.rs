@@ -210,6 +210,7 @@ async fn sessions_charges_portals_and_endpoints_are_reached() {
         ok(json!({"id": "cs_1", "status": "open"})),
         ok(json!({"id": "cs_1", "status": "expired"})),
         ok(json!({"id": "ch_1", "amount": 5, "refunded": true})),
+        ok(page_of(&["re_1"], false)),
         ok(json!({"id": "bps_1", "url": "http://127.0.0.1/portal"})),
         ok(json!({"id": "we_1", "secret": "whsec_hidden"})),
     ];
@@ -218,7 +219,8 @@ async fn sessions_charges_portals_and_endpoints_are_reached() {
     assert_eq!(client.checkout_session("cs_1").await.unwrap().status, SessionStatus::Open);
     let expired = client.checkout_session_expire("cs_1", "k1").await.unwrap();
     assert_eq!(expired.status, SessionStatus::Expired);
-    assert!(client.charge("ch_1").await.unwrap().refunded);
+    let charge = client.charge("ch_1").await.unwrap();
+    assert!(charge.refunded && charge.refunds[0].id == "re_1");
     let portal = client.portal_session_create("cus_1", "http://127.0.0.1/back", "k2").await;
     assert_eq!(portal.as_deref(), Ok("http://127.0.0.1/portal"));
     let events = ["invoice.paid", "charge.refunded"];
@@ -231,11 +233,12 @@ async fn sessions_charges_portals_and_endpoints_are_reached() {
         "/v1/checkout/sessions/cs_1",
         "/v1/checkout/sessions/cs_1/expire",
         "/v1/charges/ch_1",
+        "/v1/refunds",
         "/v1/billing_portal/sessions",
         "/v1/webhook_endpoints",
     ];
     assert_eq!(paths, expected);
-    assert_eq!(asked[3].field("return_url"), Some("http://127.0.0.1/back"));
-    assert_eq!(asked[4].field("enabled_events[1]"), Some("charge.refunded"));
-    assert_eq!(asked[4].field("api_version"), Some(API_VERSION));
+    assert_eq!(asked[4].field("return_url"), Some("http://127.0.0.1/back"));
+    assert_eq!(asked[5].field("enabled_events[1]"), Some("charge.refunded"));
+    assert_eq!(asked[5].field("api_version"), Some(API_VERSION));
 }
