@@ -45,11 +45,7 @@ impl Engine {
     }
 
     /// What was bought with a payment: the invoice it settled, else the page it was made on.
-    async fn gather_purchase(
-        &self,
-        gathered: &mut Gathered,
-        intent: &str,
-    ) -> Result<(), Failure> {
+    async fn gather_purchase(&self, gathered: &mut Gathered, intent: &str) -> Result<(), Failure> {
         if let Some(id) = &gathered.charge_invoice {
             gathered.invoice = self.fetch_invoice(id).await?;
             return Ok(());

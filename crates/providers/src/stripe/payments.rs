@@ -69,8 +69,11 @@ pub(super) fn read(object: &Value) -> Option<Charge> {
         status: fields::text(object, "/status"),
         captured,
         amount,
-        amount_captured: fields::integer(object, "/amount_captured")
-            .unwrap_or(if captured { amount } else { 0 }),
+        amount_captured: fields::integer(object, "/amount_captured").unwrap_or(if captured {
+            amount
+        } else {
+            0
+        }),
         amount_refunded: fields::integer(object, "/amount_refunded").unwrap_or(0),
         refunded: fields::flag(object, "/refunded"),
         refunds: refunds.iter().filter_map(refunds::read).collect(),

@@ -31,9 +31,8 @@ pub(super) fn read(object: &Value) -> Option<Schedule> {
 
 fn phase(object: &Value) -> SchedulePhase {
     let items = object.pointer("/items").and_then(Value::as_array);
-    let price = |item| {
-        fields::reference(item, "/price").or_else(|| fields::reference(item, "/plan"))
-    };
+    let price =
+        |item| fields::reference(item, "/price").or_else(|| fields::reference(item, "/plan"));
     SchedulePhase {
         start: fields::instant(object, "/start_date"),
         end: fields::instant(object, "/end_date"),

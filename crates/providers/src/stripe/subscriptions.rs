@@ -106,8 +106,7 @@ fn item(object: &Value) -> Option<SubscriptionItem> {
 /// What a change that waits for its payment would change to.
 fn pending_prices(object: &Value) -> Vec<String> {
     let items = object.pointer("/pending_update/subscription_items").and_then(Value::as_array);
-    let price = |item| {
-        fields::reference(item, "/price").or_else(|| fields::reference(item, "/plan"))
-    };
+    let price =
+        |item| fields::reference(item, "/price").or_else(|| fields::reference(item, "/plan"));
     items.into_iter().flatten().filter_map(price).collect()
 }

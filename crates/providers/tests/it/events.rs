@@ -35,9 +35,7 @@ fn is_sensible(event: &Event) -> bool {
             kind.starts_with("payment_intent.") && 0 < intent.amount
         }
         (Fact::Refund(refund), kind) => kind.contains("refund") && 0 < refund.amount,
-        (Fact::Dispute(dispute), kind) => {
-            kind.starts_with("charge.dispute.") && 0 < dispute.amount
-        }
+        (Fact::Dispute(dispute), kind) => kind.starts_with("charge.dispute.") && 0 < dispute.amount,
         (Fact::CreditNote(note), kind) => kind.starts_with("credit_note.") && 0 < note.amount,
         (Fact::InvoicePayment(_), kind) => kind == "invoice_payment.paid",
         (Fact::CustomerDeleted { .. }, kind) => kind == "customer.deleted",
