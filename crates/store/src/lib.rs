@@ -17,6 +17,7 @@ pub mod documents;
 pub mod entitlements;
 pub mod errors;
 pub mod features;
+pub mod holdings;
 pub mod holds;
 pub mod idempotency;
 pub mod inbox;
@@ -30,6 +31,7 @@ pub mod products;
 pub mod rows;
 pub mod sql;
 pub mod subscriptions;
+pub mod sync_runs;
 pub mod watch;
 
 pub use database::{Store, Tx};
@@ -50,6 +52,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         documents::ALL,
         entitlements::ALL,
         features::ALL,
+        holdings::ALL,
         holds::ALL,
         idempotency::ALL,
         inbox::ALL,
@@ -60,6 +63,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         prices::ALL,
         products::ALL,
         subscriptions::ALL,
+        sync_runs::ALL,
     ]
     .into_iter()
     .flatten()

@@ -21,6 +21,7 @@ pub mod events;
 mod fields;
 mod form;
 pub mod invoices;
+pub mod lists;
 mod outcomes;
 mod payments;
 mod portal;

@@ -4,6 +4,7 @@ mod calls;
 mod client;
 mod double;
 mod events;
+mod lists;
 mod robustness;
 mod samples;
 mod shapes;

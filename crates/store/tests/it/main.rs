@@ -6,3 +6,4 @@ mod credits;
 mod inbox;
 mod outbox;
 mod schema;
+mod sync_runs;
