@@ -137,9 +137,8 @@ pub(super) fn read_product(object: &Value) -> Option<Product> {
 
 /// None when it has no id.
 pub(super) fn read_price(object: &Value) -> Option<Price> {
-    let interval = fields::text(object, "/recurring/interval").map(|unit| {
-        (unit, fields::integer(object, "/recurring/interval_count").unwrap_or(1))
-    });
+    let interval = fields::text(object, "/recurring/interval")
+        .map(|unit| (unit, fields::integer(object, "/recurring/interval_count").unwrap_or(1)));
     Some(Price {
         id: fields::text(object, "/id")?,
         product: fields::reference(object, "/product"),
