@@ -57,6 +57,7 @@ codes! {
     CaptureExceedsHold => "capture_exceeds_hold",
     EventNotReplayable => "event_not_replayable",
     InsufficientCredits => "insufficient_credits",
+    CreditsInDebt => "credits_in_debt",
     NotEntitled => "not_entitled",
     RateLimited => "rate_limited",
     CardDeclined => "card_declined",

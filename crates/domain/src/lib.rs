@@ -10,5 +10,6 @@ pub mod entitlements;
 pub mod ids;
 pub mod invariants;
 pub mod money;
+pub mod payments;
 pub mod subscriptions;
 pub mod time;

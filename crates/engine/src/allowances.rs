@@ -7,10 +7,9 @@ use crate::credits::Why;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
-use domain::credits::{Class, Credits, Draw, withdrawn_by_refund};
-use domain::ids::{AllowanceScheduleId, CustomerId, DebtId, GrantId, PriceId};
+use domain::credits::{Class, Credits, Draw};
+use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId};
 use domain::invariants::LotNumbers;
-use domain::subscriptions::Status;
 use domain::time::{Period, Timestamp};
 use store::Tx;
 use store::allowance_schedules::AllowanceSchedule;
@@ -140,14 +139,28 @@ impl Engine {
         tx: &mut Tx,
         schedule: &AllowanceSchedule,
     ) -> Result<(), Failure> {
+        self.refill_begun(tx, schedule).await?;
+        if let Some(id) = &schedule.payment_id
+            && let Some(payment) = tx.payments_get(id).await?
+        {
+            self.withdraw_refunded(tx, &payment).await?;
+        }
+        Ok(())
+    }
+
+    /// The same without a look at the payment's money.
+    pub(crate) async fn refill_begun(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+    ) -> Result<(), Failure> {
         let now = self.clock().now();
         let provider_id = &schedule.provider_subscription_id;
         let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
         let begun = schedule.every.begun_within(schedule.covered, now);
         for period in &begun {
             if ended.is_some_and(|ended| ended <= period.start) {
-                tx.allowance_schedules_next(&schedule.id, None).await?;
-                return Ok(());
+                return Ok(tx.allowance_schedules_next(&schedule.id, None).await?);
             }
             let start = period.start.micros();
             let item = &schedule.provider_item_id;
@@ -163,15 +176,9 @@ impl Engine {
             };
             self.lot_open_and_add(tx, &lot).await?;
         }
-        if let Some(id) = &schedule.payment_id
-            && let Some(payment) = tx.payments_get(id).await?
-        {
-            self.withdraw_refunded(tx, &payment).await?;
-        }
         let next = begun.last().map_or(schedule.covered.start, |period| period.end);
         let next_at = (next < schedule.covered.end).then_some(next);
-        tx.allowance_schedules_next(&schedule.id, next_at).await?;
-        Ok(())
+        Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.
@@ -184,60 +191,6 @@ impl Engine {
         tx.allowance_schedules_stop_subscription(PROVIDER, provider_id).await?;
         for lot in tx.credits_of_subscription(provider_id).await? {
             self.withdraw(tx, &lot, |lot| lot.available(), "subscription ended").await?;
-        }
-        Ok(())
-    }
-
-    /// What a refund takes back of the credits that the payment brought: cumulative, so that two
-    /// partial refunds add up and none is counted twice. Spent credits are recorded as debt.
-    pub(crate) async fn withdraw_refunded(
-        &self,
-        tx: &mut Tx,
-        payment: &Payment,
-    ) -> Result<(), Failure> {
-        if payment.amount_refunded == 0 {
-            return Ok(());
-        }
-        let (refunded, paid) = (payment.amount_refunded, payment.amount.minor());
-        if paid <= refunded {
-            tx.allowance_schedules_stop_payment(&payment.id).await?;
-        }
-        for lot in tx.credits_of_payment(&payment.id).await? {
-            let target = withdrawn_by_refund(lot.numbers.granted, refunded, paid);
-            let missing = |lot: &LotNumbers| (target - lot.revoked).clamp(0, lot.available());
-            let left = self.withdraw(tx, &lot, missing, "refund").await?;
-            let owed = (target - left.revoked).clamp(0, left.spent + left.held);
-            let id = DebtId::new(self.clock().wall(), random());
-            tx.credits_record_debt(&id, &lot, owed, self.clock().now()).await?;
-        }
-        Ok(())
-    }
-
-    /// What a hold gave back may belong to a payment or a subscription that has gone meanwhile.
-    pub(crate) async fn withdraw_given_back(
-        &self,
-        tx: &mut Tx,
-        draws: &[Draw],
-    ) -> Result<(), Failure> {
-        for draw in draws {
-            let Some(lot) = tx.credits_get(&draw.lot).await? else {
-                continue;
-            };
-            if let Some(id) = &lot.payment_id
-                && let Some(payment) = tx.payments_get(id).await?
-            {
-                self.withdraw_refunded(tx, &payment).await?;
-            }
-            if let Some(id) = &lot.provider_subscription_id
-                && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
-            {
-                if row.status.is_terminal() {
-                    self.withdraw_allowances(tx, &row).await?;
-                }
-                if row.status != Status::Trialing {
-                    self.withdraw_trial(tx, &row).await?;
-                }
-            }
         }
         Ok(())
     }
@@ -263,6 +216,26 @@ impl Engine {
         Ok(numbers)
     }
 
+    /// A refill whose time has come. While all of its money is gone it waits, and is made up for
+    /// when the money comes again.
+    pub(crate) async fn refill_in_turn(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+    ) -> Result<(), Failure> {
+        if let Some(id) = &schedule.payment_id
+            && let Some(payment) = tx.payments_get(id).await?
+            && self.given_back(tx, &payment).await?.is_whole()
+        {
+            let begun = schedule.every.begun_within(schedule.covered, self.clock().now());
+            let next = begun.last().map_or(schedule.covered.end, |period| period.end);
+            // The very end is a turn of its own: nothing is due then, unless the money is back.
+            let next_at = (schedule.next_at < Some(next)).then_some(next.min(schedule.covered.end));
+            return Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?);
+        }
+        self.refill(tx, schedule).await
+    }
+
     /// Adds a lot under its account's lock; one whose time is over already expires at once.
     async fn lot_open_and_add(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
         let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
@@ -282,6 +255,7 @@ impl Engine {
             class: Class::Purchased,
             fact: String::new(),
             numbers: LotNumbers::new(amount.get()),
+            withdrawn: 0,
             payment_id: None,
             provider_subscription_id: None,
             reason: "purchase".to_owned(),

@@ -223,6 +223,7 @@ impl Engine {
             unit: grant.unit,
             class: grant.class,
             numbers: LotNumbers::new(amount.get()),
+            withdrawn: 0,
             payment_id: None,
             provider_subscription_id: None,
             reason: grant.reason,
@@ -339,6 +340,7 @@ impl Engine {
         account: &mut Account,
         amount: Credits,
     ) -> Result<Vec<Draw>, Failure> {
+        self.refuse_debtors(tx, account).await?;
         self.write_off_expired(tx, account, None).await?;
         match plan_burn(&account.lots(), amount, self.clock().now()) {
             Ok(draws) => Ok(draws),
@@ -375,6 +377,7 @@ impl Engine {
         let at = lot.starts_at.min(self.clock().now());
         let why = Why { at, ..Why::now(self, &lot.reason) };
         self.post(tx, account, EntryKind::Grant, &draw, why).await?;
+        self.lot_meets_debts(tx, account, &lot.id).await?;
         Ok(true)
     }
 

@@ -129,7 +129,7 @@ impl Engine {
         if let Some(fresh) = tx.allowance_schedules_get(&due.id).await?
             && fresh.next_at.is_some()
         {
-            self.refill(&mut tx, &fresh).await?;
+            self.refill_in_turn(&mut tx, &fresh).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -11,6 +11,7 @@ mod clock;
 pub mod collections;
 pub mod credits;
 pub mod customers;
+pub mod debts;
 pub mod demo;
 pub mod documents;
 pub mod entitlements;
@@ -30,6 +31,7 @@ pub mod prices;
 pub mod products;
 pub mod search;
 pub mod subscriptions;
+mod withdrawals;
 
 pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub default_trial_days: u32,
     /// How long a subscription gives access while its renewal is being retried.
     pub past_due_grace_seconds: i64,
+    /// What becomes of credits that were spent before their money went back.
+    pub debt_policy: debts::DebtPolicy,
     /// What a customer needs to keep private documents.
     pub private_collection_feature: String,
     /// How many checkouts one buyer may begin in a minute.

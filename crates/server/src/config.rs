@@ -8,6 +8,7 @@ mod checks;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use engine::debts::DebtPolicy;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::Value;
 use figment::{Figment, error::Kind};
@@ -63,6 +64,7 @@ const SETTINGS: &[Setting] = &[
     setting("tokens.audience", Form::Text, &["JWT_AUDIENCE"]),
     setting("plans.trial_days", Form::Number, &["TRIAL_DAYS"]),
     setting("plans.past_due_grace_days", Form::Number, &["PAST_DUE_GRACE_DAYS"]),
+    setting("plans.credit_debt_policy", Form::Word, &["CREDIT_DEBT_POLICY"]),
     setting("plans.checkouts_per_minute", Form::Number, &["CHECKOUTS_PER_MINUTE"]),
 ];
 
@@ -143,11 +145,18 @@ struct Tokens {
 pub struct Plans {
     pub trial_days: u32,
     pub past_due_grace_days: u32,
+    /// What becomes of credits that were spent before their money went back.
+    pub credit_debt_policy: DebtPolicy,
     pub checkouts_per_minute: u32,
 }
 
 /// The seeds' own numbers: fourteen days of trial, five checkouts a minute.
-pub const PLANS: Plans = Plans { trial_days: 14, past_due_grace_days: 7, checkouts_per_minute: 5 };
+pub const PLANS: Plans = Plans {
+    trial_days: 14,
+    past_due_grace_days: 7,
+    credit_debt_policy: DebtPolicy::NetNextGrant,
+    checkouts_per_minute: 5,
+};
 
 /// Checked settings of `tollgate serve`.
 #[derive(Debug)]

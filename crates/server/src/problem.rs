@@ -87,6 +87,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::PriceNotOneTime => 400,
         Code::Unauthorized | Code::TokenExpired => 401,
         Code::InsufficientCredits
+        | Code::CreditsInDebt
         | Code::NotEntitled
         | Code::CardDeclined
         | Code::InsufficientFunds

@@ -51,6 +51,7 @@ fn using() -> OpenApiRouter<App> {
         .routes(routes!(api::credits::balance))
         .routes(routes!(api::credits::grant, api::credits::grants))
         .routes(routes!(api::credits::entries))
+        .routes(routes!(api::debts::list))
         .routes(routes!(api::credits::consume))
         .routes(routes!(api::credits::hold))
         .routes(routes!(api::credits::hold_get))

@@ -92,6 +92,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         webhook_tolerance_seconds: WEBHOOK_TOLERANCE_SECONDS,
         livemode: false,
         default_trial_days: plans.trial_days,
+        debt_policy: plans.credit_debt_policy,
         past_due_grace_seconds: i64::from(plans.past_due_grace_days) * SECONDS_PER_DAY,
         private_collection_feature: PRIVATE_COLLECTION_FEATURE.into(),
         checkouts_per_minute: plans.checkouts_per_minute,

@@ -40,9 +40,9 @@ statements! {
     STOP_SUBSCRIPTION = "allowance_schedules.stop_subscription":
         "UPDATE allowance_schedules SET next_at = NULL
          WHERE provider = ? AND provider_subscription_id = ? AND next_at IS NOT NULL";
-    STOP_PAYMENT = "allowance_schedules.stop_payment":
-        "UPDATE allowance_schedules SET next_at = NULL
-         WHERE payment_id = ? AND next_at IS NOT NULL";
+    WAITING = "allowance_schedules.waiting":
+        "SELECT * FROM allowance_schedules
+         WHERE payment_id = ? AND next_at IS NOT NULL ORDER BY id";
 }
 
 fn schedule(row: &Row) -> Result<AllowanceSchedule, StoreError> {
@@ -131,11 +131,11 @@ impl Tx {
         self.execute(&STOP_SUBSCRIPTION, args![provider, provider_subscription_id]).await
     }
 
-    /// Nothing more is refilled for a payment that went back.
-    pub async fn allowance_schedules_stop_payment(
+    /// What a payment still has to refill.
+    pub async fn allowance_schedules_waiting(
         &mut self,
         payment: &PaymentId,
-    ) -> Result<u64, StoreError> {
-        self.execute(&STOP_PAYMENT, args![payment]).await
+    ) -> Result<Vec<AllowanceSchedule>, StoreError> {
+        self.all(&WAITING, args![payment]).await?.iter().map(schedule).collect()
     }
 }

@@ -8,7 +8,7 @@ use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
 use crate::sql::{args, statements};
 use domain::credits::{Class, Lot};
-use domain::ids::{CustomerId, DebtId, EntryId, GrantId, HoldId, PaymentId};
+use domain::ids::{CustomerId, EntryId, GrantId, HoldId, PaymentId};
 use domain::invariants::LotNumbers;
 use domain::time::Timestamp;
 
@@ -22,6 +22,8 @@ pub struct Grant {
     /// The business fact that caused it; unique.
     pub fact: String,
     pub numbers: LotNumbers,
+    /// The part of what was revoked that money which went back has taken.
+    pub withdrawn: i64,
     pub payment_id: Option<PaymentId>,
     pub provider_subscription_id: Option<String>,
     pub reason: String,
@@ -52,10 +54,12 @@ pub enum EntryKind {
     Release,
     Expire,
     Revoke,
+    /// Takes back a withdrawal of money that went back after all: it came again.
+    Restore,
 }
 
 impl EntryKind {
-    const ALL: [EntryKind; 7] = [
+    const ALL: [EntryKind; 8] = [
         EntryKind::Grant,
         EntryKind::Consume,
         EntryKind::Hold,
@@ -63,6 +67,7 @@ impl EntryKind {
         EntryKind::Release,
         EntryKind::Expire,
         EntryKind::Revoke,
+        EntryKind::Restore,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +79,7 @@ impl EntryKind {
             EntryKind::Release => "release",
             EntryKind::Expire => "expire",
             EntryKind::Revoke => "revoke",
+            EntryKind::Restore => "restore",
         }
     }
 
@@ -84,7 +90,7 @@ impl EntryKind {
     /// What it does to (available, held) of the balance.
     const fn balance_change(self, amount: i64) -> (i64, i64) {
         match self {
-            EntryKind::Grant => (amount, 0),
+            EntryKind::Grant | EntryKind::Restore => (amount, 0),
             EntryKind::Consume | EntryKind::Expire | EntryKind::Revoke => (-amount, 0),
             EntryKind::Hold => (-amount, amount),
             EntryKind::Capture => (0, -amount),
@@ -102,6 +108,7 @@ impl EntryKind {
             EntryKind::Release => (0, -amount, 0, 0),
             EntryKind::Expire => (0, 0, amount, 0),
             EntryKind::Revoke => (0, 0, 0, amount),
+            EntryKind::Restore => (0, 0, 0, -amount),
         }
     }
 }
@@ -181,6 +188,8 @@ statements! {
         "UPDATE credit_grants SET spent = spent + ?, held = held + ?, expired = expired + ?,
              revoked = revoked + ?
          WHERE id = ?";
+    GRANT_WITHDRAWN = "credit_grants.withdrawn":
+        "UPDATE credit_grants SET withdrawn = ? WHERE id = ?";
     GRANT_GET = "credit_grants.get": "SELECT * FROM credit_grants WHERE id = ?";
     GRANT_FIND = "credit_grants.find": "SELECT * FROM credit_grants WHERE fact = ?";
     GRANTS_LIST = "credit_grants.list":
@@ -205,12 +214,6 @@ statements! {
     ENTRIES_LIST = "credit_entries.list":
         "SELECT * FROM credit_entries WHERE customer_id = ? AND unit = ? AND number < ?
          ORDER BY number DESC LIMIT ?";
-    DEBT_SET = "credit_debts.set":
-        "UPDATE credit_debts SET amount = ?, updated_at = ? WHERE grant_id = ?";
-    DEBT_INSERT = "credit_debts.insert":
-        "INSERT INTO credit_debts (id, customer_id, unit, grant_id, amount, created_at,
-             updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)";
 }
 
 fn grant(row: &Row) -> Result<Grant, StoreError> {
@@ -227,6 +230,7 @@ fn grant(row: &Row) -> Result<Grant, StoreError> {
             expired: row.int("expired")?,
             revoked: row.int("revoked")?,
         },
+        withdrawn: row.int("withdrawn")?,
         payment_id: opt_id!(row, "payment_id", PaymentId)?,
         provider_subscription_id: row.opt_text("provider_subscription_id")?,
         reason: row.text("reason")?,
@@ -375,6 +379,15 @@ impl Tx {
         self.change_one(&BALANCE_SET, args).await
     }
 
+    /// Remembers how much of what was revoked the money that went back has taken.
+    pub async fn credits_withdrawn(
+        &mut self,
+        id: &GrantId,
+        withdrawn: i64,
+    ) -> Result<(), StoreError> {
+        self.change_one(&GRANT_WITHDRAWN, args![withdrawn, id]).await
+    }
+
     /// The units in which the customer has ever had credits.
     pub async fn credits_units(
         &mut self,
@@ -449,24 +462,5 @@ impl Tx {
     ) -> Result<Vec<Entry>, StoreError> {
         let rows = self.all(&ENTRIES_LIST, args![customer, unit, before, limit]).await?;
         rows.iter().map(entry).collect()
-    }
-
-    /// Records what was spent of a withdrawn lot: it grows with further refunds of the same lot,
-    /// and shrinks when a hold gives something back.
-    pub async fn credits_record_debt(
-        &mut self,
-        id: &DebtId,
-        lot: &Grant,
-        amount: i64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if self.change_if(&DEBT_SET, args![amount, now, &lot.id]).await? {
-            return Ok(());
-        }
-        if amount == 0 {
-            return Ok(());
-        }
-        let args = args![id, &lot.customer_id, &lot.unit, &lot.id, amount, now, now];
-        self.change_one(&DEBT_INSERT, args).await
     }
 }

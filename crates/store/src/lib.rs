@@ -5,14 +5,18 @@
 
 pub mod allowance_schedules;
 pub mod api_keys;
+pub mod charges;
 pub mod checkout_sessions;
 pub mod chunks;
 pub mod collections;
+pub mod credit_notes;
 pub mod credits;
 pub mod customers;
 pub mod database;
+pub mod debts;
 pub mod deployment;
 mod dialect;
+pub mod disputes;
 pub mod documents;
 pub mod entitlements;
 pub mod errors;
@@ -28,6 +32,7 @@ pub mod payments;
 pub mod portal_sessions;
 pub mod prices;
 pub mod products;
+pub mod refunds;
 pub mod rows;
 pub mod sql;
 pub mod subscriptions;
@@ -43,12 +48,16 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
     [
         allowance_schedules::ALL,
         api_keys::ALL,
+        charges::ALL,
         checkout_sessions::ALL,
         chunks::ALL,
         collections::ALL,
+        credit_notes::ALL,
         credits::ALL,
         customers::ALL,
+        debts::ALL,
         deployment::ALL,
+        disputes::ALL,
         documents::ALL,
         entitlements::ALL,
         features::ALL,
@@ -62,6 +71,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         portal_sessions::ALL,
         prices::ALL,
         products::ALL,
+        refunds::ALL,
         subscriptions::ALL,
         sync_runs::ALL,
     ]

@@ -72,6 +72,7 @@ fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Resul
         livemode: false,
         default_trial_days: 14,
         past_due_grace_seconds: 0,
+        debt_policy: Default::default(),
         private_collection_feature: "knowledge_base".to_owned(),
         checkouts_per_minute: 5,
     };

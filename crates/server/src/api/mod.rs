@@ -13,6 +13,7 @@ pub mod clock;
 pub mod collections;
 pub mod credits;
 pub mod customers;
+pub mod debts;
 pub mod documents;
 pub mod events;
 pub mod invoices;

@@ -44,6 +44,7 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
     let state = app.engine.customers_state(&subject).await?;
     let unit = domain::credits::DEFAULT_UNIT;
     let balance = app.engine.credits_balance(&subject, unit).await?;
+    let owed = app.engine.debts_open(&subject, unit).await?;
     let payments = app.engine.payments_list(&subject, newest()?).await?.data;
     let invoices = app.engine.invoices_list(&subject, newest()?).await?.data;
     let who = state.customer.and_then(|customer| customer.email.or(customer.external_id));
@@ -55,7 +56,7 @@ async fn page(app: &App, visitor: &Visitor, message: Markup) -> Result<Page<'sta
         @if let Some(who) = who { p .lead { "Signed in as " (who) } }
         (message)
         (plan(current.as_ref(), visitor))
-        (credits(&balance))
+        (credits(&balance, owed))
         h2 { "Unlocked" }
         @if features.is_empty() {
             p { "Nothing yet. " a href="/pricing" { "See the plans" } "." }
@@ -143,13 +144,14 @@ fn status_text(status: &Status) -> String {
     }
 }
 
-fn credits(balance: &Balance) -> Markup {
+fn credits(balance: &Balance, owed: i64) -> Markup {
     html! {
         h2 { "Credits" }
         dl .facts {
             div { dt { "Total" } dd { (balance.total) " credits" } }
             div { dt { "Monthly" } dd { (balance.monthly) } }
             div { dt { "Purchased" } dd { (balance.purchased) } }
+            @if 0 < owed { div { dt { "Owed" } dd { (owed) } } }
             @if 0 < balance.held { div { dt { "Reserved" } dd { (balance.held) } } }
         }
     }

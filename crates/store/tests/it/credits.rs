@@ -41,6 +41,7 @@ fn grant(customer: &CustomerId, fact: &str, amount: i64) -> Grant {
         class: Class::Purchased,
         fact: fact.into(),
         numbers: LotNumbers { granted: amount, spent: 0, held: 0, expired: 0, revoked: 0 },
+        withdrawn: 0,
         payment_id: None,
         provider_subscription_id: None,
         reason: "test".into(),

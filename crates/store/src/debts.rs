@@ -1,0 +1,102 @@
+//! Debts: credits that were spent of a lot whose money went back, and what has been paid of them.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id};
+use crate::sql::{args, statements};
+use domain::ids::{CustomerId, DebtId, GrantId};
+use domain::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debt {
+    pub id: DebtId,
+    pub customer_id: CustomerId,
+    pub unit: String,
+    /// The lot that was withdrawn; it has one debt at most.
+    pub grant_id: GrantId,
+    pub amount: i64,
+    /// What later lots have paid of it.
+    pub settled: i64,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Debt {
+    /// What is still owed.
+    pub const fn open(&self) -> i64 {
+        self.amount - self.settled
+    }
+}
+
+statements! {
+    INSERT = "credit_debts.insert":
+        "INSERT INTO credit_debts (amount, settled, updated_at, id, customer_id, unit, grant_id,
+             created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    UPDATE = "credit_debts.update":
+        "UPDATE credit_debts SET amount = ?, settled = ?, updated_at = ? WHERE id = ?";
+    OF_GRANT = "credit_debts.of_grant": "SELECT * FROM credit_debts WHERE grant_id = ?";
+    OPEN = "credit_debts.open":
+        "SELECT * FROM credit_debts
+         WHERE customer_id = ? AND unit = ? AND settled < amount ORDER BY created_at, id";
+    LIST = "credit_debts.list":
+        "SELECT * FROM credit_debts WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
+}
+
+fn debt(row: &Row) -> Result<Debt, StoreError> {
+    Ok(Debt {
+        id: id!(row, "id", DebtId)?,
+        customer_id: id!(row, "customer_id", CustomerId)?,
+        unit: row.text("unit")?,
+        grant_id: id!(row, "grant_id", GrantId)?,
+        amount: row.int("amount")?,
+        settled: row.int("settled")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+impl Tx {
+    pub async fn debts_insert(&mut self, new: &Debt) -> Result<(), StoreError> {
+        let args = args![
+            new.amount,
+            new.settled,
+            new.updated_at,
+            &new.id,
+            &new.customer_id,
+            &new.unit,
+            &new.grant_id,
+            new.created_at
+        ];
+        self.change_one(&INSERT, args).await
+    }
+
+    pub async fn debts_update(&mut self, row: &Debt) -> Result<(), StoreError> {
+        let args = args![row.amount, row.settled, row.updated_at, &row.id];
+        self.change_one(&UPDATE, args).await
+    }
+
+    /// The debt of a withdrawn lot.
+    pub async fn debts_of_grant(&mut self, grant: &GrantId) -> Result<Option<Debt>, StoreError> {
+        self.first(&OF_GRANT, args![grant]).await?.as_ref().map(debt).transpose()
+    }
+
+    /// What a customer still owes in a unit, oldest first.
+    pub async fn debts_open(
+        &mut self,
+        customer: &CustomerId,
+        unit: &str,
+    ) -> Result<Vec<Debt>, StoreError> {
+        self.all(&OPEN, args![customer, unit]).await?.iter().map(debt).collect()
+    }
+
+    /// Newest first, after `cursor`.
+    pub async fn debts_list(
+        &mut self,
+        customer: &CustomerId,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<Vec<Debt>, StoreError> {
+        self.all(&LIST, args![customer, cursor, limit]).await?.iter().map(debt).collect()
+    }
+}
