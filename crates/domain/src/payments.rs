@@ -136,9 +136,11 @@ mod tests {
         assert!(taking.iter().all(|word| dispute_takes(word)));
         assert!(not.iter().all(|word| !dispute_takes(word)));
         for word in ["won", "lost", "prevented"] {
-            assert!(["needs_response", "under_review", "a_later_word"]
-                .iter()
-                .all(|open| dispute_rank(open) < dispute_rank(word)));
+            assert!(
+                ["needs_response", "under_review", "a_later_word"]
+                    .iter()
+                    .all(|open| dispute_rank(open) < dispute_rank(word))
+            );
         }
     }
 

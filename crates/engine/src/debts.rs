@@ -35,11 +35,7 @@ pub enum DebtPolicy {
 const SAME_MOMENT_SECONDS: i64 = 1;
 
 impl Engine {
-    pub async fn debts_list(
-        &self,
-        subject: &Subject,
-        page: Page,
-    ) -> Result<Listed<Debt>, Failure> {
+    pub async fn debts_list(&self, subject: &Subject, page: Page) -> Result<Listed<Debt>, Failure> {
         let mut tx = self.store().read("debts.list").await?;
         let rows = match self.customer(&mut tx, subject).await? {
             Some(customer) => tx.debts_list(&customer.id, page.cursor(), page.fetch()).await?,

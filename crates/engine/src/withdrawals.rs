@@ -84,9 +84,8 @@ impl Engine {
         payment: &Payment,
     ) -> Result<(), Failure> {
         let back = self.given_back(tx, payment).await?;
-        let target = |lot: &Grant| {
-            withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount)
-        };
+        let target =
+            |lot: &Grant| withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount);
         let mut lots = tx.credits_of_payment(&payment.id).await?;
         let comes_again = lots.is_empty() || lots.iter().any(|lot| target(lot) < lot.withdrawn);
         if comes_again && !back.is_whole() {
