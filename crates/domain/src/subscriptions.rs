@@ -93,9 +93,9 @@ pub struct Known {
 pub enum News {
     /// Provably newer than what we hold: apply it.
     Apply,
-    /// Older than what we hold, or about a state that is never left: drop it.
+    /// About a state that is never left: drop it.
     Stale,
-    /// Same second: ask the provider.
+    /// Not provably newer: ask the provider.
     Doubt,
 }
 
@@ -105,7 +105,7 @@ pub enum News {
 /// use domain::subscriptions::{Known, News, Status, news};
 /// use domain::time::Timestamp;
 /// let known = Known { status: Status::Active, as_of: Timestamp::from_seconds(20) };
-/// assert_eq!(news(Some(&known), Timestamp::from_seconds(10)), News::Stale);
+/// assert_eq!(news(Some(&known), Timestamp::from_seconds(10)), News::Doubt);
 /// assert_eq!(news(Some(&known), Timestamp::from_seconds(20)), News::Doubt);
 /// assert_eq!(news(None, Timestamp::from_seconds(10)), News::Apply);
 /// ```
@@ -113,16 +113,16 @@ pub fn news(known: Option<&Known>, created_at: Timestamp) -> News {
     match known {
         None => News::Apply,
         Some(known) if known.status.is_terminal() => News::Stale,
-        Some(known) if created_at < known.as_of => News::Stale,
         Some(known) if known.as_of < created_at => News::Apply,
         Some(_) => News::Doubt,
     }
 }
 
-/// Settles doubt when the provider no longer knows the object: the further state wins, so that both
-/// orders of two snapshots of one second end alike.
-pub fn outranks(incoming: &Status, held: &Status) -> bool {
-    held.rank() < incoming.rank()
+/// Settles doubt when the provider no longer knows the object: an end wins, then newer news, then
+/// the further state, so that every order of the same snapshots ends alike.
+pub fn outranks(incoming: &Known, held: &Known) -> bool {
+    let weight = |known: &Known| (known.status.is_terminal(), known.as_of, known.status.rank());
+    !held.status.is_terminal() && weight(held) < weight(incoming)
 }
 
 /// The part of a subscription that decides access.
@@ -133,6 +133,8 @@ pub struct AccessFacts {
     pub cancel_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub past_due_since: Option<Timestamp>,
+    /// While collection is paused, access lasts as long as was paid for.
+    pub paused_at: Option<Timestamp>,
 }
 
 /// From when until when the plan's features are unlocked; `None` is no access at all.
@@ -151,13 +153,14 @@ pub fn access(facts: &AccessFacts, grace_seconds: i64) -> Option<AccessWindow> {
         (a, b) => a.or(b),
     };
     let starts_at = facts.started_at;
+    let wished = earliest(facts.cancel_at, facts.paused_at);
     match facts.status {
         Status::Active | Status::Trialing => {
-            Some(AccessWindow { starts_at, ends_at: earliest(facts.cancel_at, facts.ended_at) })
+            Some(AccessWindow { starts_at, ends_at: earliest(wished, facts.ended_at) })
         }
         Status::PastDue => {
             let grace_end = facts.past_due_since.map(|since| since.plus_seconds(grace_seconds));
-            let ends_at = earliest(earliest(facts.cancel_at, facts.ended_at), grace_end);
+            let ends_at = earliest(earliest(wished, facts.ended_at), grace_end);
             Some(AccessWindow { starts_at, ends_at })
         }
         Status::Canceled => {
@@ -182,6 +185,7 @@ mod tests {
             cancel_at: None,
             ended_at: None,
             past_due_since: Some(at(100)),
+            paused_at: None,
         }
     }
 
@@ -202,6 +206,12 @@ mod tests {
     }
 
     #[test]
+    fn paused_collection_gives_what_was_paid_for() {
+        let paused = AccessFacts { paused_at: Some(at(300)), ..facts("active") };
+        assert_eq!(access(&paused, 0).unwrap().ends_at, Some(at(300)));
+    }
+
+    #[test]
     fn terminal_states_are_never_left() {
         for status in [Status::Canceled, Status::IncompleteExpired] {
             let known = Known { status, as_of: at(10) };
@@ -210,11 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn doubt_ends_alike_in_both_orders() {
+    fn doubt_ends_alike_in_every_order() {
         let words = ["incomplete", "trialing", "active", "past_due", "unpaid", "canceled", "new"];
-        for a in words.map(Status::parse) {
-            for b in words.map(Status::parse) {
-                assert!(a == b || outranks(&a, &b) != outranks(&b, &a), "{a:?} {b:?}");
+        let mut all = Vec::new();
+        for seconds in [10, 20] {
+            for word in words {
+                all.push(Known { status: Status::parse(word), as_of: at(seconds) });
+            }
+        }
+        for a in &all {
+            for b in &all {
+                let ends = a.status.is_terminal() && b.status.is_terminal();
+                assert!(a == b || ends || outranks(a, b) != outranks(b, a), "{a:?} {b:?}");
             }
         }
     }

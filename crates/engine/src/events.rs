@@ -1,6 +1,6 @@
 //! The inbox: proof, storage and acknowledgement first; meaning later, once, in turn.
 
-use crate::apply::{Gathered, Outcome, Stop};
+use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
@@ -17,8 +17,6 @@ use store::inbox::{InboxEvent, InboxState};
 const LEASE_SECONDS: i64 = 120;
 /// A conflict met this often is shown to the operator instead.
 const ATTEMPTS_MAX: i64 = 15;
-/// How often one attempt gathers anew because the rows have changed under it.
-const GATHERINGS_MAX: u32 = 3;
 const BACKOFF_SECONDS_MAX: i64 = 300;
 const ID_LENGTH_MAX: usize = 255;
 
@@ -148,11 +146,11 @@ impl Engine {
             return Outcome::Ignored(why);
         }
         for _ in 0..GATHERINGS_MAX {
-            let gathered = match self.gather(event.clone()).await {
-                Ok(gathered) => gathered,
-                Err(failure) => return later(failure),
+            let applied = match self.gather(event.clone()).await {
+                Ok(gathered) => self.apply_gathered(row, &gathered).await,
+                Err(stop) => Err(stop),
             };
-            match self.apply_gathered(row, &gathered).await {
+            match applied {
                 Ok(()) => return Outcome::Applied,
                 Err(Stop::Changed) => {}
                 Err(Stop::Ignored(why)) => return Outcome::Ignored(why),
@@ -160,7 +158,7 @@ impl Engine {
                 Err(Stop::Failed(failure)) => return later(failure),
             }
         }
-        Outcome::Again("the same rows keep being changed by others".to_owned())
+        Outcome::Again(CHANGED_TOO_OFTEN.to_owned())
     }
 
     /// The effects and the mark that they happened are one commit.

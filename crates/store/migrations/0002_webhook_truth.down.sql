@@ -40,6 +40,7 @@ DROP TABLE disputes;
 DROP TABLE refunds;
 DROP TABLE charges;
 DROP TABLE subscription_items;
+ALTER TABLE invoices DROP COLUMN covers_until;
 ALTER TABLE invoices DROP COLUMN due_at;
 ALTER TABLE subscriptions DROP COLUMN surplus_since;
 ALTER TABLE subscriptions DROP COLUMN paid_until;

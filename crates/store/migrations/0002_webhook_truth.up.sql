@@ -20,6 +20,8 @@ ALTER TABLE subscriptions ADD COLUMN paid_until BIGINT;
 ALTER TABLE subscriptions ADD COLUMN surplus_since BIGINT;
 
 ALTER TABLE invoices ADD COLUMN due_at BIGINT;
+-- The end of the latest period of a plan that this invoice bills.
+ALTER TABLE invoices ADD COLUMN covers_until BIGINT;
 
 -- Every price of a subscription, each with its own period and what it grants.
 CREATE TABLE subscription_items (

@@ -36,8 +36,11 @@ statements! {
              (provider, provider_customer_id, customer_id, generation, created_at)
          VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     LINKED = "provider_customers.current":
-        "SELECT provider_customer_id, generation FROM provider_customers
+        "SELECT provider_customer_id, generation, deleted_at FROM provider_customers
          WHERE provider = ? AND customer_id = ? ORDER BY generation DESC LIMIT 1";
+    LOSE = "provider_customers.lose":
+        "UPDATE provider_customers SET deleted_at = ?
+         WHERE provider = ? AND provider_customer_id = ? AND deleted_at IS NULL";
     OWNER = "provider_customers.owner":
         "SELECT c.* FROM customers c JOIN provider_customers p ON p.customer_id = c.id
          WHERE p.provider = ? AND p.provider_customer_id = ?";
@@ -133,6 +136,16 @@ impl Tx {
     ) -> Result<Option<(String, i64)>, StoreError> {
         let row = self.first(&LINKED, args![provider, customer]).await?;
         row.map(|row| Ok((row.text("provider_customer_id")?, row.int("generation")?))).transpose()
+    }
+
+    /// Remembers that the provider no longer has this customer.
+    pub async fn customers_lose(
+        &mut self,
+        provider: &str,
+        provider_customer_id: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&LOSE, args![now, provider, provider_customer_id]).await
     }
 
     /// Whose counterpart that is.

@@ -26,6 +26,9 @@ pub struct Invoice {
     pub pdf_url: Option<String>,
     pub issued_at: Option<Timestamp>,
     pub paid_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
+    /// The end of the latest period of a plan that it bills.
+    pub covers_until: Option<Timestamp>,
     pub as_of: Timestamp,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -34,13 +37,14 @@ pub struct Invoice {
 statements! {
     INSERT = "invoices.insert":
         "INSERT INTO invoices (provider_subscription_id, status, reason, number, total, amount_due,
-             amount_paid, attempt_count, hosted_url, pdf_url, issued_at, paid_at, as_of,
-             updated_at, id, customer_id, provider, provider_invoice_id, currency, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+             amount_paid, attempt_count, hosted_url, pdf_url, issued_at, paid_at, due_at,
+             covers_until, as_of, updated_at, id, customer_id, provider, provider_invoice_id, currency, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = "invoices.update":
         "UPDATE invoices SET provider_subscription_id = ?, status = ?, reason = ?, number = ?,
              total = ?, amount_due = ?, amount_paid = ?, attempt_count = ?, hosted_url = ?,
-             pdf_url = ?, issued_at = ?, paid_at = ?, as_of = ?, updated_at = ?
+             pdf_url = ?, issued_at = ?, paid_at = ?, due_at = ?, covers_until = ?, as_of = ?,
+             updated_at = ?
          WHERE id = ?";
     FIND = "invoices.find":
         "SELECT * FROM invoices WHERE provider = ? AND provider_invoice_id = ?";
@@ -53,6 +57,9 @@ statements! {
         "SELECT * FROM invoices
          WHERE provider = ? AND provider_subscription_id = ? AND reason = ?
            AND status <> 'paid' AND amount_due > 0 LIMIT 1";
+    OF_SUBSCRIPTION = "invoices.of_subscription":
+        "SELECT * FROM invoices WHERE provider = ? AND provider_subscription_id = ?
+         ORDER BY COALESCE(issued_at, as_of), provider_invoice_id";
     LIST = "invoices.list":
         "SELECT * FROM invoices WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -76,6 +83,8 @@ fn invoice(row: &Row) -> Result<Invoice, StoreError> {
         pdf_url: row.opt_text("pdf_url")?,
         issued_at: row.opt_time("issued_at")?,
         paid_at: row.opt_time("paid_at")?,
+        due_at: row.opt_time("due_at")?,
+        covers_until: row.opt_time("covers_until")?,
         as_of: row.time("as_of")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
@@ -97,6 +106,8 @@ fn changing(row: &Invoice) -> Vec<crate::sql::Arg> {
         &row.pdf_url,
         row.issued_at,
         row.paid_at,
+        row.due_at,
+        row.covers_until,
         row.as_of,
         row.updated_at,
         &row.id
@@ -151,6 +162,16 @@ impl Tx {
     ) -> Result<Option<Invoice>, StoreError> {
         let args = args![provider, provider_subscription_id, reason];
         self.first(&UNPAID_FIRST, args).await?.as_ref().map(invoice).transpose()
+    }
+
+    /// Every invoice of a subscription, oldest first.
+    pub async fn invoices_of_subscription(
+        &mut self,
+        provider: &str,
+        provider_subscription_id: &str,
+    ) -> Result<Vec<Invoice>, StoreError> {
+        let args = args![provider, provider_subscription_id];
+        self.all(&OF_SUBSCRIPTION, args).await?.iter().map(invoice).collect()
     }
 
     /// Newest first, after `cursor`.

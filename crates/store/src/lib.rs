@@ -35,6 +35,7 @@ pub mod products;
 pub mod refunds;
 pub mod rows;
 pub mod sql;
+pub mod subscription_items;
 pub mod subscriptions;
 pub mod sync_runs;
 pub mod watch;
@@ -72,6 +73,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         prices::ALL,
         products::ALL,
         refunds::ALL,
+        subscription_items::ALL,
         subscriptions::ALL,
         sync_runs::ALL,
     ]

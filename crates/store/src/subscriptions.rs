@@ -7,7 +7,7 @@ use crate::rows::{Row, id, opt_id};
 use crate::sql::{args, statements};
 use domain::catalogue::Grants;
 use domain::ids::{CustomerId, PriceId, ProductId, SubscriptionId};
-use domain::subscriptions::Status;
+use domain::subscriptions::{Known, Status};
 use domain::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -32,7 +32,20 @@ pub struct Subscription {
     pub past_due_since: Option<Timestamp>,
     pub started_at: Timestamp,
     pub grants: Grants,
-    /// The provider's time of the newest snapshot applied.
+    /// Charged by itself, or by invoices that are sent.
+    pub collection: Option<String>,
+    /// What becomes of invoices while collection is paused.
+    pub pause_behavior: Option<String>,
+    pub pause_resumes_at: Option<Timestamp>,
+    /// The plan that waits: for its day, or for money where it has none.
+    pub pending_price_id: Option<PriceId>,
+    pub pending_at: Option<Timestamp>,
+    pub provider_schedule_id: Option<String>,
+    /// Until when money has arrived.
+    pub paid_until: Option<Timestamp>,
+    /// Since when it has been one too many.
+    pub surplus_since: Option<Timestamp>,
+    /// Our time when the newest description was fetched, else the provider's time of the newest snapshot applied.
     pub as_of: Timestamp,
     /// Grows with every change: whoever fetched before one of them has to fetch again.
     pub revision: i64,
@@ -40,19 +53,31 @@ pub struct Subscription {
     pub updated_at: Timestamp,
 }
 
+impl Subscription {
+    /// What the order of news is judged by.
+    pub fn known(&self) -> Known {
+        Known { status: self.status.clone(), as_of: self.as_of }
+    }
+}
+
 statements! {
     INSERT = "subscriptions.insert":
         "INSERT INTO subscriptions (status, price_id, product_id, quantity, period_start,
              period_end, cancel_at, cancel_at_period_end, canceled_at, ended_at, trial_start,
-             trial_end, past_due_since, started_at, grants, as_of, revision, updated_at, id,
-             customer_id,
-             provider, provider_subscription_id, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+             trial_end, past_due_since, started_at, grants, collection, pause_behavior,
+             pause_resumes_at, pending_price_id, pending_at, provider_schedule_id, paid_until,
+             surplus_since, as_of, revision, updated_at, id, customer_id, provider,
+             provider_subscription_id, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+             ?, ?, ?)";
     UPDATE = "subscriptions.update":
         "UPDATE subscriptions SET status = ?, price_id = ?, product_id = ?, quantity = ?,
              period_start = ?, period_end = ?, cancel_at = ?, cancel_at_period_end = ?,
              canceled_at = ?, ended_at = ?, trial_start = ?, trial_end = ?, past_due_since = ?,
-             started_at = ?, grants = ?, as_of = ?, revision = ?, updated_at = ?
+             started_at = ?, grants = ?, collection = ?, pause_behavior = ?,
+             pause_resumes_at = ?, pending_price_id = ?, pending_at = ?,
+             provider_schedule_id = ?, paid_until = ?, surplus_since = ?, as_of = ?,
+             revision = ?, updated_at = ?
          WHERE id = ?";
     GET = "subscriptions.get": "SELECT * FROM subscriptions WHERE id = ?";
     FIND = "subscriptions.find":
@@ -85,6 +110,14 @@ fn subscription(row: &Row) -> Result<Subscription, StoreError> {
         past_due_since: row.opt_time("past_due_since")?,
         started_at: row.time("started_at")?,
         grants: row.parsed("grants", grants_parse)?,
+        collection: row.opt_text("collection")?,
+        pause_behavior: row.opt_text("pause_behavior")?,
+        pause_resumes_at: row.opt_time("pause_resumes_at")?,
+        pending_price_id: opt_id!(row, "pending_price_id", PriceId)?,
+        pending_at: row.opt_time("pending_at")?,
+        provider_schedule_id: row.opt_text("provider_schedule_id")?,
+        paid_until: row.opt_time("paid_until")?,
+        surplus_since: row.opt_time("surplus_since")?,
         as_of: row.time("as_of")?,
         revision: row.int("revision")?,
         created_at: row.time("created_at")?,
@@ -110,6 +143,14 @@ fn changing(row: &Subscription) -> Vec<crate::sql::Arg> {
         row.past_due_since,
         row.started_at,
         grants_text(&row.grants),
+        &row.collection,
+        &row.pause_behavior,
+        row.pause_resumes_at,
+        &row.pending_price_id,
+        row.pending_at,
+        &row.provider_schedule_id,
+        row.paid_until,
+        row.surplus_since,
         row.as_of,
         row.revision,
         row.updated_at,

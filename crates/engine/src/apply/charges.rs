@@ -47,7 +47,7 @@ impl Engine {
     /// What was bought with a payment: the invoice it settled, else the page it was made on.
     async fn gather_purchase(&self, gathered: &mut Gathered, intent: &str) -> Result<(), Failure> {
         if let Some(id) = &gathered.charge_invoice {
-            gathered.invoice = self.fetch_invoice(id).await?;
+            gathered.invoices.extend(self.fetch_invoice(id).await?);
             return Ok(());
         }
         let session = self.provider()?.checkout_session_of_payment_intent(intent).await;
@@ -87,7 +87,7 @@ impl Engine {
         note: &facts::CreditNote,
     ) -> Result<(), Failure> {
         if let Some(id) = &note.invoice {
-            gathered.invoice = self.fetch_invoice(id).await?;
+            gathered.invoices.extend(self.fetch_invoice(id).await?);
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps the newest description; a paid invoice is not unpaid by older news.
+    /// Keeps the furthest and newest description: an invoice only goes forward.
     pub(super) async fn invoice_store(
         &self,
         tx: &mut Tx,
@@ -102,18 +102,37 @@ impl Engine {
             pdf_url: told.pdf_url.clone(),
             issued_at: told.created_at,
             paid_at: told.paid_at,
+            due_at: told.due_at,
+            covers_until: self.covers_until(tx, told).await?,
             as_of: at,
             created_at: held.as_ref().map_or(now, |held| held.created_at),
             updated_at: now,
         };
-        let paid = InvoiceStatus::Paid.as_str();
         match held {
             None => tx.invoices_insert(&row).await?,
-            Some(held) if held.status == paid && row.status != paid => {}
-            Some(held) if at < held.as_of && row.status != paid => {}
+            Some(held) if weight(&row) < weight(&held) => {}
             Some(_) => tx.invoices_update(&row).await?,
         }
         Ok(())
+    }
+
+    /// The end of the latest period of a plan of ours that the invoice bills. A trial's free line
+    /// bills nothing.
+    async fn covers_until(
+        &self,
+        tx: &mut Tx,
+        told: &facts::Invoice,
+    ) -> Result<Option<Timestamp>, Stop> {
+        let mut latest = None;
+        for line in told.lines.iter().filter(|line| !line.proration) {
+            if let Some(id) = &line.price
+                && let Some(price) = tx.prices_find(PROVIDER, id).await?
+                && (0 < line.amount || price.amount.minor() == 0)
+            {
+                latest = latest.max(line.period_end.filter(|end| line.period_start < Some(*end)));
+            }
+        }
+        Ok(latest)
     }
 
     pub(super) async fn invoice_payment(
@@ -210,4 +229,18 @@ impl Engine {
             None => Ok(()),
         }
     }
+}
+
+/// How far along an invoice is; of two descriptions alike the newer one counts, and of two of one
+/// second the one with more attempts and more money.
+fn weight(invoice: &Invoice) -> (u8, Timestamp, i64, i64) {
+    let stage = match InvoiceStatus::parse(&invoice.status) {
+        InvoiceStatus::Other(_) => 0,
+        InvoiceStatus::Draft => 1,
+        InvoiceStatus::Open => 2,
+        InvoiceStatus::Uncollectible => 3,
+        InvoiceStatus::Void => 4,
+        InvoiceStatus::Paid => 5,
+    };
+    (stage, invoice.as_of, invoice.attempt_count, invoice.amount_paid)
 }

@@ -6,6 +6,8 @@
 
 mod charges;
 mod checkout_sessions;
+mod customers;
+mod entitlements;
 mod gather;
 mod invoices;
 mod owners;
@@ -14,8 +16,14 @@ mod subscriptions;
 
 use crate::Engine;
 use crate::failures::Failure;
+use domain::time::Timestamp;
+use providers::errors::ProviderError;
 use providers::facts::{self, Event, Fact};
 use store::Tx;
+
+/// How often one attempt gathers anew because the rows have changed under it.
+pub(crate) const GATHERINGS_MAX: u32 = 3;
+pub(crate) const CHANGED_TOO_OFTEN: &str = "the same rows keep being changed by others";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -44,6 +52,12 @@ impl From<Failure> for Stop {
     }
 }
 
+impl From<ProviderError> for Stop {
+    fn from(error: ProviderError) -> Self {
+        Stop::Failed(error.into())
+    }
+}
+
 impl From<store::StoreError> for Stop {
     fn from(error: store::StoreError) -> Self {
         Stop::Failed(error.into())
@@ -54,15 +68,19 @@ impl From<store::StoreError> for Stop {
 pub(crate) struct Gathered {
     event: Event,
     session: Option<facts::CheckoutSession>,
-    subscription: Option<Told>,
-    invoice: Option<facts::Invoice>,
+    subscriptions: Vec<Told<facts::Subscription>>,
+    /// The plan for what the subscription becomes, where it was looked up.
+    schedule: Option<facts::Schedule>,
+    invoices: Vec<Told<facts::Invoice>>,
     charge: Option<facts::Charge>,
     charge_invoice: Option<String>,
+    /// Subscriptions that the provider no longer knows at all.
+    lost: Vec<String>,
 }
 
-/// A subscription and how far its description can be trusted.
-struct Told {
-    subscription: facts::Subscription,
+/// An object and how far its description can be trusted.
+struct Told<T> {
+    object: T,
     trust: Trust,
 }
 
@@ -72,60 +90,112 @@ enum Trust {
     Carried,
     /// Fetched, or answered to a call of ours: the truth, unless our row has changed since it had
     /// this revision.
-    Truth { revision: Option<i64> },
+    Truth { revision: Option<i64>, asked_at: Timestamp },
     /// The provider no longer knows it, so what the event carried has to do.
     Orphaned,
+}
+
+impl<T> Told<T> {
+    /// How old the description is: what was fetched is as new as our question.
+    fn as_of(&self, at: Timestamp) -> Timestamp {
+        match self.trust {
+            Trust::Truth { asked_at, .. } => asked_at.max(at),
+            Trust::Carried | Trust::Orphaned => at,
+        }
+    }
+}
+
+impl Gathered {
+    fn of(event: Event) -> Self {
+        Self {
+            event,
+            session: None,
+            subscriptions: Vec::new(),
+            schedule: None,
+            invoices: Vec::new(),
+            charge: None,
+            charge_invoice: None,
+            lost: Vec::new(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let nothing = self.session.is_none() && self.charge.is_none();
+        nothing && self.subscriptions.is_empty() && self.invoices.is_empty()
+    }
 }
 
 impl Engine {
     /// Applies what was gathered, inside the caller's transaction.
     pub(crate) async fn apply(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
         let at = gathered.event.created_at;
-        if let Some(charge) = &gathered.charge {
-            return self.charge_refunded(tx, charge, gathered.charge_invoice.as_deref(), at).await;
+        if let Fact::CustomerDeleted { customer } = &gathered.event.fact {
+            self.customer_deleted(tx, gathered, customer, at).await?;
+        } else if gathered.is_empty() {
+            return Err(Stop::Ignored("the object no longer exists"));
         }
-        let mut told_anything = false;
         if let Some(session) = &gathered.session {
             self.session_told(tx, session, &gathered.event).await?;
-            told_anything = true;
         }
-        if let Some(told) = &gathered.subscription {
-            let owner = self.owner_of_subscription(tx, &told.subscription).await?;
+        for told in &gathered.subscriptions {
+            let owner = self.owner_of_subscription(tx, &told.object).await?;
             tx.customers_lock(&owner.customer).await?;
-            self.subscription_apply(tx, &owner, told, at).await?;
-            told_anything = true;
+            self.subscription_apply(tx, &owner, told, gathered.schedule.as_ref(), at).await?;
         }
-        if let Some(invoice) = &gathered.invoice {
-            self.invoice_told(tx, invoice, at).await?;
-            told_anything = true;
+        for told in &gathered.invoices {
+            self.invoice_told(tx, &told.object, told.as_of(at)).await?;
         }
-        if told_anything { Ok(()) } else { Err(Stop::Ignored("the object no longer exists")) }
+        if let Some(charge) = &gathered.charge {
+            let invoice = gathered.charge_invoice.as_deref();
+            self.charge_refunded(tx, charge, invoice, at).await?;
+        }
+        Ok(())
     }
 
-    /// Applies a completed session that we have asked for ourselves, through the same functions as
-    /// an event about it. It is as old as the session, so that no real event is mistaken for older.
+    /// Applies an object that we have asked for ourselves, through the same functions as an event
+    /// about it. It is as old as our question: what comes of it is the provider's word now.
+    pub(crate) async fn apply_fetched(&self, id: &str, fact: Fact) -> Result<Outcome, Failure> {
+        let event = Event {
+            id: id.to_owned(),
+            kind: String::new(),
+            created_at: self.clock().now(),
+            livemode: self.settings().livemode,
+            account: None,
+            api_version: None,
+            object_id: Some(id.to_owned()),
+            customer: None,
+            fact,
+        };
+        for _ in 0..GATHERINGS_MAX {
+            let gathered = match self.gather(event.clone()).await {
+                Ok(gathered) => gathered,
+                Err(Stop::Failed(failure)) => return Err(failure),
+                Err(Stop::Ignored(why)) => return Ok(Outcome::Ignored(why)),
+                Err(Stop::Parked(why)) => return Ok(Outcome::Parked(why)),
+                Err(Stop::Changed) => continue,
+            };
+            let mut tx = self.store().begin("apply.fetched").await?;
+            match self.apply(&mut tx, &gathered).await {
+                Ok(()) => {
+                    tx.commit().await?;
+                    return Ok(Outcome::Applied);
+                }
+                Err(Stop::Failed(failure)) => return Err(failure),
+                Err(Stop::Ignored(why)) => return Ok(Outcome::Ignored(why)),
+                Err(Stop::Parked(why)) => return Ok(Outcome::Parked(why)),
+                Err(Stop::Changed) => {}
+            }
+        }
+        Ok(Outcome::Again(CHANGED_TOO_OFTEN.to_owned()))
+    }
+
+    /// A payment page that was completed without our having heard of it.
     pub(crate) async fn session_fetched(
         &self,
         told: facts::CheckoutSession,
     ) -> Result<(), Failure> {
-        let event = Event {
-            id: told.id.clone(),
-            kind: String::new(),
-            created_at: told.created_at.unwrap_or(self.clock().now()),
-            livemode: self.settings().livemode,
-            account: None,
-            api_version: None,
-            object_id: Some(told.id.clone()),
-            customer: told.customer.clone(),
-            fact: Fact::CheckoutSession(Box::new(told)),
-        };
-        let gathered = self.gather(event).await?;
-        let mut tx = self.store().begin("apply.fetched").await?;
-        match self.apply(&mut tx, &gathered).await {
-            Ok(()) => Ok(tx.commit().await?),
-            Err(Stop::Failed(failure)) => Err(failure),
-            // The event itself, when it comes, is kept with the reason.
-            Err(Stop::Ignored(_) | Stop::Parked(_) | Stop::Changed) => Ok(()),
-        }
+        let id = told.id.clone();
+        // The event itself, when it comes, is kept with the reason if this was not applied.
+        self.apply_fetched(&id, Fact::CheckoutSession(Box::new(told))).await.map(drop)
     }
 }

@@ -5,16 +5,26 @@ use super::{Stop, Told, Trust};
 use crate::allowances::trial_period;
 use crate::clock::random;
 use crate::failures::Failure;
+use crate::lists::NEWEST;
+use crate::subscriptions::SUBSCRIPTIONS_MAX;
 use crate::{Engine, PROVIDER};
-use domain::entitlements::Entitlement;
-use domain::ids::{EntitlementId, SubscriptionId};
-use domain::subscriptions::{AccessFacts, Known, News, Status, access, news, outranks};
+use domain::catalogue::Grants;
+use domain::ids::{PriceId, SubscriptionId};
+use domain::subscriptions::{Known, News, Status, news, outranks};
 use domain::time::Timestamp;
-use providers::facts::{self, BillingReason};
+use providers::facts;
 use store::Tx;
-use store::payments::PaymentStatus;
 use store::prices::Price;
+use store::subscription_items::SubscriptionItem;
 use store::subscriptions::Subscription;
+
+/// What a subscription consists of, as far as the catalogue knows it.
+struct Plan {
+    items: Vec<SubscriptionItem>,
+    /// Which of them is the plan, and its price.
+    main: usize,
+    price: Price,
+}
 
 impl Engine {
     /// Applies what the provider answered to a call of ours; `false` where the row has changed
@@ -28,9 +38,9 @@ impl Engine {
     ) -> Result<bool, Failure> {
         let session = tx.checkout_sessions_by_subscription(&told.id).await?;
         let owner = Owner { customer: held.customer_id.clone(), session };
-        let trust = Trust::Truth { revision: Some(held.revision) };
-        let told = Told { subscription: told, trust };
-        match self.subscription_apply(tx, &owner, &told, held.as_of).await {
+        let trust = Trust::Truth { revision: Some(held.revision), asked_at: held.as_of };
+        let told = Told { object: told, trust };
+        match self.subscription_apply(tx, &owner, &told, None, held.as_of).await {
             Ok(()) | Err(Stop::Ignored(_)) => Ok(true),
             Err(Stop::Changed) => Ok(false),
             Err(Stop::Failed(failure)) => Err(failure),
@@ -44,10 +54,11 @@ impl Engine {
         &self,
         tx: &mut Tx,
         owner: &Owner,
-        told: &Told,
+        told: &Told<facts::Subscription>,
+        schedule: Option<&facts::Schedule>,
         at: Timestamp,
     ) -> Result<(), Stop> {
-        let subscription = &told.subscription;
+        let subscription = &told.object;
         let held = tx.subscriptions_find(PROVIDER, &subscription.id).await?;
         let status = subscription.status.clone().unwrap_or(Status::Other("unknown".to_owned()));
         if !is_news(held.as_ref(), &status, told.trust, at)? {
@@ -57,134 +68,253 @@ impl Engine {
             Some(held) => held.id.clone(),
             None => SubscriptionId::new(self.clock().wall(), random()),
         };
-        let (item, price) = self.known_item(tx, subscription).await?;
-        let period_end = item.period_end.or(subscription.period_end);
-        let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
-        let grants = session.map_or(&price.grants, |session| &session.grants);
-        let now = self.clock().now();
-        let held_since = held.as_ref().and_then(|held| held.past_due_since);
-        let past_due_since = (status == Status::PastDue).then(|| held_since.unwrap_or(at));
-        let ended_at = ended_at(subscription, &status, at);
+        let plan = match self.plan_of(tx, owner, &id, held.as_ref(), subscription).await? {
+            Some(plan) => plan,
+            // An end is an end, whatever was changed to before it.
+            None if let Some(held) = held.filter(|_| status.is_terminal()) => {
+                let ended_at = ended_at(subscription, &status, at);
+                let canceled_at = subscription.canceled_at.or(held.canceled_at);
+                let ended = Subscription { status, ended_at, canceled_at, ..held };
+                return self.subscription_write(tx, ended).await;
+            }
+            None => {
+                return Err(Stop::Parked("none of the subscription's prices is known".to_owned()));
+            }
+        };
+        let as_of = told.as_of(at);
         let row = Subscription {
+            as_of: held.as_ref().map_or(as_of, |held| held.as_of.max(as_of)),
+            status,
+            ..self.described(owner, id, held.as_ref(), subscription, &plan, at)
+        };
+        let row = self.with_pending(tx, row, subscription, schedule).await?;
+        let (id, items) = (row.id.clone(), plan.items);
+        if held.is_none() {
+            tx.subscriptions_insert(&row).await?;
+        }
+        tx.subscription_items_replace(&id, &items).await?;
+        self.subscription_write(tx, row).await
+    }
+
+    /// The row as the provider's description makes it, but for its status and age.
+    fn described(
+        &self,
+        owner: &Owner,
+        id: SubscriptionId,
+        held: Option<&Subscription>,
+        told: &facts::Subscription,
+        plan: &Plan,
+        at: Timestamp,
+    ) -> Subscription {
+        let now = self.clock().now();
+        let main = &plan.items[plan.main];
+        let status = told.status.clone().unwrap_or(Status::Other("unknown".to_owned()));
+        // What a schedule plans stays known until the schedule itself is read again.
+        let planned = held.filter(|held| held.pending_at.is_some() && told.schedule.is_some());
+        let at_period_end = main.period_end.filter(|_| told.cancel_at_period_end);
+        Subscription {
             id,
             customer_id: owner.customer.clone(),
             provider: PROVIDER.to_owned(),
-            provider_subscription_id: subscription.id.clone(),
-            status,
-            price_id: Some(price.id.clone()),
-            product_id: Some(price.product_id.clone()),
-            quantity: item.quantity.unwrap_or(1),
-            period_start: item.period_start.or(subscription.period_start),
-            period_end,
-            cancel_at: subscription.cancel_at.or(match subscription.cancel_at_period_end {
-                true => period_end,
-                false => None,
-            }),
-            cancel_at_period_end: subscription.cancel_at_period_end,
-            canceled_at: subscription.canceled_at,
-            ended_at,
-            trial_start: subscription.trial_start,
-            trial_end: subscription.trial_end,
-            past_due_since,
+            provider_subscription_id: told.id.clone(),
+            price_id: main.price_id.clone(),
+            product_id: Some(plan.price.product_id.clone()),
+            quantity: main.quantity,
+            period_start: main.period_start,
+            period_end: main.period_end,
+            cancel_at: told.cancel_at.or(at_period_end),
+            cancel_at_period_end: told.cancel_at_period_end,
+            canceled_at: told.canceled_at,
+            ended_at: ended_at(told, &status, at),
+            trial_start: told.trial_start,
+            trial_end: told.trial_end,
+            past_due_since: held.and_then(|held| held.past_due_since),
             // The provider's clock may run ahead of ours.
             started_at: held
-                .as_ref()
-                .map_or(subscription.created_at.unwrap_or(at).min(now), |held| held.started_at),
-            grants: grants.clone(),
-            as_of: held.as_ref().map_or(at, |held| held.as_of.max(at)),
-            revision: held.as_ref().map_or(0, |held| held.revision + 1),
-            created_at: held.as_ref().map_or(now, |held| held.created_at),
+                .map_or(told.created_at.unwrap_or(at).min(now), |held| held.started_at),
+            grants: main.grants.clone(),
+            collection: told.collection.clone(),
+            pause_behavior: told.pause_behavior.clone(),
+            pause_resumes_at: told.pause_resumes_at,
+            pending_price_id: planned.and_then(|held| held.pending_price_id.clone()),
+            pending_at: planned.and_then(|held| held.pending_at),
+            provider_schedule_id: told.schedule.clone(),
+            paid_until: held.and_then(|held| held.paid_until),
+            surplus_since: held.and_then(|held| held.surplus_since),
+            status,
+            as_of: at,
+            revision: held.map_or(0, |held| held.revision),
+            created_at: held.map_or(now, |held| held.created_at),
             updated_at: now,
-        };
-        match held {
-            Some(_) => tx.subscriptions_update(&row).await?,
-            None => tx.subscriptions_insert(&row).await?,
         }
+    }
+
+    /// The items with what each of them grants. The plan is the item that was bought on our page,
+    /// else the one that was the plan, else the first whose price grants anything.
+    async fn plan_of(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        id: &SubscriptionId,
+        held: Option<&Subscription>,
+        told: &facts::Subscription,
+    ) -> Result<Option<Plan>, Stop> {
+        let before = match held {
+            Some(held) => tx.subscription_items_of(&held.id).await?,
+            None => Vec::new(),
+        };
+        let mut items = Vec::new();
+        let mut known: Vec<(usize, Price)> = Vec::new();
+        for (position, item) in (0_u32..).zip(&told.items) {
+            let price = match &item.price {
+                Some(id) => tx.prices_find(PROVIDER, id).await?,
+                None => None,
+            };
+            let grants = price.as_ref().map_or(Grants::default(), |price| {
+                let session = owner.session.as_ref().filter(|bought| bought.price_id == price.id);
+                let same = |old: &&SubscriptionItem| old.price_id.as_ref() == Some(&price.id);
+                let kept = before.iter().find(same).map(|old| old.grants.clone());
+                let bought = session.map(|session| session.grants.clone());
+                bought.or(kept).unwrap_or_else(|| price.grants.clone())
+            });
+            items.push(SubscriptionItem {
+                provider: PROVIDER.to_owned(),
+                provider_item_id: item.id.clone(),
+                subscription_id: id.clone(),
+                customer_id: owner.customer.clone(),
+                position,
+                provider_price_id: item.price.clone(),
+                price_id: price.as_ref().map(|price| price.id.clone()),
+                quantity: item.quantity.unwrap_or(1),
+                period_start: item.period_start.or(told.period_start),
+                period_end: item.period_end.or(told.period_end),
+                grants,
+            });
+            known.extend(price.map(|price| (items.len() - 1, price)));
+        }
+        let bought = owner.session.as_ref().map(|session| &session.price_id);
+        let was = held.and_then(|held| held.price_id.as_ref());
+        let is = |wanted: Option<&PriceId>| {
+            known.iter().find(|(_, price)| Some(&price.id) == wanted)
+        };
+        let grants = |(at, _): &&(usize, Price)| items[*at].grants != Grants::default();
+        let main = is(bought)
+            .or_else(|| is(was))
+            .or_else(|| known.iter().find(grants))
+            .or_else(|| known.first());
+        let Some((main, price)) = main.cloned() else {
+            return Ok(None);
+        };
+        Ok(Some(Plan { items, main, price }))
+    }
+
+    /// The plan that waits: for its payment, or for the day its schedule names.
+    async fn with_pending(
+        &self,
+        tx: &mut Tx,
+        mut row: Subscription,
+        told: &facts::Subscription,
+        schedule: Option<&facts::Schedule>,
+    ) -> Result<Subscription, Stop> {
+        let mut waiting: Vec<(&String, Option<Timestamp>)> = Vec::new();
+        waiting.extend(told.pending_prices.iter().map(|price| (price, None)));
+        let schedule = schedule.filter(|it| told.schedule.as_ref() == Some(&it.id));
+        if schedule.is_some() {
+            row.pending_price_id = None;
+            row.pending_at = None;
+        }
+        let schedule = schedule.filter(|schedule| schedule.is_active);
+        let now = self.clock().now();
+        for phase in schedule.iter().flat_map(|schedule| &schedule.phases) {
+            if phase.start.is_some_and(|start| now < start) {
+                waiting.extend(phase.prices.iter().map(|price| (price, phase.start)));
+            }
+        }
+        for (price, at) in waiting {
+            if let Some(price) = tx.prices_find(PROVIDER, price).await?
+                && Some(&price.id) != row.price_id.as_ref()
+            {
+                row.pending_price_id = Some(price.id);
+                row.pending_at = at;
+                break;
+            }
+        }
+        Ok(row)
+    }
+
+    /// Writes the row, and what follows from it.
+    pub(super) async fn subscription_write(
+        &self,
+        tx: &mut Tx,
+        mut row: Subscription,
+    ) -> Result<(), Stop> {
+        row.revision += 1;
+        row.updated_at = self.clock().now();
+        tx.subscriptions_update(&row).await?;
         self.subscription_settle(tx, &row).await
     }
 
-    /// The first item whose price we know: it names the plan.
-    async fn known_item<'a>(
-        &self,
-        tx: &mut Tx,
-        told: &'a facts::Subscription,
-    ) -> Result<(&'a facts::SubscriptionItem, Price), Stop> {
-        for item in &told.items {
-            if let Some(id) = &item.price
-                && let Some(price) = tx.prices_find(PROVIDER, id).await?
-            {
-                return Ok((item, price));
-            }
-        }
-        Err(Stop::Parked("none of the subscription's prices is known".to_owned()))
-    }
-
-    /// What follows from a subscription's row: its trial, its access, its end.
+    /// What follows from a subscription's row and its invoices: its trial, its access, its end.
+    /// Everything is judged anew from what is known now, so that it does not matter in which order
+    /// it became known.
     pub(super) async fn subscription_settle(
         &self,
         tx: &mut Tx,
         row: &Subscription,
     ) -> Result<(), Stop> {
+        let mut row = row.clone();
+        let money = self.subscription_money(tx, &row).await?;
+        if (row.past_due_since, row.paid_until) != (money.past_due_since, money.paid_until) {
+            row.past_due_since = money.past_due_since;
+            row.paid_until = money.paid_until;
+            row.revision += 1;
+            tx.subscriptions_update(&row).await?;
+        }
         let started = !matches!(row.status, Status::Incomplete | Status::IncompleteExpired);
         if let Some(trial) = trial_period(row.trial_start, row.trial_end)
             && started
         {
-            self.grant_trial(tx, row, trial).await?;
+            self.grant_trial(tx, &row, trial).await?;
         }
         if row.status != Status::Trialing {
-            self.withdraw_trial(tx, row).await?;
+            self.withdraw_trial(tx, &row).await?;
         }
-        let facts = AccessFacts {
-            status: row.status.clone(),
-            started_at: row.started_at,
-            cancel_at: row.cancel_at,
-            ended_at: row.ended_at,
-            past_due_since: row.past_due_since,
-        };
-        let paid_for = self.is_paid_for(tx, row).await?;
-        let grace_seconds = self.settings().past_due_grace_seconds;
-        let window = access(&facts, grace_seconds).filter(|_| paid_for);
-        let now = self.clock().now();
-        let source = format!("subscription:{}", row.id);
-        let granted = tx.entitlements_of_source(&source).await?;
-        let mut wanted: Vec<&str> =
-            row.grants.features.iter().map(|grant| grant.feature.as_str()).collect();
-        wanted.extend(granted.iter().map(|held| held.feature.as_str()));
-        wanted.sort_unstable();
-        wanted.dedup();
-        for feature in wanted {
-            let still = row.grants.features.iter().any(|grant| grant.feature == feature);
-            let window = window.filter(|_| still);
-            let entitlement = Entitlement {
-                feature: feature.to_owned(),
-                source: source.clone(),
-                starts_at: window.map_or(row.started_at, |window| window.starts_at),
-                ends_at: window.and_then(|window| window.ends_at),
-                revoked_at: if window.is_none() { Some(row.as_of) } else { None },
-            };
-            let id = EntitlementId::new(self.clock().wall(), random());
-            tx.entitlements_put(&id, &row.customer_id, &entitlement, now).await?;
-        }
+        self.subscription_unlocks(tx, &row, money.is_paid_for).await?;
         if row.status.is_terminal() {
-            self.withdraw_allowances(tx, row).await?;
+            self.withdraw_allowances(tx, &row).await?;
         }
-        Ok(())
+        self.mark_surplus(tx, &row).await
     }
 
-    /// Whether nothing we know says that there is no money (INV-MONEY): a bank debit can make a
-    /// subscription active before its first invoice is paid, and the period that was paid for
-    /// last can have been given back in full. Side invoices do not count, and a period that cost
-    /// nothing was not given back.
-    async fn is_paid_for(&self, tx: &mut Tx, row: &Subscription) -> Result<bool, Stop> {
-        let id = &row.provider_subscription_id;
-        let (first, next) = (BillingReason::SubscriptionCreate, BillingReason::SubscriptionCycle);
-        let reasons = [first.as_str(), next.as_str()];
-        let Some(invoice) = tx.invoices_newest_paid(PROVIDER, id, reasons).await? else {
-            let unpaid = tx.invoices_unpaid_first(PROVIDER, id, first.as_str()).await?;
-            return Ok(unpaid.is_none());
-        };
-        let payment = tx.payments_find(PROVIDER, &invoice.provider_invoice_id).await?;
-        Ok(payment.is_none_or(|payment| payment.status != PaymentStatus::Refunded))
+    /// Of several paid subscriptions that live at the same time all but the oldest are one too
+    /// many. One that is going to end anyway is in nobody's way.
+    async fn mark_surplus(&self, tx: &mut Tx, row: &Subscription) -> Result<(), Stop> {
+        let mut living = Vec::new();
+        for held in tx.subscriptions_list(&row.customer_id, NEWEST, SUBSCRIPTIONS_MAX).await? {
+            let price = match &held.price_id {
+                Some(id) => tx.prices_get(id).await?,
+                None => None,
+            };
+            let is_free = price.is_some_and(|price| price.amount.minor() == 0);
+            if held.status.is_live() && !is_free && held.cancel_at.is_none() {
+                living.push(held);
+            } else if held.surplus_since.is_some() {
+                tx.subscriptions_update(&Subscription { surplus_since: None, ..held }).await?;
+            }
+        }
+        living.sort_by(|a, b| {
+            let key = |it: &Subscription| (it.started_at, it.provider_subscription_id.clone());
+            key(a).cmp(&key(b))
+        });
+        for (place, held) in living.into_iter().enumerate() {
+            let is_surplus = 0 < place;
+            if held.surplus_since.is_some() != is_surplus {
+                let surplus_since = is_surplus.then_some(held.started_at);
+                let marked = Subscription { surplus_since, ..held };
+                tx.subscriptions_update(&marked).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -195,19 +325,19 @@ fn is_news(
     trust: Trust,
     at: Timestamp,
 ) -> Result<bool, Stop> {
-    let known = held.map(|held| Known { status: held.status.clone(), as_of: held.as_of });
-    let terminal = known.as_ref().is_some_and(|known| known.status.is_terminal());
+    let known = held.map(Subscription::known);
     match (trust, news(known.as_ref(), at)) {
-        (Trust::Truth { revision }, _) if revision == held.map(|held| held.revision) => {
-            Ok(!terminal)
+        (Trust::Truth { revision, .. }, news) if revision == held.map(|held| held.revision) => {
+            Ok(news != News::Stale)
         }
         (Trust::Truth { .. }, _) => Err(Stop::Changed),
         (_, News::Stale) => Ok(false),
-        (_, News::Apply) => Ok(true),
-        (Trust::Orphaned, News::Doubt) => {
-            Ok(known.is_none_or(|known| outranks(status, &known.status)))
+        (Trust::Orphaned, _) => {
+            let told = Known { status: status.clone(), as_of: at };
+            Ok(known.is_none_or(|known| outranks(&told, &known)))
         }
-        // Another event of the same second was applied meanwhile: ask the provider.
+        (Trust::Carried, News::Apply) => Ok(true),
+        // Something newer was applied meanwhile: ask the provider.
         (Trust::Carried, News::Doubt) => Err(Stop::Changed),
     }
 }
