@@ -66,9 +66,9 @@ impl Engine {
         let newest = invoices.iter().rev().find(|it| it.status == paid && bills_period(it));
         match newest {
             Some(invoice) => Ok(!self.is_given_back(tx, invoice).await?),
-            None => Ok(!invoices.iter().any(|invoice| {
-                invoice.reason == first.as_str() && 0 < invoice.amount_due
-            })),
+            None => Ok(!invoices
+                .iter()
+                .any(|invoice| invoice.reason == first.as_str() && 0 < invoice.amount_due)),
         }
     }
 
@@ -91,9 +91,10 @@ impl Engine {
             cancel_at: row.cancel_at,
             ended_at: row.ended_at,
             past_due_since: row.past_due_since,
-            paused_at: row.pause_behavior.as_ref().map(|_| {
-                row.paid_until.max(row.trial_end).unwrap_or(row.started_at)
-            }),
+            paused_at: row
+                .pause_behavior
+                .as_ref()
+                .map(|_| row.paid_until.max(row.trial_end).unwrap_or(row.started_at)),
         };
         let grace_seconds = self.settings().past_due_grace_seconds;
         let window = access(&facts, grace_seconds).filter(|_| is_paid_for);

@@ -96,8 +96,9 @@ impl Engine {
                 .map(|intent| Fact::PaymentIntent(Box::new(intent))),
             "refund" => known(provider.refund(id).await)?.map(|it| Fact::Refund(Box::new(it))),
             "dispute" => known(provider.dispute(id).await)?.map(|it| Fact::Dispute(Box::new(it))),
-            "credit_note" => known(provider.credit_note(id).await)?
-                .map(|note| Fact::CreditNote(Box::new(note))),
+            "credit_note" => {
+                known(provider.credit_note(id).await)?.map(|note| Fact::CreditNote(Box::new(note)))
+            }
             "invoice_payment" => known(provider.invoice_payment(id).await)?
                 .map(|payment| Fact::InvoicePayment(Box::new(payment))),
             "subscription_schedule" => known(provider.schedule(id).await)?

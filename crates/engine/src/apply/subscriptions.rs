@@ -130,8 +130,7 @@ impl Engine {
             trial_end: told.trial_end,
             past_due_since: held.and_then(|held| held.past_due_since),
             // The provider's clock may run ahead of ours.
-            started_at: held
-                .map_or(told.created_at.unwrap_or(at).min(now), |held| held.started_at),
+            started_at: held.map_or(told.created_at.unwrap_or(at).min(now), |held| held.started_at),
             grants: main.grants.clone(),
             collection: told.collection.clone(),
             pause_behavior: told.pause_behavior.clone(),
@@ -194,9 +193,8 @@ impl Engine {
         }
         let bought = owner.session.as_ref().map(|session| &session.price_id);
         let was = held.and_then(|held| held.price_id.as_ref());
-        let is = |wanted: Option<&PriceId>| {
-            known.iter().find(|(_, price)| Some(&price.id) == wanted)
-        };
+        let is =
+            |wanted: Option<&PriceId>| known.iter().find(|(_, price)| Some(&price.id) == wanted);
         let grants = |(at, _): &&(usize, Price)| items[*at].grants != Grants::default();
         let main = is(bought)
             .or_else(|| is(was))
