@@ -5,11 +5,11 @@ use crate::credits::Balance;
 use crate::failures::Failure;
 use crate::limits::check_text;
 use crate::lists::{Listed, Page};
+use crate::provider_calls::{Outcome, Wish, unsettled};
 use crate::{Engine, PROVIDER, Subject};
 use domain::codes::Code;
 use domain::entitlements::Entitlement;
 use domain::ids::CustomerId;
-use providers::stripe::customers::CustomerNew;
 use std::collections::BTreeMap;
 use store::Tx;
 use store::customers::Customer;
@@ -194,46 +194,47 @@ impl Engine {
     }
 
     /// The customer's counterpart at the provider, created once however many ask at the same time:
-    /// the provider sees one idempotency key, the database one generation.
+    /// they all find one intent, and one of them makes the call.
     pub(crate) async fn provider_customer(&self, customer: &Customer) -> Result<String, Failure> {
-        let mut tx = self.store().read("customers.linked").await?;
-        if let Some((id, _)) = tx.customers_linked(PROVIDER, &customer.id).await? {
-            return Ok(id);
-        }
-        drop(tx);
-        self.provider_customer_create(customer, 0).await
+        self.provider_customer_but(customer, None).await
     }
 
     /// Replaces a counterpart that the provider no longer knows.
     pub(crate) async fn provider_customer_again(
         &self,
         customer: &Customer,
+        gone: &str,
     ) -> Result<String, Failure> {
-        let mut tx = self.store().read("customers.linked").await?;
-        let generation = match tx.customers_linked(PROVIDER, &customer.id).await? {
-            Some((_, generation)) => generation + 1,
-            None => 0,
-        };
-        drop(tx);
-        self.provider_customer_create(customer, generation).await
+        self.provider_customer_but(customer, Some(gone)).await
     }
 
-    async fn provider_customer_create(
+    async fn provider_customer_but(
         &self,
         customer: &Customer,
-        generation: i64,
+        gone: Option<&str>,
     ) -> Result<String, Failure> {
-        let new = CustomerNew {
-            id: customer.id.as_str(),
-            email: customer.email.as_deref(),
-            name: customer.name.as_deref(),
+        let usable = |linked: Option<(String, i64)>| {
+            linked.map(|(id, _)| id).filter(|id| Some(id.as_str()) != gone)
         };
-        let key = format!("tollgate-customer-{}-{generation}", customer.id);
-        let id = self.provider()?.customer_create(&new, &key).await?;
-        let mut tx = self.store().begin("customers.link").await?;
-        tx.customers_link(PROVIDER, &id, &customer.id, generation, self.clock().now()).await?;
-        let linked = tx.customers_linked(PROVIDER, &customer.id).await?;
+        let mut tx = self.store().read("customers.linked").await?;
+        if let Some(id) = usable(tx.customers_linked(PROVIDER, &customer.id).await?) {
+            return Ok(id);
+        }
+        drop(tx);
+        let mut tx = self.store().begin("customers.intend").await?;
+        tx.customers_lock(&customer.id).await?;
+        if let Some(id) = usable(tx.customers_linked(PROVIDER, &customer.id).await?) {
+            return Ok(id);
+        }
+        let wish = Wish::CustomerCreate {
+            customer: customer.id.to_string(),
+            email: customer.email.clone(),
+            name: customer.name.clone(),
+        };
+        let object = customer.id.as_str();
+        let call = self.call_intend(&mut tx, &wish, Some(&customer.id), object).await?;
         tx.commit().await?;
-        Ok(linked.map_or(id, |(linked, _)| linked))
+        let done = self.call_finish(&call.id).await?;
+        Outcome::read(&done).object.ok_or_else(unsettled)
     }
 }

@@ -57,6 +57,7 @@ impl Engine {
         for _ in 0..WORKERS {
             tasks.spawn(self.clone().work(shutdown.clone()));
         }
+        tasks.spawn(self.clone().sweep(shutdown.clone()));
         tasks.spawn(self.clone().time(shutdown));
         while tasks.join_next().await.is_some() {}
     }
@@ -64,6 +65,7 @@ impl Engine {
     async fn release_leases(&self) -> Result<(), Failure> {
         let mut tx = self.store().begin("events.release_all").await?;
         tx.inbox_release_all().await?;
+        tx.provider_calls_release_all().await?;
         Ok(tx.commit().await?)
     }
 

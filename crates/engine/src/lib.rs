@@ -29,6 +29,7 @@ pub mod payments;
 pub mod portal_sessions;
 pub mod prices;
 pub mod products;
+mod provider_calls;
 pub mod search;
 pub mod subscriptions;
 mod withdrawals;
@@ -46,6 +47,15 @@ use url::Url;
 
 /// The provider's name in the database.
 const PROVIDER: &str = "stripe";
+
+/// What happens to a second live subscription that a customer has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondSubscription {
+    /// It is shown to the merchant, who decides.
+    Flag,
+    /// It is canceled, and its newest payment given back.
+    CancelNewest,
+}
 
 /// What the operator chose.
 #[derive(Debug, Clone)]
@@ -67,6 +77,7 @@ pub struct Settings {
     pub debt_policy: debts::DebtPolicy,
     /// What a customer needs to keep private documents.
     pub private_collection_feature: String,
+    pub second_subscription: SecondSubscription,
     /// How many checkouts one buyer may begin in a minute.
     pub checkouts_per_minute: u32,
 }

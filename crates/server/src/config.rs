@@ -65,6 +65,7 @@ const SETTINGS: &[Setting] = &[
     setting("plans.trial_days", Form::Number, &["TRIAL_DAYS"]),
     setting("plans.past_due_grace_days", Form::Number, &["PAST_DUE_GRACE_DAYS"]),
     setting("plans.credit_debt_policy", Form::Word, &["CREDIT_DEBT_POLICY"]),
+    setting("plans.second_subscription", Form::Word, &["SECOND_SUBSCRIPTION"]),
     setting("plans.checkouts_per_minute", Form::Number, &["CHECKOUTS_PER_MINUTE"]),
 ];
 
@@ -147,7 +148,16 @@ pub struct Plans {
     pub past_due_grace_days: u32,
     /// What becomes of credits that were spent before their money went back.
     pub credit_debt_policy: DebtPolicy,
+    pub second_subscription: SecondSubscription,
     pub checkouts_per_minute: u32,
+}
+
+/// What happens to a second live subscription of one customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondSubscription {
+    Flag,
+    CancelNewest,
 }
 
 /// The seeds' own numbers: fourteen days of trial, five checkouts a minute.
@@ -155,6 +165,7 @@ pub const PLANS: Plans = Plans {
     trial_days: 14,
     past_due_grace_days: 7,
     credit_debt_policy: DebtPolicy::NetNextGrant,
+    second_subscription: SecondSubscription::Flag,
     checkouts_per_minute: 5,
 };
 

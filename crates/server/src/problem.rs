@@ -99,6 +99,7 @@ pub fn status(code: Code) -> StatusCode {
         | Code::PriceNotFound
         | Code::ProductNotFound
         | Code::SubscriptionNotFound
+        | Code::PaymentNotFound
         | Code::HoldNotFound
         | Code::CollectionNotFound => 404,
         Code::MethodNotAllowed => 405,
@@ -106,6 +107,10 @@ pub fn status(code: Code) -> StatusCode {
         | Code::AlreadyExists
         | Code::AlreadySubscribed
         | Code::SubscriptionEnded
+        | Code::SubscriptionEnding
+        | Code::SubscriptionUnpaid
+        | Code::ChangePending
+        | Code::PaymentNotRefundable
         | Code::IdempotencyConflict
         | Code::HoldClosed
         | Code::HoldExpired

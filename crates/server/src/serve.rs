@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{KeySet, Keys, Verifier};
-use crate::config::{Config, Plans, TokenKeys, TokenRules};
+use crate::config::{Config, Plans, SecondSubscription, TokenKeys, TokenRules};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
@@ -95,6 +95,10 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         debt_policy: plans.credit_debt_policy,
         past_due_grace_seconds: i64::from(plans.past_due_grace_days) * SECONDS_PER_DAY,
         private_collection_feature: PRIVATE_COLLECTION_FEATURE.into(),
+        second_subscription: match plans.second_subscription {
+            SecondSubscription::Flag => engine::SecondSubscription::Flag,
+            SecondSubscription::CancelNewest => engine::SecondSubscription::CancelNewest,
+        },
         checkouts_per_minute: plans.checkouts_per_minute,
     }
 }

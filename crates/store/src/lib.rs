@@ -33,6 +33,7 @@ pub mod portal_sessions;
 pub mod prices;
 pub mod products;
 pub mod refunds;
+pub mod provider_calls;
 pub mod rows;
 pub mod sql;
 pub mod subscription_items;
@@ -74,6 +75,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         products::ALL,
         refunds::ALL,
         subscription_items::ALL,
+        provider_calls::ALL,
         subscriptions::ALL,
         sync_runs::ALL,
     ]

@@ -126,10 +126,11 @@ impl Engine {
         };
         let mut answer =
             self.checkout_ask(&intent, provider_price, counterpart.as_deref(), 0).await;
-        if let (Err(ProviderError::NotFound { object, .. }), Some(customer)) = (&answer, customer)
+        if let (Err(ProviderError::NotFound { object, .. }), Some(customer), Some(gone)) =
+            (&answer, customer, &counterpart)
             && object.contains("customer")
         {
-            counterpart = Some(self.provider_customer_again(customer).await?);
+            counterpart = Some(self.provider_customer_again(customer, gone).await?);
             answer = self.checkout_ask(&intent, provider_price, counterpart.as_deref(), 1).await;
         }
         let now = self.clock().now();

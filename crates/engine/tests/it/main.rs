@@ -3,6 +3,8 @@
 
 mod credits;
 mod orders;
+mod provider_calls;
+mod proxies;
 mod purchases;
 mod search;
 mod worlds;

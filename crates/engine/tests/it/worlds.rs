@@ -1,5 +1,6 @@
 //! A world to test in: a sandbox, a catalogue, and databases that can be copied.
 
+use crate::proxies::Proxy;
 use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
 use engine::{Clock, Engine, Failure, Settings, Subject};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -57,14 +58,22 @@ async fn sandbox(offset: Arc<AtomicI64>) -> anyhow::Result<String> {
     Ok(url)
 }
 
-fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Result<Engine> {
-    let client = stripe::Client::new(stripe::Settings {
+fn client(provider: &str, timeout_ms: u64) -> anyhow::Result<stripe::Client> {
+    Ok(stripe::Client::new(stripe::Settings {
         secret_key: SecretString::from(KEY),
         api_base: provider.to_owned(),
-        timeout: Duration::from_secs(10),
+        timeout: Duration::from_millis(timeout_ms),
         max_retries: 2,
-    })?;
-    let settings = Settings {
+    })?)
+}
+
+fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Result<Engine> {
+    let client = client(provider, 10_000)?;
+    Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
+}
+
+fn settings() -> anyhow::Result<Settings> {
+    Ok(Settings {
         frontend_url: "http://127.0.0.1:8000".parse()?,
         public_url: "http://127.0.0.1:8000".parse()?,
         webhook_secrets: vec![SecretString::from(SECRET)],
@@ -74,9 +83,9 @@ fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Resul
         past_due_grace_seconds: 0,
         debt_policy: Default::default(),
         private_collection_feature: "knowledge_base".to_owned(),
+        second_subscription: engine::SecondSubscription::Flag,
         checkouts_per_minute: 5,
-    };
-    Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings))
+    })
 }
 
 impl World {
@@ -146,6 +155,22 @@ impl World {
             }
         };
         engine(Store::open(&url).await?, provider, self.offset.clone())
+    }
+
+    /// Another engine on the same database, as after a restart, which reaches the sandbox through
+    /// something in between and gives up soon.
+    pub fn through(&self, proxy: &Proxy) -> Engine {
+        self.through_with(proxy, settings().unwrap())
+    }
+
+    pub fn through_with(&self, proxy: &Proxy, settings: Settings) -> Engine {
+        let client = client(&proxy.url, 2_000).unwrap();
+        let clock = Clock::adjustable(self.offset.clone());
+        Engine::new(self.engine.store().clone(), Some(client), clock, settings)
+    }
+
+    pub async fn proxy(&self) -> Proxy {
+        Proxy::before(&self.sandbox).await.unwrap()
     }
 
     /// A provider that knows nothing of what this world has done.

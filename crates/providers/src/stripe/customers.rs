@@ -27,6 +27,15 @@ impl Client {
         fields::text(&answer, "/id").ok_or_else(|| unreadable("the id of the customer"))
     }
 
+    /// The customer that was created for one of ours, if any. The search lags behind by a minute, so
+    /// it says nothing about what was created just now.
+    pub async fn customer_find(&self, id: &str) -> Result<Option<String>, ProviderError> {
+        let query = format!("metadata['tollgate_customer']:'{id}'");
+        let form = Form::new().with("query", &query).with("limit", "1");
+        let answer = self.get("/v1/customers/search", form).await?;
+        Ok(fields::text(&answer, "/data/0/id"))
+    }
+
     /// Whether a customer can still be used: deleted ones answer too, and say so.
     pub async fn customer_exists(&self, id: &str) -> Result<bool, ProviderError> {
         let answer = match object_path("customers", id) {

@@ -14,6 +14,7 @@ use form::Form;
 use transport::Transport;
 pub use transport::{Answerer, Answering, Request, Response};
 
+mod cancellations;
 pub mod checkout_sessions;
 pub mod customers;
 mod disputes;

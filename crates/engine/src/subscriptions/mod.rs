@@ -1,9 +1,12 @@
 //! Subscriptions as customers see them, and their own wishes about them.
 
+mod ending;
+
 use crate::failures::Failure;
 use crate::lists::{Listed, NEWEST, Page};
 use crate::{Engine, PROVIDER, Subject, customers};
 use domain::codes::Code;
+use domain::ids::SubscriptionId;
 use providers::errors::ProviderError;
 use store::Tx;
 use store::customers::Customer;
@@ -13,9 +16,6 @@ use store::subscriptions::Subscription;
 
 /// Nobody has more at once, dead ones included, than are looked at.
 pub(crate) const SUBSCRIPTIONS_MAX: u32 = 100;
-
-/// How often the provider is asked again because our row has changed meanwhile.
-const TELLINGS_MAX: u32 = 3;
 
 /// A subscription with what it is a subscription to.
 #[derive(Debug, Clone)]
@@ -27,6 +27,34 @@ pub struct SubscriptionDetail {
 
 fn not_found() -> Failure {
     Failure::refused(Code::SubscriptionNotFound, "there is no subscription")
+}
+
+fn ended() -> Failure {
+    let detail = "the subscription has ended; subscribe again instead";
+    Failure::refused(Code::SubscriptionEnded, detail)
+}
+
+/// One of the customer's own, by our id or the provider's; without an id the one that matters. What
+/// has ended is nobody's to change.
+async fn changeable(
+    tx: &mut Tx,
+    customer: &Customer,
+    id: Option<&str>,
+) -> Result<Subscription, Failure> {
+    let Some(id) = id else {
+        let held = current(tx, customer).await?.map(|detail| detail.subscription);
+        return held.filter(|held| !held.status.is_terminal()).ok_or_else(not_found);
+    };
+    let found = match SubscriptionId::parse(id) {
+        Ok(ours) => tx.subscriptions_get(&ours).await?,
+        Err(_) => None,
+    };
+    let found = match found {
+        Some(found) => Some(found),
+        None => tx.subscriptions_find(PROVIDER, id).await?,
+    };
+    let own = found.filter(|held| held.customer_id == customer.id).ok_or_else(not_found)?;
+    if own.status.is_terminal() { Err(ended()) } else { Ok(own) }
 }
 
 /// The one that matters: alive, dearest, newest.
@@ -81,81 +109,6 @@ impl Engine {
         Ok(page.cut(rows, |row| row.id.to_string()))
     }
 
-    /// Ends a subscription with its period; access stays until then.
-    pub async fn subscriptions_cancel(
-        &self,
-        subject: &Subject,
-        id: Option<&str>,
-    ) -> Result<Subscription, Failure> {
-        self.subscription_ending(subject, id, Ending::AtPeriodEnd).await
-    }
-
-    /// Takes a cancellation back while its period lasts.
-    pub async fn subscriptions_resume(
-        &self,
-        subject: &Subject,
-        id: Option<&str>,
-    ) -> Result<Subscription, Failure> {
-        self.subscription_ending(subject, id, Ending::Never).await
-    }
-
-    async fn subscription_ending(
-        &self,
-        subject: &Subject,
-        id: Option<&str>,
-        ending: Ending,
-    ) -> Result<Subscription, Failure> {
-        let mut tx = self.store().read("subscriptions.ending").await?;
-        let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
-        let held = match id {
-            None => current(&mut tx, &customer).await?.map(|detail| detail.subscription),
-            Some(id) => {
-                let own = tx.subscriptions_list(&customer.id, NEWEST, SUBSCRIPTIONS_MAX).await?;
-                own.into_iter().find(|s| s.id.as_str() == id || s.provider_subscription_id == id)
-            }
-        };
-        drop(tx);
-        let held = held.ok_or_else(not_found)?;
-        if held.status.is_terminal() {
-            return match id {
-                None => Err(not_found()),
-                Some(_) => Err(Failure::refused(
-                    Code::SubscriptionEnded,
-                    "the subscription has ended; subscribe again instead",
-                )),
-            };
-        }
-        let ends = held.cancel_at_period_end || held.cancel_at.is_some();
-        if ends == (ending == Ending::AtPeriodEnd) {
-            return Ok(held);
-        }
-        let cancel = ending == Ending::AtPeriodEnd;
-        let key = format!("tollgate-ending-{}-{cancel}-{}", held.id, held.updated_at.micros());
-        let provider_id = &held.provider_subscription_id;
-        let provider = self.provider()?;
-        let mut told =
-            provider.subscription_cancel_at_period_end(provider_id, cancel, &key).await?;
-        let mut seen = held.clone();
-        for _ in 0..TELLINGS_MAX {
-            let mut tx = self.store().begin("subscriptions.ending").await?;
-            tx.customers_lock(&customer.id).await?;
-            let applied = self.subscription_told(&mut tx, &seen, told).await?;
-            let now = tx.subscriptions_get(&held.id).await?.ok_or_else(not_found)?;
-            if applied {
-                tx.commit().await?;
-                return Ok(now);
-            }
-            drop(tx);
-            // An event was applied between our look and the answer: ask for what is true now.
-            told = provider.subscription(provider_id).await?;
-            seen = now;
-        }
-        Err(Failure::Provider {
-            code: Code::OutcomeUnknown,
-            detail: "the subscription keeps changing; repeat the request".to_owned(),
-        })
-    }
-
     /// An address at the provider where the customer manages billing.
     pub async fn billing_portal_url(
         &self,
@@ -187,11 +140,4 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// What a customer wants to become of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    AtPeriodEnd,
-    Never,
 }

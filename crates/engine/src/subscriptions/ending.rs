@@ -1,0 +1,111 @@
+//! Ending a subscription: with its period, at once, or not after all.
+
+use super::{changeable, not_found};
+use crate::failures::Failure;
+use crate::provider_calls::Wish;
+use crate::{Engine, SecondSubscription, Subject};
+use store::Tx;
+use store::subscriptions::Subscription;
+
+/// What a customer wants to become of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    AtPeriodEnd,
+    Now,
+    Never,
+}
+
+impl Ending {
+    fn wish(self, row: &Subscription) -> Wish {
+        let subscription = row.provider_subscription_id.clone();
+        match self {
+            Ending::AtPeriodEnd => Wish::SubscriptionEnd { subscription },
+            Ending::Now => Wish::SubscriptionCancel { subscription },
+            Ending::Never => Wish::SubscriptionResume { subscription },
+        }
+    }
+
+    fn is_so(self, row: &Subscription) -> bool {
+        let ends = row.cancel_at_period_end || row.cancel_at.is_some();
+        match self {
+            Ending::AtPeriodEnd => ends,
+            Ending::Now => false,
+            Ending::Never => !ends,
+        }
+    }
+}
+
+impl Engine {
+    /// Ends a subscription with its period; access stays until then, and what is still to be paid
+    /// stays to be paid.
+    pub async fn subscriptions_cancel(
+        &self,
+        subject: &Subject,
+        id: Option<&str>,
+    ) -> Result<Subscription, Failure> {
+        self.subscription_ending(subject, id, Ending::AtPeriodEnd).await
+    }
+
+    /// Ends a subscription now, and access with it; its open invoices are void.
+    pub async fn subscriptions_cancel_now(
+        &self,
+        subject: &Subject,
+        id: Option<&str>,
+    ) -> Result<Subscription, Failure> {
+        self.subscription_ending(subject, id, Ending::Now).await
+    }
+
+    /// Takes a cancellation back while its period lasts.
+    pub async fn subscriptions_resume(
+        &self,
+        subject: &Subject,
+        id: Option<&str>,
+    ) -> Result<Subscription, Failure> {
+        self.subscription_ending(subject, id, Ending::Never).await
+    }
+
+    async fn subscription_ending(
+        &self,
+        subject: &Subject,
+        id: Option<&str>,
+        ending: Ending,
+    ) -> Result<Subscription, Failure> {
+        self.provider()?;
+        let mut tx = self.store().begin("subscriptions.ending").await?;
+        let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
+        tx.customers_lock(&customer.id).await?;
+        let held = changeable(&mut tx, &customer, id).await?;
+        let wish = ending.wish(&held);
+        let open = self.call_open(&mut tx, &wish, held.id.as_str()).await?;
+        if open.is_none() && ending.is_so(&held) {
+            return Ok(held);
+        }
+        let object = held.id.as_str();
+        let call = self.call_intend(&mut tx, &wish, Some(&customer.id), object).await?;
+        tx.commit().await?;
+        self.call_finish(&call.id).await?;
+        let mut tx = self.store().read("subscriptions.ended").await?;
+        tx.subscriptions_get(&held.id).await?.ok_or_else(not_found)
+    }
+
+    /// A customer has come to a second live subscription, and this is the newer one. What follows
+    /// is the merchant's choice; it is written here and done by the sweeper.
+    #[expect(dead_code, reason = "applying a subscription calls it once it finds a second one")]
+    pub(crate) async fn surplus_found(
+        &self,
+        tx: &mut Tx,
+        row: &Subscription,
+    ) -> Result<(), Failure> {
+        match self.settings().second_subscription {
+            SecondSubscription::Flag => Ok(()),
+            SecondSubscription::CancelNewest if row.status.is_terminal() => Ok(()),
+            SecondSubscription::CancelNewest => {
+                let subscription = row.provider_subscription_id.clone();
+                let wish = Wish::SubscriptionCancelSurplus { subscription };
+                let fact = format!("surplus:{}", row.id);
+                let object = row.id.as_str();
+                self.call_demand(tx, &wish, &row.customer_id, object, fact).await.map(drop)
+            }
+        }
+    }
+}
