@@ -39,11 +39,8 @@ impl Engine {
                     true => provider.customer_find(customer).await?,
                     false => None,
                 };
-                let new = CustomerNew {
-                    id: customer,
-                    email: email.as_deref(),
-                    name: name.as_deref(),
-                };
+                let new =
+                    CustomerNew { id: customer, email: email.as_deref(), name: name.as_deref() };
                 let id = match kept {
                     Some(id) => id,
                     None => provider.customer_create(&new, key).await?,
@@ -78,7 +75,8 @@ impl Engine {
 
     /// Our row before the call; a database that fails leaves the outcome to a later attempt.
     async fn call_seen(&self, id: &str) -> Result<Option<Box<Subscription>>, ProviderError> {
-        let unknown = |error: store::StoreError| ProviderError::Unknown { cause: error.to_string() };
+        let unknown =
+            |error: store::StoreError| ProviderError::Unknown { cause: error.to_string() };
         let mut tx = self.store().read("provider_calls.seen").await.map_err(unknown)?;
         let found = tx.subscriptions_find(PROVIDER, id).await.map_err(unknown)?;
         Ok(found.map(Box::new))

@@ -52,8 +52,9 @@ impl Engine {
         customer: &str,
         id: &str,
     ) -> Result<ProviderCall, Failure> {
-        let customer = CustomerId::parse(customer).map_err(|error| {
-            Failure::Provider { code: Code::ProviderRefused, detail: error.to_string() }
+        let customer = CustomerId::parse(customer).map_err(|error| Failure::Provider {
+            code: Code::ProviderRefused,
+            detail: error.to_string(),
         })?;
         let mut tx = self.store().begin("customers.link").await?;
         tx.customers_lock(&customer).await?;

@@ -128,7 +128,8 @@ async fn pass(
 }
 
 fn refusal(status: u16, message: &str, code: &str) -> Response {
-    let body = serde_json::json!({"error": {"message": message, "code": code, "type": "api_error"}});
+    let body =
+        serde_json::json!({"error": {"message": message, "code": code, "type": "api_error"}});
     let status = axum::http::StatusCode::from_u16(status).unwrap();
     (status, axum::Json(body)).into_response()
 }
