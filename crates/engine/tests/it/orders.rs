@@ -5,7 +5,7 @@ use engine::Engine;
 use serde_json::{Value, json};
 
 /// Every order of some items.
-fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+pub fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     if items.is_empty() {
         return vec![Vec::new()];
     }

@@ -223,6 +223,19 @@ impl World {
         request.send().await.unwrap().json().await.unwrap()
     }
 
+    pub async fn delete(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.sandbox);
+        let request = self.http.delete(url).bearer_auth(KEY);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// From now on the sandbox fails like this; an empty object ends it.
+    pub async fn faults(&self, faults: &Value) {
+        let url = format!("{}/_sandbox/faults", self.sandbox);
+        let answer = self.http.post(url).json(faults).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
     /// Moves the business clock; what happens on the way is told by events.
     pub async fn advance(&self, how: &str) {
         let url = format!("{}/_sandbox/clock", self.sandbox);
