@@ -96,7 +96,8 @@ async fn pitfall_014_fifty_at_once_have_one_effect() -> anyhow::Result<()> {
 async fn pitfall_015_one_fact_under_two_event_ids_is_one_grant() -> anyhow::Result<()> {
     let (world, events) = bought("100 Credits").await?;
     let completed = of_kind(&events, "checkout.session.completed");
-    for event in [&completed, &again(&completed, "evt_second", 0), &again(&completed, "evt_3", 60)] {
+    for event in [&completed, &again(&completed, "evt_second", 0), &again(&completed, "evt_3", 60)]
+    {
         deliver(&world.engine, event).await;
         drain(&world.engine).await;
     }
