@@ -1,5 +1,6 @@
 //! The inbox: proof, storage and acknowledgement first; meaning later, once, in turn.
 
+use crate::accounts::is_account;
 use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
@@ -89,12 +90,22 @@ impl Engine {
     fn not_ours(&self, event: &Event) -> Option<&'static str> {
         if event.livemode != self.settings().livemode {
             Some("the event belongs to the other mode")
-        } else if event.account.is_some() {
+        } else if self.is_foreign(event) {
             Some("the event belongs to another account")
         } else if event.fact == Fact::Unhandled {
             Some("nothing follows from events of this kind")
         } else {
             None
+        }
+    }
+
+    /// Whether an event names another account than ours. Where ours is not known yet, the one who
+    /// applies the event finds out.
+    fn is_foreign(&self, event: &Event) -> bool {
+        match (&event.account, self.known_account()) {
+            (Some(told), Some(ours)) => !is_account(told, ours),
+            (Some(_), None) => self.inner.provider.is_none(),
+            (None, _) => false,
         }
     }
 
@@ -142,6 +153,11 @@ impl Engine {
             Ok(event) => event,
             Err(error) => return Outcome::Parked(error.to_string()),
         };
+        if event.account.is_some()
+            && let Err(failure) = self.own_account().await
+        {
+            return later(failure);
+        }
         if let Some(why) = self.not_ours(&event) {
             return Outcome::Ignored(why);
         }

@@ -3,6 +3,7 @@
 //! It knows no HTTP. Rules live in `domain`, SQL in `store`, the provider's words in `providers`;
 //! here they meet, one named transaction per use case, and nothing leaves the process inside one.
 
+pub mod accounts;
 mod allowances;
 pub mod api_keys;
 mod apply;
@@ -93,6 +94,8 @@ struct Inner {
     provider: Option<Client>,
     clock: Clock,
     settings: Settings,
+    /// Our own account's id at the provider, once somebody had to know it.
+    account: std::sync::OnceLock<String>,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
     segments: search::Segments,
@@ -107,6 +110,7 @@ impl Engine {
             provider,
             clock,
             settings,
+            account: std::sync::OnceLock::new(),
             arrived: Notify::new(),
             segments: search::segments(),
             probe: health::Probe::default(),

@@ -24,6 +24,8 @@ use crate::{App, Site};
 /// How long one call to the provider may take, and how often it is repeated with the same key.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(20);
 const PROVIDER_RETRIES: u32 = 2;
+/// How long the start waits for the provider.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The provider's own default: older signatures are refused.
 const WEBHOOK_TOLERANCE_SECONDS: i64 = 300;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -35,6 +37,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     log_to_stderr(&config.log_filter());
     tracing::info!("opening the database");
     let engine = open(&config).await?;
+    check_account(&engine).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -60,6 +63,29 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     engine.store().close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Refuses what would do harm, as far as the provider answers; its silence keeps nobody from
+/// serving.
+pub async fn check_account(engine: &Engine) -> anyhow::Result<()> {
+    let misfits = match tokio::time::timeout(CHECK_TIMEOUT, engine.account_misfits()).await {
+        Ok(Ok(misfits)) => misfits,
+        Ok(Err(failure)) => {
+            tracing::warn!(%failure, "the account at the provider could not be checked");
+            return Ok(());
+        }
+        Err(_) => {
+            tracing::warn!("the provider is too slow for a check of the account");
+            return Ok(());
+        }
+    };
+    for misfit in &misfits {
+        tracing::warn!(%misfit, "the settings do not fit the account at the provider");
+    }
+    match misfits.iter().find(|misfit| misfit.is_fatal()) {
+        Some(misfit) => bail!("{misfit}"),
+        None => Ok(()),
+    }
 }
 
 /// The engine on the configured database, migrated and bound to its mode.

@@ -9,6 +9,9 @@ statements! {
     INSERT = "deployment.insert":
         "INSERT INTO deployment (id, mode, created_at) VALUES (1, ?, ?) ON CONFLICT DO NOTHING";
     GET = "deployment.get": "SELECT mode FROM deployment WHERE id = 1";
+    ACCOUNT = "deployment.account": "SELECT provider_account FROM deployment WHERE id = 1";
+    SET_ACCOUNT = "deployment.set_account":
+        "UPDATE deployment SET provider_account = ? WHERE id = 1 AND provider_account IS NULL";
     PING = "deployment.ping": "SELECT COUNT(*) AS found FROM deployment";
 }
 
@@ -28,6 +31,19 @@ impl Store {
 }
 
 impl Tx {
+    /// The provider's account that this database is about, once it is known.
+    pub async fn deployment_account(&mut self) -> Result<Option<String>, StoreError> {
+        match self.first(&ACCOUNT, args![]).await? {
+            Some(row) => row.opt_text("provider_account"),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers the account for good; the first one wins.
+    pub async fn deployment_account_set(&mut self, account: &str) -> Result<(), StoreError> {
+        self.change_if(&SET_ACCOUNT, args![account]).await.map(drop)
+    }
+
     /// Whether the database answers.
     pub async fn ping(&mut self) -> Result<(), StoreError> {
         self.first(&PING, args![]).await.map(drop)

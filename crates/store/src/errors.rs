@@ -27,12 +27,7 @@ impl StoreError {
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed
                 | sqlx::Error::Tls(_) => true,
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    // SQLite busy, locked, full; PostgreSQL serialization, deadlock, shutdown.
-                    let code = code.as_ref();
-                    matches!(code, "5" | "6" | "13" | "517" | "40001" | "40P01" | "53300")
-                        || code.starts_with("57P")
-                }),
+                sqlx::Error::Database(error) => passes(error.as_ref()),
                 _ => false,
             },
             _ => false,
@@ -48,4 +43,19 @@ impl StoreError {
             _ => false,
         }
     }
+}
+
+/// Whether what the database complains of can be over in a moment.
+fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // The lowest byte says what: busy, locked, read-only, an unwilling disk, a full one, a file
+        // that cannot be opened.
+        let primary = code.parse::<u32>().unwrap_or_default() & 0xff;
+        return matches!(primary, 5 | 6 | 8 | 10 | 13 | 14);
+    }
+    // PostgreSQL: serialization, deadlock, read-only, out of resources, shutdown.
+    matches!(code.as_ref(), "40001" | "40P01" | "25006")
+        || code.starts_with("53")
+        || code.starts_with("57P")
 }

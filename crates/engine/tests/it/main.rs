@@ -1,6 +1,7 @@
 //! The use cases against the sandbox over HTTP, on SQLite and on a private PostgreSQL.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
+mod accounts;
 mod credits;
 mod deliveries;
 mod orders;

@@ -14,6 +14,7 @@ use form::Form;
 use transport::Transport;
 pub use transport::{Answerer, Answering, Request, Response};
 
+mod accounts;
 mod cancellations;
 pub mod checkout_sessions;
 pub mod customers;
@@ -32,7 +33,7 @@ mod schedules;
 mod subscriptions;
 mod transport;
 pub mod webhook;
-mod webhook_endpoints;
+pub mod webhook_endpoints;
 
 /// The version every outgoing call is made in, whatever the account's default is.
 pub const API_VERSION: &str = "2026-10-28.endive";
@@ -65,6 +66,7 @@ pub struct Client {
     transport: Transport,
     headers: HeaderMap,
     max_retries: u32,
+    is_restricted: bool,
 }
 
 /// One request as often as it has to be sent: retries keep the key.
@@ -105,13 +107,15 @@ impl Client {
         let headers = common_headers(&settings.secret_key)?;
         let http = http.build().map_err(ClientError::Http)?;
         let transport = Transport::Network { http, base: base.to_owned() };
-        Ok(Client { transport, headers, max_retries: settings.max_retries })
+        let is_restricted = is_restricted(&settings.secret_key);
+        Ok(Client { transport, headers, max_retries: settings.max_retries, is_restricted })
     }
 
     /// A client whose requests never leave the process, and are never repeated.
     pub fn in_process(key: &SecretString, answerer: Answerer) -> Result<Client, ClientError> {
         let transport = Transport::Process(answerer);
-        Ok(Client { transport, headers: common_headers(key)?, max_retries: 0 })
+        let headers = common_headers(key)?;
+        Ok(Client { transport, headers, max_retries: 0, is_restricted: is_restricted(key) })
     }
 
     /// Proves that the key works, by the cheapest call there is.
@@ -209,6 +213,10 @@ fn common_headers(key: &SecretString) -> Result<HeaderMap, ClientError> {
     headers.insert(AUTHORIZATION, authorization);
     headers.insert("stripe-version", HeaderValue::from_static(API_VERSION));
     Ok(headers)
+}
+
+fn is_restricted(key: &SecretString) -> bool {
+    key.expose_secret().starts_with("rk_")
 }
 
 fn is_loopback(address: &reqwest::Url) -> bool {

@@ -12,5 +12,9 @@ mod openapi;
 mod pages;
 mod payments;
 mod problems;
+#[path = "../../../providers/tests/it/samples.rs"]
+mod samples;
 mod servers;
 mod simulator;
+mod traffic;
+mod webhooks;

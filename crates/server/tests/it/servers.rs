@@ -15,6 +15,8 @@ use store::Store;
 use tower::ServiceExt;
 
 pub const PROVIDER_KEY: &str = "sk_test_of_the_tests";
+/// Two, as while one is being replaced by the other.
+pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_of_the_tests_old", "whsec_of_the_tests_new"];
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 
 pub struct Server {
@@ -22,7 +24,8 @@ pub struct Server {
     pub engine: Engine,
     /// A server key.
     pub key: String,
-    _dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
+    client: Option<providers::stripe::Client>,
 }
 
 pub struct Answer {
@@ -86,8 +89,27 @@ impl Server {
         Self::open(hosts, None).await
     }
 
+    /// With a provider of the test's own making.
+    pub async fn with_client(client: providers::stripe::Client) -> Self {
+        Self::open(&[], Some(client)).await
+    }
+
     async fn open(hosts: &[&str], client: Option<providers::stripe::Client>) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
+        Self::open_in(dir, hosts, client, &WEBHOOK_SECRETS).await
+    }
+
+    /// The same database, opened once more: after a restart with other secrets, or a replica.
+    pub async fn again(&self, secrets: &[&str]) -> Self {
+        Self::open_in(self.dir.clone(), &[], self.client.clone(), secrets).await
+    }
+
+    async fn open_in(
+        dir: Arc<tempfile::TempDir>,
+        hosts: &[&str],
+        client: Option<providers::stripe::Client>,
+        secrets: &[&str],
+    ) -> Self {
         let url = format!("sqlite://{}", dir.path().join("test.db").display());
         let store = Store::open(&url).await.expect("a new database opens");
         store.migrate_up().await.expect("migrations run");
@@ -96,9 +118,10 @@ impl Server {
         let frontend_url = url::Url::parse("http://front.test").unwrap();
         let settings = Settings {
             public_url: public_url.clone(),
+            webhook_secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
             ..server::serve::settings(frontend_url, server::config::PLANS)
         };
-        let engine = Engine::new(store, client, Clock::wall_only(), settings);
+        let engine = Engine::new(store, client.clone(), Clock::wall_only(), settings);
         let (_, key) = engine.api_keys_create("tests").await.expect("a key can be made");
         let site = Site {
             public_url,
@@ -108,7 +131,7 @@ impl Server {
         };
         let app = App { engine: engine.clone(), site: Arc::new(site) };
         let key = key.expose_secret().to_owned();
-        Self { router: server::router(app), engine, key, _dir: dir }
+        Self { router: server::router(app), engine, key, dir, client }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
