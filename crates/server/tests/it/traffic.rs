@@ -42,7 +42,9 @@ fn check_classified(name: &str, event: &Value, row: &InboxEvent) {
     let reason = row.reason.as_deref().unwrap_or_default();
     let thin = event["object"] == "v2.core.event";
     match row.state {
-        InboxState::Ignored if event["livemode"] == true => assert_eq!(reason, OTHER_MODE, "{name}"),
+        InboxState::Ignored if event["livemode"] == true => {
+            assert_eq!(reason, OTHER_MODE, "{name}")
+        }
         InboxState::Ignored => {
             assert_eq!(reason, NOTHING, "{name}");
             assert!(!moves_money(event), "{name} was ignored");
@@ -114,7 +116,8 @@ async fn pitfall_046_any_part_of_a_recorded_event_may_be_null_or_absent_at_the_d
                 kept += 1;
                 let mut variant = changed(event, &pointer, replacement.clone());
                 variant["id"] = json!(format!("evt_variant_{variants}"));
-                let row = taken(&server, &format!("{name} {pointer} {replacement:?}"), &variant).await;
+                let row =
+                    taken(&server, &format!("{name} {pointer} {replacement:?}"), &variant).await;
                 let decides = ["/livemode", "/account", "/context"].contains(&pointer.as_str())
                     || pointer.starts_with("/related_object");
                 assert!(

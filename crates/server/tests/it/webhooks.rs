@@ -343,7 +343,10 @@ async fn row_59_the_log_tells_what_became_of_an_event() {
     assert_eq!(server.call("GET", path, "", "").await.status, 401);
     assert_eq!(server.call("GET", path, &token("anna"), "").await.status, 403);
     let told = server.call("GET", path, &server.key, "").await.json();
-    assert_eq!((&told["provider_event_id"], &told["kind"]), (&json!("evt_logged"), &json!("foo.bar")));
+    assert_eq!(
+        (&told["provider_event_id"], &told["kind"]),
+        (&json!("evt_logged"), &json!("foo.bar"))
+    );
     assert_eq!((&told["state"], &told["attempts"]), (&json!("ignored"), &json!(0)));
     for time in ["received_at", "applied_at", "occurred_at"] {
         assert!(told[time].is_string(), "{time}: {told}");
@@ -360,7 +363,9 @@ async fn row_59_the_log_tells_what_became_of_an_event() {
 async fn what_is_no_event_is_refused_even_if_it_is_proven() {
     let server = Server::start().await;
     let deep = "[".repeat(50_000);
-    for body in ["", "not an event", "{}", "[]", "null", "\"evt\"", "{\"id\":7,\"type\":\"x\"}", &deep] {
+    for body in
+        ["", "not an event", "{}", "[]", "null", "\"evt\"", "{\"id\":7,\"type\":\"x\"}", &deep]
+    {
         let answer = deliver(&server, body).await;
         let found = (answer.status.as_u16(), answer.code());
         assert_eq!(found, (400, "invalid_payload".into()), "{}", answer.text);
