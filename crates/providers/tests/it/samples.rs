@@ -62,7 +62,7 @@ fn objects(value: &Value, path: &str, version: Option<&str>, found: &mut Vec<(St
             if let Some(kind) = kind.filter(|kind| *kind != "list" && *kind != "event") {
                 let id = format!("evt_recorded_{}", found.len());
                 let event = json!({
-                    "id": id, "object": "event", "type": told_by(kind), "created": 1_790_000_000,
+                    "id": id, "object": "event", "type": told_by(kind, value), "created": 1_790_000_000,
                     "livemode": false, "api_version": version, "data": { "object": value },
                 });
                 found.push((format!("{path} {kind} {}", found.len()), event));
@@ -73,8 +73,10 @@ fn objects(value: &Value, path: &str, version: Option<&str>, found: &mut Vec<(St
 }
 
 /// A kind of event that is about this kind of object, one we act on where there is one.
-fn told_by(object: &str) -> String {
-    match object {
+fn told_by(kind: &str, object: &Value) -> String {
+    match kind {
+        // A forecast is no invoice.
+        "invoice" if object["id"].is_null() => "invoice.upcoming".to_owned(),
         "subscription" => "customer.subscription.updated".to_owned(),
         "invoice" => "invoice.paid".to_owned(),
         "charge" => "charge.refunded".to_owned(),
