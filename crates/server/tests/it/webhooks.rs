@@ -267,9 +267,10 @@ async fn pitfall_012_a_silent_provider_does_not_slow_the_door() {
     tokio::spawn(async move { engine.run(stopped).await });
     let mut slowest = Duration::ZERO;
     for number in 0..20 {
-        let mut told = event(&format!("evt_{number}"), "invoice.paid");
-        // Without lines it has to be fetched.
-        told["data"]["object"] = json!({"id": format!("in_{number}"), "object": "invoice"});
+        // What a thin event is about has to be fetched.
+        let mut told = event(&format!("evt_{number}"), "v1.customer.subscription.updated");
+        told["object"] = json!("v2.core.event");
+        told["related_object"] = json!({"id": format!("sub_{number}"), "type": "subscription"});
         let started = Instant::now();
         assert_eq!(deliver(&server, &told.to_string()).await.status, 200);
         slowest = slowest.max(started.elapsed());
