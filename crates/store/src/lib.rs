@@ -14,6 +14,7 @@ pub mod credits;
 pub mod customers;
 pub mod database;
 pub mod debts;
+pub mod deliveries;
 pub mod deployment;
 mod dialect;
 pub mod disputes;
@@ -40,6 +41,7 @@ pub mod subscription_items;
 pub mod subscriptions;
 pub mod sync_runs;
 pub mod watch;
+pub mod webhook_endpoints;
 
 pub use database::{Store, Tx};
 pub use errors::StoreError;
@@ -58,6 +60,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         credits::ALL,
         customers::ALL,
         debts::ALL,
+        deliveries::ALL,
         deployment::ALL,
         disputes::ALL,
         documents::ALL,
@@ -78,6 +81,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         provider_calls::ALL,
         subscriptions::ALL,
         sync_runs::ALL,
+        webhook_endpoints::ALL,
     ]
     .into_iter()
     .flatten()

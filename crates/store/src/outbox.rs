@@ -36,6 +36,8 @@ statements! {
          FOR UPDATE SKIP LOCKED";
     SPREAD = "outbox_events.spread":
         "UPDATE outbox_events SET state = 'spread' WHERE id = ? AND state = 'pending'";
+    WAITING = "outbox_events.waiting":
+        "SELECT COUNT(*) AS found FROM outbox_events WHERE state = 'pending'";
     GET = "outbox_events.get": "SELECT * FROM outbox_events WHERE id = ?";
     LIST = "outbox_events.list":
         "SELECT * FROM outbox_events WHERE id < ? ORDER BY id DESC LIMIT ?";
@@ -82,6 +84,12 @@ impl Tx {
     /// Says that there is a delivery for everybody who wants the event.
     pub async fn outbox_spread(&mut self, id: &OutboxEventId) -> Result<bool, StoreError> {
         self.change_if(&SPREAD, args![id]).await
+    }
+
+    /// How many events nobody has been chosen for yet.
+    pub async fn outbox_waiting(&mut self) -> Result<i64, StoreError> {
+        let row = self.first(&WAITING, args![]).await?;
+        row.map_or(Ok(0), |row| row.int("found"))
     }
 
     pub async fn outbox_get(

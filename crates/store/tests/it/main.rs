@@ -3,6 +3,7 @@
 
 mod backends;
 mod credits;
+mod deliveries;
 mod inbox;
 mod outbox;
 mod schema;
