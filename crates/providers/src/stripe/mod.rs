@@ -31,7 +31,7 @@ pub mod products;
 mod refunds;
 mod schedules;
 mod subscriptions;
-mod transport;
+pub(crate) mod transport;
 pub mod webhook;
 pub mod webhook_endpoints;
 

@@ -102,7 +102,7 @@ pub(super) fn headers(
 }
 
 /// The whole chain of reasons, without the address: what is asked may name a customer.
-fn causes(error: reqwest::Error) -> String {
+pub(crate) fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

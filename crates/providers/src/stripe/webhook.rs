@@ -76,7 +76,7 @@ fn parse(header: &str) -> Result<(&str, Vec<&str>), SignatureError> {
     Ok((timestamp, signatures))
 }
 
-fn sign(payload: &[u8], secret: &str, timestamp: &str) -> String {
+pub(crate) fn sign(payload: &[u8], secret: &str, timestamp: &str) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("hmac takes keys of any length");
     mac.update(timestamp.as_bytes());
