@@ -32,6 +32,7 @@ pub mod prices;
 pub mod products;
 mod provider_calls;
 pub mod search;
+pub mod secrets;
 pub mod subscriptions;
 mod withdrawals;
 
