@@ -186,7 +186,9 @@ impl Engine {
             // The lease has passed to another worker, and with it the work.
             return Err(Stop::Changed);
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.inner.told.notify_one();
+        Ok(())
     }
 
     async fn finish(&self, row: &InboxEvent, outcome: Outcome) -> Result<(), Failure> {

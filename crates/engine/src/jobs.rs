@@ -53,11 +53,15 @@ impl Engine {
         if let Err(failure) = self.catalogue_finish().await {
             tracing::error!(%failure, "the catalogue could not be made known to the provider");
         }
+        if let Err(failure) = self.webhook_endpoints_reseal().await {
+            tracing::error!(%failure, "the secrets of endpoints could not be sealed anew");
+        }
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..WORKERS {
             tasks.spawn(self.clone().work(shutdown.clone()));
         }
         tasks.spawn(self.clone().sweep(shutdown.clone()));
+        tasks.spawn(self.clone().dispatch(shutdown.clone()));
         tasks.spawn(self.clone().time(shutdown));
         while tasks.join_next().await.is_some() {}
     }
@@ -66,6 +70,7 @@ impl Engine {
         let mut tx = self.store().begin("events.release_all").await?;
         tx.inbox_release_all().await?;
         tx.provider_calls_release_all().await?;
+        tx.deliveries_release_all(self.clock().wall()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -13,6 +13,7 @@ pub mod collections;
 pub mod credits;
 pub mod customers;
 pub mod debts;
+pub mod deliveries;
 pub mod demo;
 pub mod documents;
 pub mod entitlements;
@@ -24,6 +25,7 @@ pub mod invoices;
 mod jobs;
 mod limits;
 pub mod lists;
+mod mails;
 mod notices;
 pub mod outbox;
 pub mod payments;
@@ -35,14 +37,16 @@ pub mod search;
 pub mod secrets;
 pub mod subscriptions;
 mod withdrawals;
+pub mod webhook_endpoints;
 
 pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
 pub use lists::{Listed, Page};
 
+use providers::receivers::Sender;
 use providers::stripe::Client;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::Store;
 use tokio::sync::Notify;
 use url::Url;
@@ -82,6 +86,8 @@ pub struct Settings {
     pub second_subscription: SecondSubscription,
     /// How many checkouts one buyer may begin in a minute.
     pub checkouts_per_minute: u32,
+    /// How news leaves for the merchant's own servers.
+    pub outgoing: deliveries::Outgoing,
 }
 
 /// Everything Tollgate can do. Cheap to clone.
@@ -99,6 +105,9 @@ struct Inner {
     account: std::sync::OnceLock<String>,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
+    /// Wakes the sender of deliveries when there is news.
+    told: Notify,
+    sender: OnceLock<Option<Sender>>,
     segments: search::Segments,
     probe: health::Probe,
 }
@@ -113,6 +122,8 @@ impl Engine {
             settings,
             account: std::sync::OnceLock::new(),
             arrived: Notify::new(),
+            told: Notify::new(),
+            sender: OnceLock::new(),
             segments: search::segments(),
             probe: health::Probe::default(),
         };

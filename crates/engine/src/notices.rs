@@ -19,6 +19,7 @@ impl Engine {
         customer: &CustomerId,
     ) -> Result<(), Failure> {
         let data = json!({
+            "mode": session.mode.as_str(),
             "price": session.price_id.as_str(),
             "quantity": session.quantity,
             "amount": session.amount.minor(),

@@ -4,11 +4,13 @@
 //! fact and is written in the transaction that makes the fact true (INV-ONCE). Whoever applies news
 //! compares the rows before and after, and tells only what has changed.
 
-use crate::Engine;
 use crate::clock::random;
 use crate::failures::Failure;
+use crate::lists::{Listed, Page};
+use crate::{Engine, Subject};
+use domain::codes::Code;
 use domain::ids::{CustomerId, OutboxEventId};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Tx;
 use store::outbox::OutboxEvent;
 
@@ -25,6 +27,11 @@ macro_rules! kinds {
             /// The word on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Kind::$name => $word),+ }
+            }
+
+            /// The kind of that word.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
             }
         }
     };
@@ -83,6 +90,77 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// What was told, newest first; of one kind or about one customer where that is named.
+    pub async fn notifications_list(
+        &self,
+        page: Page,
+        kind: Option<&str>,
+        customer: Option<&str>,
+    ) -> Result<Listed<Value>, Failure> {
+        let mut tx = self.store().read("notifications.list").await?;
+        let (cursor, fetch) = (page.cursor(), page.fetch());
+        let rows = match (kind, customer) {
+            (Some(_), Some(_)) => {
+                let detail = "kind and customer cannot be asked for together";
+                return Err(Failure::invalid("kind", detail));
+            }
+            (Some(kind), None) if Kind::parse(kind).is_none() => {
+                return Err(Failure::invalid("kind", "kind must be a kind of event"));
+            }
+            (Some(kind), None) => tx.outbox_list_of_kind(kind, cursor, fetch).await?,
+            (None, Some(name)) => {
+                let subject = Subject::Named(name.to_owned());
+                match self.customer(&mut tx, &subject).await? {
+                    Some(customer) => {
+                        tx.outbox_list_of_customer(&customer.id, cursor, fetch).await?
+                    }
+                    None => Vec::new(),
+                }
+            }
+            (None, None) => tx.outbox_list(cursor, fetch).await?,
+        };
+        let listed = page.cut(rows, |row| row.id.to_string());
+        let mut data = Vec::with_capacity(listed.data.len());
+        for event in &listed.data {
+            data.push(self.notification(&mut tx, event).await?);
+        }
+        Ok(Listed { data, next_cursor: listed.next_cursor })
+    }
+
+    /// One of them.
+    pub async fn notifications_get(&self, id: &str) -> Result<Value, Failure> {
+        let missing = || Failure::refused(Code::NotFound, "no such notification");
+        let id = OutboxEventId::parse(id).map_err(|_| missing())?;
+        let mut tx = self.store().read("notifications.get").await?;
+        let event = tx.outbox_get(&id).await?.ok_or_else(missing)?;
+        self.notification(&mut tx, &event).await
+    }
+
+    async fn notification(&self, tx: &mut Tx, event: &OutboxEvent) -> Result<Value, Failure> {
+        let customer = match &event.customer_id {
+            Some(id) => tx.customers_get(id).await?,
+            None => None,
+        };
+        let external_id = customer.and_then(|customer| customer.external_id);
+        Ok(message(event, external_id.as_deref(), self.settings().livemode))
+    }
+}
+
+/// A notification as receivers get it: the same bytes at every attempt, as long as the customer
+/// keeps its name in the application.
+pub(crate) fn message(event: &OutboxEvent, external_id: Option<&str>, livemode: bool) -> Value {
+    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    json!({
+        "id": event.id.as_str(),
+        "type": event.kind,
+        "created_at": event.created_at.to_string(),
+        "livemode": livemode,
+        "customer": event.customer_id.as_ref().map(|id| id.as_str()),
+        "external_id": external_id,
+        "object": event.object_id,
+        "data": data,
+    })
 }
 
 #[cfg(test)]
