@@ -8,7 +8,7 @@ use crate::Engine;
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
-use crate::secrets::Keys;
+use crate::secrets::SealingKeys;
 use crate::webhook_endpoints::wants;
 use domain::codes::Code;
 use domain::ids::{DeliveryId, OutboxEventId, WebhookEndpointId};
@@ -39,7 +39,7 @@ const PAUSES_SECONDS: [i64; 13] =
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     /// What the endpoints' secrets are sealed under.
-    pub keys: Keys,
+    pub keys: SealingKeys,
     /// Where endpoints may be.
     pub reach: Reach,
     pub mail_hook: Option<MailHook>,
@@ -54,7 +54,7 @@ pub struct MailHook {
 
 impl Default for Outgoing {
     fn default() -> Self {
-        Self { keys: Keys::default(), reach: Reach::PublicEncrypted, mail_hook: None }
+        Self { keys: SealingKeys::default(), reach: Reach::PublicEncrypted, mail_hook: None }
     }
 }
 

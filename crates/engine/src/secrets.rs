@@ -35,17 +35,17 @@ pub enum SealError {
 
 /// The operator's keys: the first one seals, all of them open.
 #[derive(Clone, Default)]
-pub struct Keys {
+pub struct SealingKeys {
     keys: Vec<(String, Arc<LessSafeKey>)>,
 }
 
-impl std::fmt::Debug for Keys {
+impl std::fmt::Debug for SealingKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.keys.iter().map(|(name, _)| name)).finish()
     }
 }
 
-impl Keys {
+impl SealingKeys {
     /// Reads `name:base64` keys.
     pub fn parse(texts: &[SecretString]) -> Result<Self, KeysError> {
         let mut keys: Vec<(String, Arc<LessSafeKey>)> = Vec::new();
@@ -109,7 +109,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    fn keys(names: &[&str]) -> Keys {
+    fn keys(names: &[&str]) -> SealingKeys {
         let texts: Vec<SecretString> = names
             .iter()
             .map(|name| {
@@ -117,7 +117,7 @@ mod tests {
                 format!("{name}:{}", STANDARD.encode([byte; KEY_BYTES])).into()
             })
             .collect();
-        Keys::parse(&texts).unwrap()
+        SealingKeys::parse(&texts).unwrap()
     }
 
     #[test]
@@ -135,19 +135,19 @@ mod tests {
         for damaged in ["", "old", "old:", "old:AAAA", "old:%%%"] {
             assert_eq!(old.open("hook_1", damaged).unwrap_err(), SealError::Damaged, "{damaged}");
         }
-        assert_eq!(Keys::default().seal("hook_1", "a").unwrap_err(), SealError::NoKey);
+        assert_eq!(SealingKeys::default().seal("hook_1", "a").unwrap_err(), SealError::NoKey);
     }
 
     #[test]
     fn keys_that_are_none_are_refused_without_quoting_them() {
         let short = format!("a:{}", STANDARD.encode([1; 16]));
         for text in ["", "a", "a:", "a:AAAA", ":AAAA", "a b:AAAA", &short] {
-            let refused = Keys::parse(&[SecretString::from(text)]).unwrap_err();
+            let refused = SealingKeys::parse(&[SecretString::from(text)]).unwrap_err();
             assert_eq!(refused, KeysError::Shape(1), "{text}");
         }
         let twice = format!("a:{}", STANDARD.encode([1; 32]));
         let twice = [SecretString::from(twice.as_str()), SecretString::from(twice.as_str())];
-        assert_eq!(Keys::parse(&twice).unwrap_err(), KeysError::SameName);
+        assert_eq!(SealingKeys::parse(&twice).unwrap_err(), KeysError::SameName);
         assert_eq!(format!("{:?}", keys(&["new", "old"])), r#"["new", "old"]"#);
     }
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use engine::debts::DebtPolicy;
+use engine::deliveries::Outgoing;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::Value;
 use figment::{Figment, error::Kind};
@@ -57,6 +58,10 @@ const SETTINGS: &[Setting] = &[
     setting("stripe.public_key", Form::Text, &["STRIPE_PUBLIC_KEY", "STRIPE_PUBLISHABLE_KEY"]),
     setting("stripe.webhook_secrets", Form::List, WEBHOOK_SECRET_NAMES),
     setting("stripe.api_base", Form::Text, &["STRIPE_API_BASE"]),
+    setting("outgoing.encryption_keys", Form::List, &["ENCRYPTION_KEYS"]),
+    setting("outgoing.private_receivers", Form::Switch, &["PRIVATE_RECEIVERS"]),
+    setting("outgoing.mail_hook_url", Form::Text, &["MAIL_HOOK_URL"]),
+    setting("outgoing.mail_hook_secret", Form::Text, &["MAIL_HOOK_SECRET"]),
     setting("tokens.jwt_secret", Form::Text, &["JWT_SECRET"]),
     setting("tokens.jwks_url", Form::Text, &["JWKS_URL"]),
     setting("tokens.jwks_file", Form::Text, &["JWKS_FILE"]),
@@ -116,6 +121,7 @@ struct File {
     allowed_hosts: Vec<String>,
     trusted_proxies: usize,
     stripe: Stripe,
+    outgoing: OutgoingFile,
     tokens: Tokens,
     plans: Plans,
 }
@@ -128,6 +134,16 @@ struct Stripe {
     public_key: Option<String>,
     webhook_secrets: Vec<String>,
     api_base: String,
+}
+
+/// How news leaves for the merchant's own servers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutgoingFile {
+    encryption_keys: Vec<String>,
+    private_receivers: bool,
+    mail_hook_url: Option<String>,
+    mail_hook_secret: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -187,6 +203,7 @@ pub struct Config {
     pub stripe_api_base: Url,
     pub webhook_secrets: Vec<SecretString>,
     pub livemode: bool,
+    pub outgoing: Outgoing,
     pub tokens: TokenRules,
     pub plans: Plans,
 }
@@ -290,6 +307,7 @@ fn defaults() -> File {
             webhook_secrets: Vec::new(),
             api_base: "https://api.stripe.com".into(),
         },
+        outgoing: OutgoingFile::default(),
         tokens: Tokens::default(),
         plans: PLANS,
     }

@@ -8,7 +8,12 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use engine::deliveries::{MailHook, Outgoing};
+use engine::secrets::SealingKeys;
 use engine::{Clock, Engine, Settings, Subject};
+use providers::receivers::Reach;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -38,6 +43,9 @@ pub struct Secrets {
     admin_key: String,
     pub jwt_secret: String,
     pub provider_key: String,
+    /// What our own webhook endpoints' secrets are sealed under.
+    #[serde(default)]
+    encryption_key: Option<String>,
     endpoint: Option<Endpoint>,
 }
 
@@ -66,6 +74,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
         forget(&dir)?;
     }
     let mut secrets = secrets(&dir)?;
+    if secrets.encryption_key.is_none() {
+        secrets.encryption_key = Some(encryption_key()?);
+    }
     let api_listener = bind(args.port, "--port").await?;
     let sandbox_listener = bind(args.sandbox_port, "--sandbox-port").await?;
     let api_url = format!("http://{}", api_listener.local_addr()?);
@@ -199,6 +210,7 @@ fn secrets(dir: &Path) -> anyhow::Result<Secrets> {
         admin_key: format!("sk_test_{}", random_hex()?),
         jwt_secret: random_hex()?,
         provider_key: format!("sk_test_{}", random_hex()?),
+        encryption_key: None,
         endpoint: None,
     };
     write_private(&dir.join(SECRETS_FILE), &json!(made))?;
@@ -219,6 +231,27 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Under the name that a setting would give it.
+fn encryption_key() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).context("the system gave no randomness")?;
+    Ok(format!("dev:{}", STANDARD.encode(bytes)))
+}
+
+/// Receivers on this machine are what a demo has.
+fn outgoing(secrets: &Secrets) -> anyhow::Result<Outgoing> {
+    let keys: Vec<SecretString> = secrets.encryption_key.iter().cloned().map(Into::into).collect();
+    let hook = environment("MAIL_HOOK_URL").zip(environment("MAIL_HOOK_SECRET"));
+    let mail_hook = match hook {
+        Some((url, secret)) => {
+            let url = Url::parse(&url).context("MAIL_HOOK_URL is not an address")?;
+            Some(MailHook { url, secret: secret.into() })
+        }
+        None => None,
+    };
+    Ok(Outgoing { keys: SealingKeys::parse(&keys)?, reach: Reach::Anywhere, mail_hook })
 }
 
 fn random_hex() -> anyhow::Result<String> {
@@ -294,6 +327,7 @@ async fn open(
     let endpoint = secrets.endpoint.iter();
     let settings = Settings {
         webhook_secrets: endpoint.map(|one| one.secret.clone().into()).collect(),
+        outgoing: outgoing(secrets)?,
         ..serve::settings(Url::parse(api_url)?, PLANS)
     };
     let engine = Engine::new(store, Some(client), clock, settings);

@@ -114,7 +114,9 @@ pub fn status(code: Code) -> StatusCode {
         | Code::IdempotencyConflict
         | Code::HoldClosed
         | Code::HoldExpired
-        | Code::EventNotReplayable => 409,
+        | Code::EventNotReplayable
+        | Code::DeliveryPending
+        | Code::TooManyEndpoints => 409,
         Code::PayloadTooLarge => 413,
         Code::UnsupportedMediaType => 415,
         Code::InvalidRequest
@@ -129,7 +131,10 @@ pub fn status(code: Code) -> StatusCode {
         Code::RateLimited => 429,
         Code::Internal => 500,
         Code::ProviderRefused => 502,
-        Code::PaymentsDisabled | Code::ProviderUnavailable | Code::DatabaseUnavailable => 503,
+        Code::PaymentsDisabled
+        | Code::EncryptionKeyMissing
+        | Code::ProviderUnavailable
+        | Code::DatabaseUnavailable => 503,
         Code::OutcomeUnknown | Code::Timeout => 504,
     };
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

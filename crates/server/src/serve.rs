@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
+use engine::deliveries::Outgoing;
 use engine::{Clock, Engine, Settings};
 use jsonwebtoken::jwk::JwkSet;
 use providers::stripe;
@@ -104,6 +105,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Engine> {
         webhook_secrets: config.webhook_secrets.clone(),
         livemode: config.livemode,
         public_url: config.public_url.clone(),
+        outgoing: config.outgoing.clone(),
         ..settings(config.frontend_url.clone(), config.plans)
     };
     Ok(Engine::new(store, client, clock, settings))
@@ -126,6 +128,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
             SecondSubscription::CancelNewest => engine::SecondSubscription::CancelNewest,
         },
         checkouts_per_minute: plans.checkouts_per_minute,
+        outgoing: Outgoing::default(),
     }
 }
 

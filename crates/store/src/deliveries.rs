@@ -71,7 +71,7 @@ statements! {
     NEXT = "deliveries.next":
         "SELECT * FROM deliveries
          WHERE state = 'pending' AND next_attempt_at <= ? AND receiver = ?
-         ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED";
+         ORDER BY next_attempt_at, outbox_event_id LIMIT 1 FOR UPDATE SKIP LOCKED";
     LEASE = "deliveries.lease":
         "UPDATE deliveries SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?, next_attempt_at = ?

@@ -8,5 +8,6 @@ mod orders;
 mod provider_calls;
 mod proxies;
 mod purchases;
+mod receivers;
 mod search;
 mod worlds;

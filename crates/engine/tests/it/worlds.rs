@@ -2,8 +2,11 @@
 
 use crate::proxies::Proxy;
 use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
+use engine::deliveries::Outgoing;
+use engine::secrets::SealingKeys;
 use engine::{Clock, Engine, Failure, Settings, Subject};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use providers::receivers::Reach;
 use providers::stripe;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -73,6 +76,18 @@ fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Resul
 }
 
 fn settings() -> anyhow::Result<Settings> {
+    })?;
+    Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
+}
+
+/// Receivers of news may be on this machine.
+pub fn settings() -> anyhow::Result<Settings> {
+    let key = SecretString::from("test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let outgoing = Outgoing {
+        keys: SealingKeys::parse(&[key])?,
+        reach: Reach::Anywhere,
+        mail_hook: None,
+    };
     Ok(Settings {
         frontend_url: "http://127.0.0.1:8000".parse()?,
         public_url: "http://127.0.0.1:8000".parse()?,
@@ -85,6 +100,7 @@ fn settings() -> anyhow::Result<Settings> {
         private_collection_feature: "knowledge_base".to_owned(),
         second_subscription: engine::SecondSubscription::Flag,
         checkouts_per_minute: 5,
+        outgoing,
     })
 }
 

@@ -1,5 +1,8 @@
 //! Which settings are refused: all reasons at once, one per line, and never a value of a secret.
 
+use engine::deliveries::{MailHook, Outgoing};
+use engine::secrets::SealingKeys;
+use providers::receivers::Reach;
 use secrecy::SecretString;
 use url::Url;
 
@@ -26,6 +29,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         production_guard(&file, reasons);
     }
     let database_url = database(&file, reasons);
+    let outgoing = outgoing(&file, livemode, reasons);
     let tokens = token_rules(file.tokens, reasons);
     let own = format!("http://{}", file.listen);
     let frontend_url = file.frontend_url.as_deref().unwrap_or(&own);
@@ -46,6 +50,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         stripe_api_base: stripe_api_base?,
         webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),
         livemode,
+        outgoing,
         tokens,
         plans: file.plans,
     })
@@ -72,6 +77,38 @@ fn stripe(stripe: &Stripe, livemode: bool, reasons: &mut Vec<String>) {
         let reason = "the secret key and the public key belong to different modes (test and live)";
         reasons.push(reason.into());
     }
+}
+
+/// Who hears our news, and what secrets are sealed under.
+fn outgoing(file: &File, livemode: bool, reasons: &mut Vec<String>) -> Outgoing {
+    let given = &file.outgoing;
+    let texts: Vec<SecretString> =
+        given.encryption_keys.iter().map(|key| key.as_str().into()).collect();
+    let keys = SealingKeys::parse(&texts).unwrap_or_else(|error| {
+        reasons.push(format!("outgoing.encryption_keys (ENCRYPTION_KEYS): {error}"));
+        SealingKeys::default()
+    });
+    let name = "outgoing.mail_hook_url (MAIL_HOOK_URL)";
+    let url = given.mail_hook_url.as_deref().and_then(|url| parse_address(url, name, reasons));
+    let mail_hook = match (url, given.mail_hook_secret.as_deref()) {
+        (Some(url), Some(secret)) if WEBHOOK_SECRET_BYTES <= secret.len() => {
+            Some(MailHook { url, secret: secret.into() })
+        }
+        (Some(_), _) => {
+            let reason = format!(
+                "MAIL_HOOK_URL needs MAIL_HOOK_SECRET, of at least {WEBHOOK_SECRET_BYTES} bytes"
+            );
+            reasons.push(reason);
+            None
+        }
+        (None, _) => None,
+    };
+    let reach = match (given.private_receivers, livemode || is_production(file)) {
+        (true, _) => Reach::Anywhere,
+        (false, true) => Reach::PublicEncrypted,
+        (false, false) => Reach::Public,
+    };
+    Outgoing { keys, reach, mail_hook }
 }
 
 pub(super) fn database(file: &File, reasons: &mut Vec<String>) -> Option<SecretString> {
@@ -126,6 +163,9 @@ fn production_guard(file: &File, reasons: &mut Vec<String>) {
         file.tokens.jwt_secret.as_deref().is_some_and(is_placeholder),
         "JWT_SECRET is an example's",
     );
+    refuse(file.outgoing.private_receivers, "PRIVATE_RECEIVERS is on");
+    let hook_secret = file.outgoing.mail_hook_secret.as_deref();
+    refuse(hook_secret.is_some_and(is_placeholder), "MAIL_HOOK_SECRET is an example's");
     refuse(file.debug, "debug is on");
     refuse(
         file.frontend_url.as_ref().is_none_or(|url| !url.starts_with("https://")),
