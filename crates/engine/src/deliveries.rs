@@ -98,7 +98,8 @@ impl Engine {
                     tx.deliveries_insert(&id, &event.id, endpoint.id.as_str(), now).await?;
                 }
             }
-            if self.settings().outgoing.mail_hook.is_some() && crate::mails::template(event).is_some()
+            if self.settings().outgoing.mail_hook.is_some()
+                && crate::mails::template(event).is_some()
             {
                 let id = DeliveryId::new(now, random());
                 tx.deliveries_insert(&id, &event.id, MAIL, now).await?;

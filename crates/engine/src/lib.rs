@@ -36,8 +36,8 @@ mod provider_calls;
 pub mod search;
 pub mod secrets;
 pub mod subscriptions;
-mod withdrawals;
 pub mod webhook_endpoints;
+mod withdrawals;
 
 pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};

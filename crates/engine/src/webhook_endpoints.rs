@@ -127,8 +127,7 @@ impl Engine {
         let now = self.clock().wall();
         let id = WebhookEndpointId::new(now, random());
         let secret = new_secret();
-        let kept =
-            Sealed { secret: secret.clone(), previous: None, previous_until_micros: None };
+        let kept = Sealed { secret: secret.clone(), previous: None, previous_until_micros: None };
         let endpoint = WebhookEndpoint {
             url: self.checked_url(&new.url)?,
             description: new.description,

@@ -157,11 +157,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     let benchmarks = a == 198 && (b == 18 || b == 19);
     let relays = (a, b, c) == (192, 88, 99);
     let special = shared || assignments || benchmarks || relays || a == 0 || 224 <= a;
-    !(special
-        || ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_documentation())
+    !(special || ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation())
 }
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {

@@ -4,6 +4,7 @@
 mod accounts;
 mod credits;
 mod deliveries;
+mod notifications;
 mod orders;
 mod provider_calls;
 mod proxies;

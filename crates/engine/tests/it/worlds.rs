@@ -75,19 +75,11 @@ fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Resul
     Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
 }
 
-fn settings() -> anyhow::Result<Settings> {
-    })?;
-    Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
-}
-
 /// Receivers of news may be on this machine.
 pub fn settings() -> anyhow::Result<Settings> {
     let key = SecretString::from("test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
-    let outgoing = Outgoing {
-        keys: SealingKeys::parse(&[key])?,
-        reach: Reach::Anywhere,
-        mail_hook: None,
-    };
+    let outgoing =
+        Outgoing { keys: SealingKeys::parse(&[key])?, reach: Reach::Anywhere, mail_hook: None };
     Ok(Settings {
         frontend_url: "http://127.0.0.1:8000".parse()?,
         public_url: "http://127.0.0.1:8000".parse()?,
