@@ -4,7 +4,6 @@ use super::owners::Owner;
 use super::{Stop, Told, Trust};
 use crate::allowances::trial_period;
 use crate::clock::random;
-use crate::failures::Failure;
 use crate::lists::NEWEST;
 use crate::subscriptions::SUBSCRIPTIONS_MAX;
 use crate::{Engine, PROVIDER};
@@ -27,29 +26,6 @@ struct Plan {
 }
 
 impl Engine {
-    /// Applies what the provider answered to a call of ours; `false` where the row has changed
-    /// since `held` was read, so that the provider has to be asked again. The answer carries no
-    /// time of the provider's: the row stays as old as the newest event told.
-    pub(crate) async fn subscription_told(
-        &self,
-        tx: &mut Tx,
-        held: &Subscription,
-        told: facts::Subscription,
-    ) -> Result<bool, Failure> {
-        let session = tx.checkout_sessions_by_subscription(&told.id).await?;
-        let owner = Owner { customer: held.customer_id.clone(), session };
-        let trust = Trust::Truth { revision: Some(held.revision), asked_at: held.as_of };
-        let told = Told { object: told, trust };
-        match self.subscription_apply(tx, &owner, &told, None, held.as_of).await {
-            Ok(()) | Err(Stop::Ignored(_)) => Ok(true),
-            Err(Stop::Changed) => Ok(false),
-            Err(Stop::Failed(failure)) => Err(failure),
-            Err(Stop::Parked(why)) => {
-                Err(Failure::refused(domain::codes::Code::ProviderRefused, why))
-            }
-        }
-    }
-
     pub(super) async fn subscription_apply(
         &self,
         tx: &mut Tx,
@@ -310,6 +286,9 @@ impl Engine {
                 let surplus_since = is_surplus.then_some(held.started_at);
                 let marked = Subscription { surplus_since, ..held };
                 tx.subscriptions_update(&marked).await?;
+                if is_surplus {
+                    self.surplus_found(tx, &marked).await?;
+                }
             }
         }
         Ok(())

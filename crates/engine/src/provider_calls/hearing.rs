@@ -2,17 +2,14 @@
 
 use super::asking::Answer;
 use super::{Outcome, unsettled};
+use crate::apply::Outcome as Applied;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
 use domain::ids::CustomerId;
-use providers::facts;
+use providers::facts::Fact;
 use store::Tx;
 use store::provider_calls::{CallState, ProviderCall};
-use store::subscriptions::Subscription;
-
-/// How often the provider is asked again because our row has changed meanwhile.
-const TELLINGS_MAX: u32 = 3;
 
 impl Engine {
     pub(super) async fn call_hear(
@@ -22,9 +19,7 @@ impl Engine {
     ) -> Result<ProviderCall, Failure> {
         match answer {
             Answer::Customer { customer, id } => self.call_linked(call, &customer, &id).await,
-            Answer::Subscription { told, seen } => {
-                self.call_subscription_told(call, told, seen.map(|seen| *seen)).await
-            }
+            Answer::Subscription { id } => self.call_told(call, thin("subscription", id)).await,
         }
     }
 
@@ -68,31 +63,25 @@ impl Engine {
         self.call_done(tx, call, id).await
     }
 
-    async fn call_subscription_told(
-        &self,
-        call: &ProviderCall,
-        mut told: facts::Subscription,
-        mut seen: Option<Subscription>,
-    ) -> Result<ProviderCall, Failure> {
-        let id = told.id.clone();
-        for _ in 0..TELLINGS_MAX {
-            let mut tx = self.store().begin("provider_calls.told").await?;
-            let Some(held) = &seen else {
-                // We know nothing of it yet: its own events will tell.
-                return self.call_done(tx, call, &id).await;
-            };
-            tx.customers_lock(&held.customer_id).await?;
-            if self.subscription_told(&mut tx, held, told).await? {
-                return self.call_done(tx, call, &id).await;
+    /// What is true of an object now, with what belongs to it: asked for anew, because events may
+    /// have overtaken the answer.
+    async fn call_told(&self, call: &ProviderCall, thin: Fact) -> Result<ProviderCall, Failure> {
+        let Fact::Thin { object_id, .. } = &thin else {
+            return Err(unsettled());
+        };
+        let id = object_id.clone();
+        match self.apply_fetched(&id, thin).await? {
+            // What could not be applied now is kept with its own event.
+            Applied::Applied | Applied::Ignored(_) | Applied::Parked(_) => {}
+            Applied::Later(why) | Applied::Again(why) => {
+                return Err(Failure::Provider { code: Code::OutcomeUnknown, detail: why });
             }
-            // An event was applied between our look and the answer: ask for what is true now.
-            seen = tx.subscriptions_find(PROVIDER, &id).await?;
-            drop(tx);
-            told = self.provider()?.subscription(&id).await?;
         }
-        Err(Failure::Provider {
-            code: Code::OutcomeUnknown,
-            detail: "the subscription keeps changing; repeat the request".to_owned(),
-        })
+        let tx = self.store().begin("provider_calls.told").await?;
+        self.call_done(tx, call, &id).await
     }
+}
+
+fn thin(kind: &str, id: String) -> Fact {
+    Fact::Thin { object_id: id, object_type: kind.to_owned() }
 }

@@ -48,6 +48,34 @@ pub(crate) enum Wish {
     /// Ends now and gives the newest payment back: the customer has another one.
     #[serde(rename = "subscription.cancel_surplus")]
     SubscriptionCancelSurplus { subscription: String },
+    /// Changes one item now; what costs something waits for the money.
+    #[serde(rename = "subscription.change")]
+    SubscriptionChange {
+        subscription: String,
+        item: String,
+        price: String,
+        quantity: i64,
+        is_more: bool,
+    },
+    /// Changes with the next period.
+    #[serde(rename = "subscription.change_later")]
+    SubscriptionChangeLater {
+        subscription: String,
+        now: Vec<PlanItem>,
+        then: Vec<PlanItem>,
+        unit: String,
+        count: u32,
+    },
+    /// Stays what it is after all.
+    #[serde(rename = "subscription.keep")]
+    SubscriptionKeep { subscription: String },
+}
+
+/// One price of a plan, by the provider's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlanItem {
+    pub price: String,
+    pub quantity: i64,
 }
 
 impl Wish {
@@ -66,6 +94,9 @@ impl Wish {
             Wish::SubscriptionResume { .. } => "subscription.resume",
             Wish::SubscriptionCancel { .. } => "subscription.cancel",
             Wish::SubscriptionCancelSurplus { .. } => "subscription.cancel_surplus",
+            Wish::SubscriptionChange { .. } => "subscription.change",
+            Wish::SubscriptionChangeLater { .. } => "subscription.change_later",
+            Wish::SubscriptionKeep { .. } => "subscription.keep",
         }
     }
 

@@ -90,7 +90,6 @@ impl Engine {
 
     /// A customer has come to a second live subscription, and this is the newer one. What follows
     /// is the merchant's choice; it is written here and done by the sweeper.
-    #[expect(dead_code, reason = "applying a subscription calls it once it finds a second one")]
     pub(crate) async fn surplus_found(
         &self,
         tx: &mut Tx,

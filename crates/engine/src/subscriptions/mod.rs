@@ -1,5 +1,6 @@
 //! Subscriptions as customers see them, and their own wishes about them.
 
+pub mod changing;
 mod ending;
 
 use crate::failures::Failure;

@@ -11,4 +11,5 @@ mod proxies;
 mod purchases;
 mod receivers;
 mod search;
+mod subscriptions;
 mod worlds;

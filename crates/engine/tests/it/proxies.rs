@@ -24,7 +24,6 @@ pub enum Fault {
 
 #[derive(Debug, Clone)]
 pub struct Asked {
-    pub method: Method,
     pub path: String,
     pub key: Option<String>,
     pub body: String,
@@ -91,7 +90,7 @@ async fn pass(
     if method != Method::GET {
         let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
         let body = String::from_utf8_lossy(&body).into_owned();
-        let asked = Asked { method: method.clone(), path, key, body, at: Instant::now() };
+        let asked = Asked { path, key, body, at: Instant::now() };
         let mut faults = inner.faults.lock().unwrap();
         if faults.front().is_some_and(|(prefix, _)| asked.path.starts_with(prefix)) {
             fault = faults.pop_front().map(|(_, fault)| fault);
