@@ -282,8 +282,7 @@ async fn scheduling(
         return Err(ProviderError::Malformed("a running phase is missing".to_owned()));
     };
     let (now, then) = (phase_items(now), phase_items(then));
-    let plan =
-        Plan { schedule: &schedule.id, start, end, now: &now, then: &then, interval };
+    let plan = Plan { schedule: &schedule.id, start, end, now: &now, then: &then, interval };
     let planned = provider.schedule_plan(&plan, &key.step("plan")).await;
     if let Err(refusal @ (ProviderError::Refused { .. } | ProviderError::NotFound { .. })) = planned
     {

@@ -272,11 +272,8 @@ async fn second(world: &World, who: &str) -> String {
     let customer = first["customer"].as_str().unwrap();
     let price = first["items"]["data"][0]["price"]["id"].as_str().unwrap();
     let method = first["default_payment_method"].as_str().unwrap();
-    let form = [
-        ("customer", customer),
-        ("items[0][price]", price),
-        ("default_payment_method", method),
-    ];
+    let form =
+        [("customer", customer), ("items[0][price]", price), ("default_payment_method", method)];
     let made = world.post("/v1/subscriptions", &form).await;
     assert_eq!(made["status"], "active", "{made}");
     made["id"].as_str().unwrap().to_owned()
