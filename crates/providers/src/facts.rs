@@ -307,6 +307,8 @@ pub struct Charge {
     pub amount_refunded: i64,
     /// Whether all of it was given back.
     pub refunded: bool,
+    /// Whether a bank questions it, or did.
+    pub disputed: bool,
     /// The refunds, where the shape holds them; embedded lists are cut off.
     pub refunds: Vec<Refund>,
     pub currency: Option<String>,

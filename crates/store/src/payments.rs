@@ -72,6 +72,7 @@ statements! {
              provider_session_id = ?, price_id = ?, amount = ?, amount_refunded = ?, status = ?,
              description = ?, paid_at = ?, updated_at = ?
          WHERE id = ?";
+    RENAME = "payments.rename": "UPDATE payments SET fact = ? WHERE id = ?";
     GET = "payments.get": "SELECT * FROM payments WHERE id = ?";
     FIND = "payments.find": "SELECT * FROM payments WHERE provider = ? AND fact = ?";
     BY_INTENT = "payments.by_intent":
@@ -134,6 +135,11 @@ impl Tx {
 
     pub async fn payments_update(&mut self, row: &Payment) -> Result<(), StoreError> {
         self.change_one(&UPDATE, changing(row)).await
+    }
+
+    /// Keys a payment by a better fact than the one that was told first.
+    pub async fn payments_rename(&mut self, id: &PaymentId, fact: &str) -> Result<(), StoreError> {
+        self.change_one(&RENAME, args![fact, id]).await
     }
 
     pub async fn payments_get(&mut self, id: &PaymentId) -> Result<Option<Payment>, StoreError> {

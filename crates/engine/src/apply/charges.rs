@@ -1,94 +1,119 @@
-//! What events about money say: payment intents, charges, refunds, disputes and credit notes.
+//! Charges: the movements of money behind a purchase, and what they say of it.
 
-use super::Gathered;
-use super::gather::known;
-use crate::Engine;
-use crate::failures::Failure;
-use providers::facts::{self, PaymentIntentStatus};
+use super::movements::MovementTold;
+use super::{Stop, Trust};
+use crate::{Engine, PROVIDER};
+use domain::money::{Currency, Money};
+use domain::payments::refunded_of_captured;
+use domain::time::Timestamp;
+use providers::facts;
+use store::Tx;
+use store::charges::Charge;
+use store::payments::Payment;
+
+/// Whether money has really moved: authorized is not captured, and pending is not paid.
+pub(super) fn has_moved(charge: &facts::Charge) -> bool {
+    let settled = !matches!(charge.status.as_deref(), Some("pending" | "failed"));
+    charge.captured && settled && 0 < charge.amount_captured
+}
 
 impl Engine {
-    /// A charge leads to its invoice, else to the payment page it came of.
-    pub(super) async fn gather_charge(
+    /// Writes what is told of a charge, unless something newer is known of it.
+    pub(super) async fn charge_apply(
         &self,
-        gathered: &mut Gathered,
-        charge: facts::Charge,
-    ) -> Result<(), Failure> {
-        gathered.charge_invoice = match (&charge.invoice, &charge.payment_intent) {
-            (Some(invoice), _) => Some(invoice.clone()),
-            (None, Some(intent)) => self.fetch_invoice_of(intent).await?,
-            (None, None) => None,
+        tx: &mut Tx,
+        payment: &Payment,
+        told: &facts::Charge,
+        trust: Trust,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let held = tx.charges_find(PROVIDER, &told.id).await?;
+        let refunded = if told.refunded { told.amount } else { told.amount_refunded };
+        let refunded = refunded_of_captured(told.amount, told.amount_captured, refunded);
+        let known = held.as_ref().map(|held| (held.revision, held.as_of));
+        let further = held.as_ref().is_some_and(|held| held.amount_refunded < refunded);
+        if !super::movements::is_news(known, trust, at, further)? {
+            return Ok(());
+        }
+        let currency = Currency::parse(told.currency.as_deref().unwrap_or_default())
+            .map_err(|error| Stop::Parked(error.to_string()))?;
+        let now = self.clock().now();
+        let row = Charge {
+            provider: PROVIDER.to_owned(),
+            provider_charge_id: told.id.clone(),
+            customer_id: payment.customer_id.clone(),
+            payment_id: payment.id.clone(),
+            provider_payment_intent_id: told.payment_intent.clone(),
+            status: told.status.clone().unwrap_or_else(|| "succeeded".to_owned()),
+            amount: Money::new(told.amount.max(0), currency),
+            amount_captured: told.amount_captured.max(0),
+            amount_refunded: refunded,
+            as_of: held.as_ref().map_or(at, |held| held.as_of.max(at)),
+            revision: held.as_ref().map_or(0, |held| held.revision + 1),
+            created_at: told.created_at.unwrap_or(at),
+            updated_at: now,
         };
-        if 0 < charge.amount_refunded || charge.refunded {
-            gathered.charge = Some(charge);
-            return Ok(());
+        match held {
+            None => tx.charges_insert(&row).await?,
+            Some(held) if same(&held, &row) => {}
+            Some(_) => tx.charges_update(&row).await?,
         }
-        let paid = charge.captured && charge.status.as_deref() == Some("succeeded");
-        if let (true, Some(intent)) = (paid, &charge.payment_intent) {
-            self.gather_purchase(gathered, intent).await?;
+        for refund in &told.refunds {
+            self.refund_apply(tx, payment, refund, trust, at).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn gather_intent(
+    /// The charges of a payment decide what was paid and what was refunded of it, once they are
+    /// known. An invoice knows better what was paid: several charges can be parts of it.
+    pub(super) async fn count_charges(
         &self,
-        gathered: &mut Gathered,
-        intent: &facts::PaymentIntent,
-    ) -> Result<(), Failure> {
-        if intent.status != PaymentIntentStatus::Succeeded {
-            return Ok(());
+        tx: &mut Tx,
+        payment: &mut Payment,
+    ) -> Result<(), Stop> {
+        let charges = tx.charges_of_payment(&payment.id).await?;
+        let currency = payment.amount.currency();
+        let captured = charges.iter().fold(0_i64, |sum, charge| {
+            let same = charge.amount.currency() == currency;
+            sum.saturating_add(if same { charge.amount_captured } else { 0 })
+        });
+        if payment.provider_invoice_id.is_none() && 0 < captured {
+            payment.amount = Money::new(captured, currency);
         }
-        gathered.charge_invoice = match &intent.invoice {
-            Some(invoice) => Some(invoice.clone()),
-            None => self.fetch_invoice_of(&intent.id).await?,
-        };
-        self.gather_purchase(gathered, &intent.id).await
-    }
-
-    /// What was bought with a payment: the invoice it settled, else the page it was made on.
-    async fn gather_purchase(&self, gathered: &mut Gathered, intent: &str) -> Result<(), Failure> {
-        if let Some(id) = &gathered.charge_invoice {
-            gathered.invoices.extend(self.fetch_invoice(id).await?);
-            return Ok(());
+        if !charges.is_empty() {
+            let back = self.given_back(tx, payment).await?;
+            payment.amount_refunded = back.refunded.min(payment.amount.minor());
         }
-        let session = self.provider()?.checkout_session_of_payment_intent(intent).await;
-        gathered.session = known(session)?.flatten();
         Ok(())
     }
 
-    pub(super) async fn gather_refund(
+    /// Asks for a charge, with its refunds and disputes. What the event carried has to do where
+    /// the provider no longer knows the charge.
+    pub(super) async fn fetch_charge(
         &self,
-        gathered: &mut Gathered,
-        refund: &facts::Refund,
-    ) -> Result<(), Failure> {
-        if let Some(id) = &refund.charge
-            && let Some(charge) = known(self.provider()?.charge(id).await)?
-        {
-            self.gather_charge(gathered, charge).await?;
+        id: &str,
+        carried: Option<facts::Charge>,
+    ) -> Result<MovementTold, crate::Failure> {
+        let asked_at = self.clock().now();
+        let mut tx = self.store().read("apply.charge").await?;
+        let revision = tx.charges_find(PROVIDER, id).await?.map(|held| held.revision);
+        drop(tx);
+        let fetched = super::gather::known(self.provider()?.charge(id).await)?;
+        let mut told = MovementTold::default();
+        match fetched {
+            Some(charge) => {
+                if charge.disputed {
+                    told.disputes = self.fetch_disputes_of(id).await?;
+                }
+                told.charge = Some((charge, Trust::Truth { revision, asked_at }));
+            }
+            None => told.charge = carried.map(|charge| (charge, Trust::Orphaned)),
         }
-        Ok(())
+        Ok(told)
     }
+}
 
-    pub(super) async fn gather_dispute(
-        &self,
-        gathered: &mut Gathered,
-        dispute: &facts::Dispute,
-    ) -> Result<(), Failure> {
-        if let Some(id) = &dispute.charge
-            && let Some(charge) = known(self.provider()?.charge(id).await)?
-        {
-            self.gather_charge(gathered, charge).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn gather_credit_note(
-        &self,
-        gathered: &mut Gathered,
-        note: &facts::CreditNote,
-    ) -> Result<(), Failure> {
-        if let Some(id) = &note.invoice {
-            gathered.invoices.extend(self.fetch_invoice(id).await?);
-        }
-        Ok(())
-    }
+fn same(held: &Charge, row: &Charge) -> bool {
+    let (revision, updated_at) = (held.revision, held.updated_at);
+    *held == Charge { revision, updated_at, ..row.clone() }
 }

@@ -18,7 +18,7 @@ use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
 use store::payments::{Payment, PaymentStatus};
 
 /// What the source of bought access begins with; the payment's id follows.
-const PURCHASE: &str = "payment:";
+pub(super) const PURCHASE: &str = "payment:";
 
 impl Engine {
     pub(super) async fn session_told(
@@ -131,21 +131,16 @@ impl Engine {
         told: &facts::CheckoutSession,
         at: Timestamp,
     ) -> Result<(), Stop> {
-        let fact = told.payment_intent.as_deref().unwrap_or(&told.id);
         let currency = told.currency.as_deref().map(Currency::parse).transpose();
         let currency = match currency {
             Ok(currency) => currency.unwrap_or_else(|| session.amount.currency()),
             Err(error) => return Err(Stop::Parked(error.to_string())),
         };
         let minor = told.amount_total.unwrap_or(session.amount.minor()).max(0);
-        let mut payment = match tx.payments_find(PROVIDER, fact).await? {
-            Some(held) => held,
-            None => {
-                let new = self.payment(customer, fact, Money::new(minor, currency));
-                tx.payments_insert(&new).await?;
-                new
-            }
-        };
+        let (invoice, intent) = (told.invoice.as_deref(), told.payment_intent.as_deref());
+        let names = [invoice, intent, Some(told.id.as_str())];
+        let amount = Money::new(minor, currency);
+        let mut payment = self.payment_row(tx, customer, &names, amount).await?;
         payment.amount = Money::new(minor, payment.amount.currency());
         payment.provider_payment_intent_id =
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
@@ -165,7 +160,7 @@ impl Engine {
         self.grant_pack(tx, &payment, &session.grants, quantity).await?;
         self.unlock_once(tx, &payment, &session.grants, session.quantity).await?;
         self.withdraw_refunded(tx, &payment).await?;
-        self.relock_refunded(tx, &payment).await
+        self.access_follows(tx, &payment).await
     }
 
     /// Features that a one-time price unlocks, for its days from payment on.
@@ -197,7 +192,7 @@ impl Engine {
 
     /// Access that was bought twice lasts twice as long: in order of payment, each purchase begins
     /// where the one before it ends. One that went back leaves no gap and no gift.
-    async fn chain_purchases(
+    pub(super) async fn chain_purchases(
         &self,
         tx: &mut Tx,
         customer: &CustomerId,
@@ -225,26 +220,6 @@ impl Engine {
             let id = EntitlementId::new(self.clock().wall(), random());
             tx.entitlements_put(&id, customer, &moved, now).await?;
             free_from = Some(ends_at);
-        }
-        Ok(())
-    }
-
-    /// Access does not outlive the money it was bought with.
-    pub(super) async fn relock_refunded(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Stop> {
-        if payment.status != PaymentStatus::Refunded {
-            return Ok(());
-        }
-        if let Some(id) = &payment.provider_invoice_id
-            && let Some(invoice) = tx.invoices_find(PROVIDER, id).await?
-            && let Some(id) = &invoice.provider_subscription_id
-            && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
-        {
-            self.subscription_settle(tx, &row).await?;
-        }
-        let source = format!("{PURCHASE}{}", payment.id);
-        tx.entitlements_revoke(&source, self.clock().now()).await?;
-        for gone in tx.entitlements_of_source(&source).await? {
-            self.chain_purchases(tx, &payment.customer_id, &gone.feature).await?;
         }
         Ok(())
     }

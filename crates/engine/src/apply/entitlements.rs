@@ -10,7 +10,6 @@ use domain::time::Timestamp;
 use providers::facts::{BillingReason, InvoiceStatus};
 use store::Tx;
 use store::invoices::Invoice;
-use store::payments::PaymentStatus;
 use store::subscriptions::Subscription;
 
 /// What a subscription's invoices say of it.
@@ -74,8 +73,10 @@ impl Engine {
 
     /// Whether all the money of an invoice went back.
     async fn is_given_back(&self, tx: &mut Tx, invoice: &Invoice) -> Result<bool, Stop> {
-        let payment = tx.payments_find(PROVIDER, &invoice.provider_invoice_id).await?;
-        Ok(payment.is_some_and(|payment| payment.status == PaymentStatus::Refunded))
+        match tx.payments_find(PROVIDER, &invoice.provider_invoice_id).await? {
+            Some(payment) => Ok(self.given_back(tx, &payment).await?.is_whole()),
+            None => Ok(false),
+        }
     }
 
     /// Opens, moves and closes the features of a subscription's items.

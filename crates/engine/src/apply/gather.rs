@@ -15,6 +15,7 @@ impl Engine {
         let mut gathered = Gathered::of(event);
         self.gather_fact(&mut gathered, fact).await?;
         self.gather_around(&mut gathered).await?;
+        self.gather_money_around(&mut gathered).await?;
         Ok(gathered)
     }
 

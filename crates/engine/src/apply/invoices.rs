@@ -144,14 +144,8 @@ impl Engine {
         paid_at: Timestamp,
     ) -> Result<Payment, Stop> {
         let amount = Money::new(told.amount_paid, currency);
-        let mut payment = match tx.payments_find(PROVIDER, &told.id).await? {
-            Some(held) => held,
-            None => {
-                let new = self.payment(&owner.customer, &told.id, amount);
-                tx.payments_insert(&new).await?;
-                new
-            }
-        };
+        let names = [Some(told.id.as_str()), told.payment_intent.as_deref()];
+        let mut payment = self.payment_row(tx, &owner.customer, &names, amount).await?;
         payment.amount = amount;
         payment.provider_invoice_id = Some(told.id.clone());
         let line = told.lines.iter().find(|line| 0 < line.amount).or(told.lines.first());

@@ -6,19 +6,23 @@
 
 mod charges;
 mod checkout_sessions;
+mod credit_notes;
 mod customers;
+mod disputes;
 mod entitlements;
 mod gather;
 mod invoices;
+mod movements;
 mod owners;
 mod payments;
+mod refunds;
 mod subscriptions;
 
 use crate::Engine;
 use crate::failures::Failure;
 use domain::time::Timestamp;
 use providers::errors::ProviderError;
-use providers::facts::{self, Event, Fact};
+use providers::facts::{self, Event, Fact, SessionStatus};
 use store::Tx;
 
 /// How often one attempt gathers anew because the rows have changed under it.
@@ -72,8 +76,7 @@ pub(crate) struct Gathered {
     /// The plan for what the subscription becomes, where it was looked up.
     schedule: Option<facts::Schedule>,
     invoices: Vec<Told<facts::Invoice>>,
-    charge: Option<facts::Charge>,
-    charge_invoice: Option<String>,
+    movement: movements::MovementTold,
     /// Subscriptions that the provider no longer knows at all.
     lost: Vec<String>,
 }
@@ -113,14 +116,19 @@ impl Gathered {
             subscriptions: Vec::new(),
             schedule: None,
             invoices: Vec::new(),
-            charge: None,
-            charge_invoice: None,
+            movement: Default::default(),
             lost: Vec::new(),
         }
     }
 
+    /// Money can be told a moment before the page on which it was paid is complete.
+    fn is_ahead_of_its_page(&self) -> bool {
+        let open = self.session.as_ref().is_some_and(|it| it.status == SessionStatus::Open);
+        open && self.movement.charge.is_some()
+    }
+
     fn is_empty(&self) -> bool {
-        let nothing = self.session.is_none() && self.charge.is_none();
+        let nothing = self.session.is_none() && self.movement.is_empty();
         nothing && self.subscriptions.is_empty() && self.invoices.is_empty()
     }
 }
@@ -132,7 +140,16 @@ impl Engine {
         if let Fact::CustomerDeleted { customer } = &gathered.event.fact {
             self.customer_deleted(tx, gathered, customer, at).await?;
         } else if gathered.is_empty() {
-            return Err(Stop::Ignored("the object no longer exists"));
+            return match gathered.movement.is_known {
+                true => Ok(()),
+                false => Err(Stop::Ignored("nothing follows from it")),
+            };
+        }
+        if tells_of_money(&gathered.event.fact) && !self.money_is_ours(tx, gathered).await? {
+            return Err(Stop::Ignored("the money belongs to nobody we know"));
+        }
+        if gathered.is_ahead_of_its_page() {
+            return Err(Stop::Changed);
         }
         if let Some(session) = &gathered.session {
             self.session_told(tx, session, &gathered.event).await?;
@@ -145,11 +162,11 @@ impl Engine {
         for told in &gathered.invoices {
             self.invoice_told(tx, &told.object, told.as_of(at)).await?;
         }
-        if let Some(charge) = &gathered.charge {
-            let invoice = gathered.charge_invoice.as_deref();
-            self.charge_refunded(tx, charge, invoice, at).await?;
+        let bought = gathered.session.is_some() || !gathered.invoices.is_empty();
+        match self.movement_told(tx, gathered, at).await? || bought {
+            true => Ok(()),
+            false => Err(Stop::Ignored("the money is not what anything of ours was bought with")),
         }
-        Ok(())
     }
 
     /// Applies an object that we have asked for ourselves, through the same functions as an event
@@ -198,4 +215,17 @@ impl Engine {
         // The event itself, when it comes, is kept with the reason if this was not applied.
         self.apply_fetched(&id, Fact::CheckoutSession(Box::new(told))).await.map(drop)
     }
+}
+
+/// Whether an event is about money alone: such money need not be ours.
+fn tells_of_money(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::PaymentIntent(_)
+            | Fact::Charge(_)
+            | Fact::Refund(_)
+            | Fact::Dispute(_)
+            | Fact::CreditNote(_)
+            | Fact::InvoicePayment(_)
+    )
 }

@@ -1,13 +1,13 @@
-//! Payments and what refunds take back.
+//! Payments: one row for one purchase, and the access that follows its money.
 
 use super::Stop;
-use super::owners::session_of;
+use super::checkout_sessions::PURCHASE;
 use crate::clock::random;
 use crate::{Engine, PROVIDER};
-use domain::ids::{CustomerId, PaymentId, PriceId};
-use domain::money::{Currency, Money};
+use domain::entitlements::Entitlement;
+use domain::ids::{CustomerId, EntitlementId, PaymentId, PriceId};
+use domain::money::Money;
 use domain::time::Timestamp;
-use providers::facts;
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 
@@ -45,7 +45,43 @@ impl Engine {
         Ok(tx.products_get(&price.product_id).await?.map(|product| product.name))
     }
 
-    /// Writes what is known of a payment: paid is not taken back by older news, a refund is final.
+    /// The one row of a purchase. Its fact is the invoice, else the payment intent, else the page;
+    /// whichever was told first made the row, and a better name for it replaces the first.
+    pub(super) async fn payment_row(
+        &self,
+        tx: &mut Tx,
+        customer: &CustomerId,
+        facts: &[Option<&str>],
+        amount: Money,
+    ) -> Result<Payment, Stop> {
+        let names: Vec<&str> = facts.iter().copied().flatten().collect();
+        let Some(best) = names.first() else {
+            return Err(Stop::Parked("the payment has no name".to_owned()));
+        };
+        let mut found = None;
+        for name in &names {
+            found = match tx.payments_find(PROVIDER, name).await? {
+                Some(held) => Some(held),
+                None => tx.payments_by_intent(PROVIDER, name).await?,
+            };
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(mut held) = found else {
+            let new = self.payment(customer, best, amount);
+            tx.payments_insert(&new).await?;
+            return Ok(new);
+        };
+        if held.provider_invoice_id.is_none() && held.fact != *best {
+            tx.payments_rename(&held.id, best).await?;
+            held.fact = (*best).to_owned();
+        }
+        Ok(held)
+    }
+
+    /// Writes what is known of a payment: paid is not taken back by older news, and the charges say
+    /// what was refunded.
     pub(super) async fn payment_settle(
         &self,
         tx: &mut Tx,
@@ -53,74 +89,51 @@ impl Engine {
         told: PaymentStatus,
         at: Timestamp,
     ) -> Result<(), Stop> {
-        let paid = payment.paid_at.is_some() || told == PaymentStatus::Paid;
-        if paid && payment.paid_at.is_none() {
-            payment.paid_at = Some(at);
+        if told == PaymentStatus::Paid {
+            // Several events tell of one payment: the first of them, whichever came first here.
+            payment.paid_at = Some(payment.paid_at.map_or(at, |held| held.min(at)));
         }
+        self.count_charges(tx, payment).await?;
         let whole = payment.amount.minor() <= payment.amount_refunded;
-        payment.status = match (payment.amount_refunded, paid) {
+        payment.status = match (payment.amount_refunded, payment.paid_at) {
             (refunded, _) if 0 < refunded && whole => PaymentStatus::Refunded,
             (refunded, _) if 0 < refunded => PaymentStatus::PartiallyRefunded,
-            (_, true) => PaymentStatus::Paid,
-            (_, false) if payment.status == PaymentStatus::Failed => PaymentStatus::Failed,
-            (_, false) => told,
+            (_, Some(_)) => PaymentStatus::Paid,
+            (_, None) if payment.status == PaymentStatus::Failed => PaymentStatus::Failed,
+            (_, None) => told,
         };
         payment.updated_at = self.clock().now();
         Ok(tx.payments_update(payment).await?)
     }
 
-    /// A refund: the total so far, which may be told before the payment itself.
-    pub(super) async fn charge_refunded(
-        &self,
-        tx: &mut Tx,
-        charge: &facts::Charge,
-        invoice: Option<&str>,
-        at: Timestamp,
-    ) -> Result<(), Stop> {
-        let intent = charge.payment_intent.as_deref();
-        let fact = invoice.or(intent).unwrap_or(&charge.id);
-        let mut held = tx.payments_find(PROVIDER, fact).await?;
-        if let (None, Some(intent)) = (&held, intent) {
-            held = tx.payments_by_intent(PROVIDER, intent).await?;
-        }
-        let mut payment = match held {
-            Some(payment) => payment,
-            None => {
-                let customer = self.charge_customer(tx, charge).await?;
-                let currency = Currency::parse(charge.currency.as_deref().unwrap_or_default())
-                    .map_err(|error| Stop::Parked(error.to_string()))?;
-                let amount = Money::new(charge.amount.max(0), currency);
-                let new = self.payment(&customer, fact, amount);
-                tx.payments_insert(&new).await?;
-                new
-            }
-        };
-        tx.customers_lock(&payment.customer_id).await?;
-        // Somebody may have written it between our look and our lock.
-        payment = tx.payments_get(&payment.id).await?.unwrap_or(payment);
-        let refunded = if charge.refunded { charge.amount } else { charge.amount_refunded };
-        payment.amount_refunded = payment.amount_refunded.max(refunded);
-        payment.provider_payment_intent_id =
-            charge.payment_intent.clone().or(payment.provider_payment_intent_id);
-        self.payment_settle(tx, &mut payment, PaymentStatus::Paid, at).await?;
-        self.withdraw_refunded(tx, &payment).await?;
-        self.relock_refunded(tx, &payment).await
-    }
-
-    pub(super) async fn charge_customer(
-        &self,
-        tx: &mut Tx,
-        charge: &facts::Charge,
-    ) -> Result<CustomerId, Stop> {
-        if let Some(id) = &charge.customer
-            && let Some(customer) = tx.customers_owner(PROVIDER, id).await?
+    /// Access does not outlive the money it was bought with, and comes again with it.
+    pub(super) async fn access_follows(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Stop> {
+        if let Some(id) = &payment.provider_invoice_id
+            && let Some(invoice) = tx.invoices_find(PROVIDER, id).await?
+            && let Some(id) = &invoice.provider_subscription_id
+            && let Some(row) = tx.subscriptions_find(PROVIDER, id).await?
         {
-            return Ok(customer.id);
+            self.subscription_settle(tx, &row).await?;
         }
-        let session = session_of(tx, &charge.metadata).await?;
-        match session.and_then(|session| session.customer_id) {
-            Some(customer) => Ok(customer),
-            None => Err(Stop::Parked("the refund belongs to nobody we know".to_owned())),
+        let source = format!("{PURCHASE}{}", payment.id);
+        let bought = tx.entitlements_of_source(&source).await?;
+        if bought.is_empty() {
+            return Ok(());
         }
+        let gone = self.given_back(tx, payment).await?.is_whole();
+        let now = self.clock().now();
+        for held in bought {
+            let paid_at = payment.paid_at.unwrap_or(held.starts_at).min(now);
+            // What has an end is moved with its length, by the chain.
+            let starts_at = if held.ends_at.is_some() { held.starts_at } else { paid_at };
+            if held.revoked_at.is_some() != gone || held.starts_at != starts_at {
+                let revoked_at = gone.then_some(held.revoked_at.unwrap_or(now));
+                let id = EntitlementId::new(self.clock().wall(), random());
+                let row = Entitlement { revoked_at, starts_at, ..held.clone() };
+                tx.entitlements_put(&id, &payment.customer_id, &row, now).await?;
+            }
+            self.chain_purchases(tx, &payment.customer_id, &held.feature).await?;
+        }
+        Ok(())
     }
 }

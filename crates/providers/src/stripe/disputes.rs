@@ -13,6 +13,12 @@ impl Client {
         let answer = self.get(&path, Form::new()).await?;
         read(&answer).ok_or_else(|| unreadable("the id of the dispute"))
     }
+
+    /// Every dispute over a charge: one charge can be questioned in parts.
+    pub async fn disputes_of_charge(&self, charge: &str) -> Result<Vec<Dispute>, ProviderError> {
+        let (found, _) = self.list("/v1/disputes", &Form::new().with("charge", charge)).await?;
+        Ok(found.iter().filter_map(read).collect())
+    }
 }
 
 /// None when it has no id. The oldest shapes know a dispute by its charge.

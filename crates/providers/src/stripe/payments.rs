@@ -76,6 +76,8 @@ pub(super) fn read(object: &Value) -> Option<Charge> {
         }),
         amount_refunded: fields::integer(object, "/amount_refunded").unwrap_or(0),
         refunded: fields::flag(object, "/refunded"),
+        disputed: fields::flag(object, "/disputed")
+            || fields::reference(object, "/dispute").is_some(),
         refunds: refunds.iter().filter_map(refunds::read).collect(),
         currency: fields::text(object, "/currency"),
         metadata: fields::map(object, "/metadata"),
