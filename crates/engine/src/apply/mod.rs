@@ -162,11 +162,12 @@ impl Engine {
         for told in &gathered.invoices {
             self.invoice_told(tx, &told.object, told.as_of(at)).await?;
         }
+        let told = self.movement_told(tx, gathered, at).await?;
         let bought = gathered.session.is_some() || !gathered.invoices.is_empty();
-        match self.movement_told(tx, gathered, at).await? || bought {
-            true => Ok(()),
-            false => Err(Stop::Ignored("the money is not what anything of ours was bought with")),
+        if tells_of_money(&gathered.event.fact) && !told && !bought {
+            return Err(Stop::Ignored("nothing of ours was bought with this money"));
         }
+        Ok(())
     }
 
     /// Applies an object that we have asked for ourselves, through the same functions as an event

@@ -8,6 +8,7 @@ use super::charges::has_moved;
 use super::gather::known;
 use super::owners::session_of;
 use super::{Gathered, Stop, Told, Trust};
+use crate::checkout_sessions::SESSION_KEY;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::ids::CustomerId;
@@ -391,6 +392,11 @@ impl Engine {
         if trust != Trust::Orphaned {
             return Ok(None);
         }
+        let is_whole = charge.amount_refunded == 0 && !charge.refunded;
+        if is_whole && charge.invoice.is_none() && !charge.metadata.contains_key(SESSION_KEY) {
+            // Nothing links it to what it bought, and nothing of it went back.
+            return Ok(None);
+        }
         if let Some(id) = &charge.customer
             && let Some(customer) = tx.customers_owner(PROVIDER, id).await?
         {
@@ -431,6 +437,8 @@ pub(super) fn is_news(
         (Trust::Truth { .. }, _) => Err(Stop::Changed),
         (Trust::Carried | Trust::Orphaned, None) => Ok(true),
         (Trust::Carried | Trust::Orphaned, Some((_, as_of))) => {
+            // Events are dated in whole seconds, answers are not.
+            let (as_of, at) = (as_of.seconds(), at.seconds());
             Ok(as_of < at || as_of == at && is_further)
         }
     }

@@ -25,7 +25,8 @@ impl Engine {
         let status = told.status.as_str();
         if trust == Trust::Orphaned
             && let Some(held) = &held
-            && (at, refund_rank(status)) < (held.as_of, refund_rank(&held.status))
+            && (at.seconds(), refund_rank(status))
+                < (held.as_of.seconds(), refund_rank(&held.status))
         {
             return Ok(());
         }

@@ -3,13 +3,17 @@
 
 mod accounts;
 mod credits;
+mod debts;
 mod deliveries;
 mod notifications;
+mod disputes;
 mod orders;
+mod payments;
 mod provider_calls;
 mod proxies;
 mod purchases;
 mod receivers;
+mod refunds;
 mod search;
 mod subscriptions;
 mod worlds;

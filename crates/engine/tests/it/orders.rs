@@ -21,7 +21,7 @@ pub fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-fn of_kind(events: &[Value], kind: &str) -> Option<Value> {
+pub fn of_kind(events: &[Value], kind: &str) -> Option<Value> {
     events.iter().find(|event| event["type"] == kind).cloned()
 }
 
@@ -41,7 +41,7 @@ fn first_purchase(events: &[Value]) -> Vec<Value> {
     vec![completed, created, paid, updated]
 }
 
-async fn told(engine: &Engine, order: &[Value]) -> Value {
+pub async fn told(engine: &Engine, order: &[Value]) -> Value {
     for event in order {
         deliver(engine, event).await;
         drain(engine).await;

@@ -181,6 +181,15 @@ impl World {
         Proxy::before(&self.sandbox).await.unwrap()
     }
 
+    /// The same world under another policy for debts.
+    pub fn with_debt_policy(mut self, debt_policy: engine::debts::DebtPolicy) -> World {
+        let client = client(&self.sandbox, 10_000).unwrap();
+        let settings = Settings { debt_policy, ..settings().unwrap() };
+        let clock = Clock::adjustable(self.offset.clone());
+        self.engine = Engine::new(self.engine.store().clone(), Some(client), clock, settings);
+        self
+    }
+
     /// A provider that knows nothing of what this world has done.
     pub async fn oblivious() -> anyhow::Result<String> {
         sandbox(Arc::new(AtomicI64::new(0))).await
@@ -211,10 +220,19 @@ impl World {
 
     /// Opens a payment page and pays there; no event has been delivered yet.
     pub async fn pay(&self, request: CheckoutRequest) -> Result<String, Failure> {
+        self.pay_with(request, "pm_card_visa").await
+    }
+
+    /// The same with another of the sandbox's payment methods.
+    pub async fn pay_with(
+        &self,
+        request: CheckoutRequest,
+        method: &str,
+    ) -> Result<String, Failure> {
         let checkout = self.engine.checkout_create(request).await?;
         let id = checkout.session.provider_session_id.unwrap();
         let url = format!("{}/_sandbox/checkout/{id}/complete", self.sandbox);
-        let form = [("payment_method", "pm_card_visa"), ("email", "guest@example.com")];
+        let form = [("payment_method", method), ("email", "guest@example.com")];
         let answer = self.http.post(url).form(&form).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
         Ok(id)
@@ -223,6 +241,13 @@ impl World {
     pub async fn get(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.sandbox);
         self.http.get(url).bearer_auth(KEY).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// As an older version of the API shows it.
+    pub async fn get_in(&self, version: &str, path: &str) -> Value {
+        let url = format!("{}{path}", self.sandbox);
+        let request = self.http.get(url).bearer_auth(KEY).header("Stripe-Version", version);
+        request.send().await.unwrap().json().await.unwrap()
     }
 
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Value {
