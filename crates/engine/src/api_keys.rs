@@ -1,4 +1,4 @@
-//! Server keys: shown once, found by their digest.
+//! Server and admin keys: shown once, found by their digest.
 
 use crate::Engine;
 use crate::clock::{random, random_secret};
@@ -7,24 +7,29 @@ use crate::portal_sessions::digest;
 use domain::codes::Code;
 use domain::ids::ApiKeyId;
 use secrecy::{ExposeSecret as _, SecretString};
-use store::api_keys::ApiKey;
+use store::api_keys::{ApiKey, KeyScope};
 
 const NAME_LENGTH_MAX: usize = 100;
 const PREFIX_LENGTH: usize = 12;
 
 impl Engine {
     /// Makes a key; its secret is never readable again.
-    pub async fn api_keys_create(&self, name: &str) -> Result<(ApiKey, SecretString), Failure> {
+    pub async fn api_keys_create(
+        &self,
+        name: &str,
+        scope: KeyScope,
+    ) -> Result<(ApiKey, SecretString), Failure> {
         let mode = if self.settings().livemode { "live" } else { "test" };
         let secret = SecretString::from(format!("sk_{mode}_{}", hex::encode(random_secret())));
-        let key = self.api_keys_ensure(name, &secret).await?;
+        let key = self.api_keys_ensure(name, scope, &secret).await?;
         Ok((key, secret))
     }
 
-    /// Makes a secret that the operator already keeps a valid key.
+    /// Makes a secret that the operator already keeps a key.
     pub async fn api_keys_ensure(
         &self,
         name: &str,
+        scope: KeyScope,
         secret: &SecretString,
     ) -> Result<ApiKey, Failure> {
         if name.trim().is_empty() || NAME_LENGTH_MAX < name.len() {
@@ -35,6 +40,7 @@ impl Engine {
         let key = ApiKey {
             id: ApiKeyId::new(self.clock().wall(), random()),
             name: name.to_owned(),
+            scope,
             prefix: secret.chars().take(PREFIX_LENGTH).collect(),
             hash: digest(secret),
             created_at: self.clock().wall(),

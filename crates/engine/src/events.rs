@@ -12,6 +12,7 @@ use domain::time::Timestamp;
 use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::{events, webhook};
+use std::collections::BTreeMap;
 use store::inbox::{InboxEvent, InboxState};
 
 /// How long one event may be worked on, fetches included, before another worker takes it over.
@@ -46,6 +47,16 @@ impl Engine {
         payload: &[u8],
         signature: Option<&str>,
     ) -> Result<Received, Failure> {
+        self.receive_delivery(payload, signature, &BTreeMap::new()).await
+    }
+
+    /// The same with the delivery's headers, which are kept beside the payload.
+    pub async fn receive_delivery(
+        &self,
+        payload: &[u8],
+        signature: Option<&str>,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<Received, Failure> {
         let refused = |error: &dyn std::fmt::Display| {
             Failure::refused(Code::InvalidSignature, error.to_string())
         };
@@ -56,7 +67,8 @@ impl Engine {
         webhook::verify(payload, header, secrets, now.seconds(), tolerance)
             .map_err(|error| refused(&error))?;
         let envelope = self.envelope(payload)?;
-        let row = self.inbox_row(payload, &envelope, now);
+        let mut row = self.inbox_row(payload, &envelope, now);
+        row.headers = (!headers.is_empty()).then(|| serde_json::json!(headers).to_string());
         let mut tx = self.store().begin("events.receive").await?;
         let stored = tx.inbox_insert(&row).await?;
         tx.commit().await?;
@@ -123,6 +135,7 @@ impl Engine {
             object_id,
             api_version: event.and_then(|event| event.api_version.clone()),
             payload: payload.to_vec(),
+            headers: None,
             state: envelope.verdict,
             reason: envelope.reason.clone(),
             attempts: 0,

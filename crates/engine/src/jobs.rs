@@ -112,8 +112,10 @@ impl Engine {
         while self.refill_due().await? {}
         while self.expire_holds().await? {}
         while self.expire_lots().await? {}
-        let mut tx = self.store().begin("jobs.portal_sessions").await?;
+        while self.purge_payloads().await? {}
+        let mut tx = self.store().begin("jobs.sessions").await?;
         tx.portal_sessions_prune(self.clock().wall()).await?;
+        tx.admin_sessions_prune(self.clock().wall()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -4,9 +4,11 @@
 //! here they meet, one named transaction per use case, and nothing leaves the process inside one.
 
 pub mod accounts;
+pub mod admin_sessions;
 mod allowances;
 pub mod api_keys;
 mod apply;
+pub mod audits;
 pub mod checkout_sessions;
 mod clock;
 pub mod collections;
@@ -17,6 +19,7 @@ pub mod deliveries;
 pub mod demo;
 pub mod documents;
 pub mod entitlements;
+pub mod event_log;
 pub mod events;
 mod failures;
 pub mod health;
@@ -88,6 +91,8 @@ pub struct Settings {
     pub checkouts_per_minute: u32,
     /// How news leaves for the merchant's own servers.
     pub outgoing: deliveries::Outgoing,
+    /// How long the payloads of settled events are kept; for ever where it is 0.
+    pub event_payload_days: u32,
 }
 
 /// Everything Tollgate can do. Cheap to clone.
@@ -110,6 +115,7 @@ struct Inner {
     sender: OnceLock<Option<Sender>>,
     segments: search::Segments,
     probe: health::Probe,
+    attempts: admin_sessions::Attempts,
 }
 
 impl Engine {
@@ -126,6 +132,7 @@ impl Engine {
             sender: OnceLock::new(),
             segments: search::segments(),
             probe: health::Probe::default(),
+            attempts: admin_sessions::Attempts::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -8,6 +8,7 @@ use axum::http::{header, request::Parts};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::codes::Code;
+use domain::ids::ApiKeyId;
 use engine::Subject;
 use engine::checkout_sessions::Pace;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
@@ -39,20 +40,20 @@ pub enum Caller {
 }
 
 /// A server key, where an end user's token is not enough.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin;
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// For the audit log.
+    pub key: ApiKeyId,
+}
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = bearer(parts)?;
-        if token.starts_with("sk_") {
-            let key = app.engine.api_keys_find(token).await?;
-            return match key {
-                Some(_) => Ok(Caller::Server),
-                None => Err(unauthorized("the api key is not known or was revoked")),
-            };
+        if is_key(token) {
+            server_key(app, token).await?;
+            return Ok(Caller::Server);
         }
         let sub = app.site.verifier.subject(token).await?;
         Ok(Caller::Customer { sub })
@@ -63,12 +64,24 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match Caller::from_request_parts(parts, app).await? {
-            Caller::Server => Ok(Admin),
-            Caller::Customer { .. } => {
-                Err(Problem::new(Code::Forbidden, "this needs a server key"))
-            }
+        let token = bearer(parts)?;
+        if is_key(token) {
+            return Ok(Admin { key: server_key(app, token).await? });
         }
+        app.site.verifier.subject(token).await?;
+        Err(Problem::new(Code::Forbidden, "this needs a server key"))
+    }
+}
+
+/// Keys of the merchant, of either scope: an admin key opens more, not less.
+fn is_key(token: &str) -> bool {
+    token.starts_with("sk_")
+}
+
+async fn server_key(app: &App, token: &str) -> Result<ApiKeyId, Problem> {
+    match app.engine.api_keys_find(token).await? {
+        Some(key) => Ok(key.id),
+        None => Err(unauthorized("the api key is not known or was revoked")),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use store::api_keys::KeyScope;
 
 /// Sell access to knowledge: plans, credits, signed webhooks, gated retrieval.
 #[derive(Debug, Parser)]
@@ -47,7 +48,7 @@ pub enum Command {
         Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
         LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE,\n\
         STRIPE_PUBLIC_KEY, STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS,\n\
-        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE. Real keys are refused with debug on, weak\n\
+        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE, EVENT_PAYLOAD_DAYS. Real keys are refused with debug on, weak\n\
         secrets or plain http, and tokens need a JWT_SECRET of at least 32 bytes.\n\
         Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]
     Serve(ConfigArgs),
@@ -71,7 +72,7 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Server keys
+    /// Server and admin keys
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
@@ -187,17 +188,37 @@ pub enum Direction {
     Status,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyScopeName {
+    /// The API, for any customer
+    Server,
+    /// The API, and the operator's pages under /admin
+    Admin,
+}
+
+impl From<KeyScopeName> for KeyScope {
+    fn from(name: KeyScopeName) -> Self {
+        match name {
+            KeyScopeName::Server => KeyScope::Server,
+            KeyScopeName::Admin => KeyScope::Admin,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a server key and show it, this once
+    /// Make a key and show it, this once
     Create {
         /// What it is for
         #[arg(long, value_name = "NAME")]
         name: String,
+        /// What it opens
+        #[arg(long, value_name = "SCOPE", default_value = "server")]
+        scope: KeyScopeName,
         #[command(flatten)]
         place: Place,
     },
-    /// Show every key: its id, first characters, name, and whether it is revoked
+    /// Show every key: its id, first characters, scope, name, and whether it is revoked
     List {
         #[command(flatten)]
         place: Place,

@@ -41,14 +41,15 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn keys(command: KeysCommand) -> anyhow::Result<()> {
     match command {
-        KeysCommand::Create { name, place } => {
-            let (_, secret) = engine(&place).await?.api_keys_create(&name).await?;
+        KeysCommand::Create { name, scope, place } => {
+            let (_, secret) = engine(&place).await?.api_keys_create(&name, scope.into()).await?;
             say(secret.expose_secret())
         }
         KeysCommand::List { place } => {
             for key in engine(&place).await?.api_keys_list().await? {
                 let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
-                say(&format!("{}  {}…  {state}  {}", key.id, key.prefix, key.name))?;
+                let scope = key.scope.as_str();
+                say(&format!("{}  {}…  {state}  {scope}  {}", key.id, key.prefix, key.name))?;
             }
             Ok(())
         }

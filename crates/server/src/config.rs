@@ -72,6 +72,7 @@ const SETTINGS: &[Setting] = &[
     setting("plans.credit_debt_policy", Form::Word, &["CREDIT_DEBT_POLICY"]),
     setting("plans.second_subscription", Form::Word, &["SECOND_SUBSCRIPTION"]),
     setting("plans.checkouts_per_minute", Form::Number, &["CHECKOUTS_PER_MINUTE"]),
+    setting("events.payload_days", Form::Number, &["EVENT_PAYLOAD_DAYS"]),
 ];
 
 const SECRET_KEY_NAMES: &[&str] = &["STRIPE_SECRET_KEY", "PAYMENT_API_KEY", "STRIPE_API_KEY"];
@@ -124,6 +125,15 @@ struct File {
     outgoing: OutgoingFile,
     tokens: Tokens,
     plans: Plans,
+    events: Events,
+}
+
+/// What becomes of the events that were received.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Events {
+    /// How long payloads are kept once their events are settled; for ever where it is 0.
+    payload_days: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -185,6 +195,9 @@ pub const PLANS: Plans = Plans {
     checkouts_per_minute: 5,
 };
 
+/// Long enough for a dispute to be looked into.
+pub const EVENT_PAYLOAD_DAYS: u32 = 90;
+
 /// Checked settings of `tollgate serve`.
 #[derive(Debug)]
 pub struct Config {
@@ -206,6 +219,7 @@ pub struct Config {
     pub outgoing: Outgoing,
     pub tokens: TokenRules,
     pub plans: Plans,
+    pub event_payload_days: u32,
 }
 
 /// What end users' tokens are proven with.
@@ -310,6 +324,7 @@ fn defaults() -> File {
         outgoing: OutgoingFile::default(),
         tokens: Tokens::default(),
         plans: PLANS,
+        events: Events { payload_days: EVENT_PAYLOAD_DAYS },
     }
 }
 

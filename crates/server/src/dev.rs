@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::Store;
+use store::api_keys::KeyScope;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
@@ -332,9 +333,7 @@ async fn open(
     };
     let engine = Engine::new(store, Some(client), clock, settings);
     let admin_key = SecretString::from(secrets.admin_key.clone());
-    if engine.api_keys_find(&secrets.admin_key).await?.is_none() {
-        engine.api_keys_ensure("tollgate dev", &admin_key).await?;
-    }
+    engine.api_keys_ensure("tollgate dev", KeyScope::Admin, &admin_key).await?;
     Ok(engine)
 }
 
@@ -369,6 +368,7 @@ fn welcome(running: &Running, portal_link: &str, data: &Path) {
          Plans and packs    {api_url}/pricing\n  \
          Your account       {portal_link}\n  \
          API reference      {api_url}/docs/\n  \
+         Operator           {api_url}/admin (sign in with admin_key of {SECRETS_FILE})\n  \
          Payment provider   {sandbox_url}/_sandbox (key in {SECRETS_FILE})\n\n\
          Try next:\n  \
          1. Open the account link (it works once), then Pricing, and subscribe to Pro.\n  \

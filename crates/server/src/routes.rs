@@ -67,6 +67,7 @@ fn operating() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(api::events::list))
         .routes(routes!(api::events::get))
+        .routes(routes!(api::events::replay_parked))
         .routes(routes!(api::events::replay))
         .routes(routes!(api::events::ignore))
         .routes(routes!(api::clock::settle))

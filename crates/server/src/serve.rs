@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{KeySet, Keys, Verifier};
-use crate::config::{Config, Plans, SecondSubscription, TokenKeys, TokenRules};
+use crate::config::{Config, EVENT_PAYLOAD_DAYS, Plans, SecondSubscription, TokenKeys, TokenRules};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
@@ -106,6 +106,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Engine> {
         livemode: config.livemode,
         public_url: config.public_url.clone(),
         outgoing: config.outgoing.clone(),
+        event_payload_days: config.event_payload_days,
         ..settings(config.frontend_url.clone(), config.plans)
     };
     Ok(Engine::new(store, client, clock, settings))
@@ -129,6 +130,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         },
         checkouts_per_minute: plans.checkouts_per_minute,
         outgoing: Outgoing::default(),
+        event_payload_days: EVENT_PAYLOAD_DAYS,
     }
 }
 

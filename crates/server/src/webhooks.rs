@@ -1,8 +1,11 @@
 //! Signed events from the provider: three addresses, one intake.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use domain::codes::Code;
 use engine::Failure;
 use engine::events::Received;
@@ -12,6 +15,11 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::limits::{WEBHOOK_BODY_BYTES, read_body};
 use crate::problem::Problem;
+
+const SIGNATURE: &str = "stripe-signature";
+/// What helps to understand a delivery later; nothing that opens anything.
+const KEPT: &[&str] = &[SIGNATURE, "content-type", "content-length", "user-agent"];
+const KEPT_BYTES: usize = 4_096;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReceivedView {
@@ -25,12 +33,18 @@ pub struct ReceivedEventView {
     event_type: String,
 }
 
+fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let short = |name: &str| text(name).filter(|text| text.len() <= KEPT_BYTES);
+    KEPT.iter().filter_map(|name| Some(((*name).to_owned(), short(name)?.to_owned()))).collect()
+}
+
 /// Proof is over the bytes as they came: nothing is parsed before the engine has checked them.
 async fn receive(app: &App, request: Request<Body>) -> Result<Received, Problem> {
-    let signature = request.headers().get("stripe-signature").cloned();
+    let headers = kept(request.headers());
     let body: Bytes = read_body(request.into_body(), WEBHOOK_BODY_BYTES).await?;
-    let signature = signature.as_ref().and_then(|value| value.to_str().ok());
-    let received = app.engine.receive_webhook(&body, signature).await;
+    let signature = headers.get(SIGNATURE).map(String::as_str);
+    let received = app.engine.receive_delivery(&body, signature, &headers).await;
     received.map_err(|failure| match failure {
         Failure::Refused { code: Code::InvalidSignature, .. } => {
             Problem::new(Code::InvalidSignature, "Webhook error: Invalid signature")

@@ -4,6 +4,12 @@
 ALTER TABLE deployment ADD COLUMN provider_account TEXT;
 ALTER TABLE provider_customers ADD COLUMN deleted_at BIGINT;
 ALTER TABLE inbox_events ADD COLUMN headers TEXT;
+ALTER TABLE inbox_events ADD COLUMN payload_purged_at BIGINT;
+-- The operator's view of the inbox: by state, by kind, by object; and whose payloads are still here.
+CREATE INDEX inbox_events_state ON inbox_events (state, id);
+CREATE INDEX inbox_events_kind ON inbox_events (kind, id);
+CREATE INDEX inbox_events_object ON inbox_events (object_id);
+CREATE INDEX inbox_events_payload ON inbox_events (id) WHERE payload_purged_at IS NULL;
 ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'server'
     CHECK (scope IN ('server', 'admin'));
 

@@ -47,6 +47,8 @@ pub struct InboxEvent {
     pub object_id: Option<String>,
     pub api_version: Option<String>,
     pub payload: Vec<u8>,
+    /// What the delivery's headers said, as a JSON object.
+    pub headers: Option<String>,
     pub state: InboxState,
     pub reason: Option<String>,
     pub attempts: i64,
@@ -59,9 +61,9 @@ pub struct InboxEvent {
 statements! {
     INSERT = "inbox_events.insert":
         "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
-             api_version, payload, state, reason, attempts, lease_token, leased_until,
+             api_version, payload, headers, state, reason, attempts, lease_token, leased_until,
              next_attempt_at, occurred_at, received_at, applied_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?) ON CONFLICT DO NOTHING";
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?) ON CONFLICT DO NOTHING";
     NEXT = "inbox_events.next":
         "SELECT * FROM inbox_events e
          WHERE e.state = 'pending' AND e.next_attempt_at <= ? AND e.leased_until <= ?
@@ -91,7 +93,22 @@ statements! {
     REPLAY = "inbox_events.replay":
         "UPDATE inbox_events SET state = 'pending', reason = NULL, next_attempt_at = 0,
              leased_until = 0, attempts = 0, applied_at = NULL
-         WHERE id = ? AND state IN ('parked', 'ignored')";
+         WHERE id = ? AND state IN ('parked', 'ignored') AND payload_purged_at IS NULL";
+    HURRY = "inbox_events.hurry":
+        "UPDATE inbox_events SET next_attempt_at = 0
+         WHERE id = ? AND state = 'pending' AND next_attempt_at > ?";
+    PARKED = "inbox_events.parked":
+        "SELECT id FROM inbox_events
+         WHERE state = 'parked' AND (CAST(? AS TEXT) IS NULL OR kind = ?)
+           AND (CAST(? AS TEXT) IS NULL OR reason = ?)
+         ORDER BY id LIMIT ?";
+    PURGEABLE = "inbox_events.purgeable":
+        "SELECT id FROM inbox_events
+         WHERE payload_purged_at IS NULL AND id < ? AND state IN ('applied', 'ignored')
+         ORDER BY id LIMIT ?";
+    PURGE = "inbox_events.purge":
+        "UPDATE inbox_events SET payload = ?, headers = NULL, payload_purged_at = ?
+         WHERE id = ? AND payload_purged_at IS NULL AND state IN ('applied', 'ignored')";
     IGNORE = "inbox_events.ignore":
         "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0
          WHERE id = ? AND state IN ('parked', 'pending')";
@@ -109,6 +126,7 @@ fn event(row: &Row) -> Result<InboxEvent, StoreError> {
         object_id: row.opt_text("object_id")?,
         api_version: row.opt_text("api_version")?,
         payload: row.bytes("payload")?,
+        headers: row.opt_text("headers")?,
         state: row.parsed("state", InboxState::parse)?,
         reason: row.opt_text("reason")?,
         attempts: row.int("attempts")?,
@@ -131,6 +149,7 @@ impl Tx {
             &new.object_id,
             &new.api_version,
             new.payload.as_slice(),
+            &new.headers,
             new.state.as_str(),
             &new.reason,
             new.occurred_at,
@@ -216,6 +235,46 @@ impl Tx {
     /// Puts a parked or ignored event back in line; `false` where it is in neither state.
     pub async fn inbox_replay(&mut self, id: &InboxEventId) -> Result<bool, StoreError> {
         self.change_if(&REPLAY, args![id]).await
+    }
+
+    /// Makes a pending event due that waits for a later attempt; `false` where it does not wait.
+    pub async fn inbox_hurry(
+        &mut self,
+        id: &InboxEventId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&HURRY, args![id, now]).await
+    }
+
+    /// Parked events of a kind and reason, oldest first.
+    pub async fn inbox_parked(
+        &mut self,
+        kind: Option<&str>,
+        reason: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<InboxEventId>, StoreError> {
+        let rows = self.all(&PARKED, args![kind, kind, reason, reason, limit]).await?;
+        rows.iter().map(|row| id!(row, "id", InboxEventId)).collect()
+    }
+
+    /// Settled events received before `until` that still have their payloads, oldest first.
+    pub async fn inbox_purgeable(
+        &mut self,
+        until: &InboxEventId,
+        limit: u32,
+    ) -> Result<Vec<InboxEventId>, StoreError> {
+        let rows = self.all(&PURGEABLE, args![until, limit]).await?;
+        rows.iter().map(|row| id!(row, "id", InboxEventId)).collect()
+    }
+
+    /// Forgets what a settled event said; that it came, and what became of it, stays.
+    pub async fn inbox_purge(
+        &mut self,
+        id: &InboxEventId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let nothing: &[u8] = b"";
+        self.change_if(&PURGE, args![nothing, now, id]).await
     }
 
     /// Sets an event aside for good; `false` where it is applied or ignored already.

@@ -3,8 +3,10 @@
 //! It makes no business decision, speaks no HTTP and knows no provider by name. One SQL text serves
 //! every backend; what differs is spelled in `dialect.rs`.
 
+pub mod admin_sessions;
 pub mod allowance_schedules;
 pub mod api_keys;
+pub mod audits;
 pub mod charges;
 pub mod checkout_sessions;
 pub mod chunks;
@@ -21,6 +23,7 @@ pub mod disputes;
 pub mod documents;
 pub mod entitlements;
 pub mod errors;
+pub mod event_log;
 pub mod features;
 pub mod holdings;
 pub mod holds;
@@ -50,9 +53,11 @@ pub use sql::Sql;
 /// Every named statement, so that one test can prepare them all on every backend.
 pub fn statements() -> impl Iterator<Item = &'static Sql> {
     [
+        admin_sessions::ALL,
         allowance_schedules::ALL,
         api_keys::ALL,
         charges::ALL,
+        audits::ALL,
         checkout_sessions::ALL,
         chunks::ALL,
         collections::ALL,
@@ -65,6 +70,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         disputes::ALL,
         documents::ALL,
         entitlements::ALL,
+        event_log::ALL,
         features::ALL,
         holdings::ALL,
         holds::ALL,

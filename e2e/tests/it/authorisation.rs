@@ -27,7 +27,7 @@ const PUBLIC: [(&str, &str); 13] = [
 ];
 
 /// What a customer's own token is refused with 403.
-const ADMINISTRATOR: [(&str, &str); 13] = [
+const ADMINISTRATOR: [(&str, &str); 14] = [
     ("GET", "/v1/customers"),
     ("POST", "/v1/customers"),
     ("POST", "/v1/products"),
@@ -37,6 +37,7 @@ const ADMINISTRATOR: [(&str, &str); 13] = [
     ("POST", "/v1/credits/grants"),
     ("GET", "/v1/events"),
     ("GET", "/v1/events/{id}"),
+    ("POST", "/v1/events/replay"),
     ("POST", "/v1/events/{id}/replay"),
     ("POST", "/v1/events/{id}/ignore"),
     ("POST", "/v1/clock/settle"),

@@ -7,6 +7,7 @@ mod debts;
 mod deliveries;
 mod disputes;
 mod notifications;
+mod event_log;
 mod orders;
 mod payments;
 mod provider_calls;

@@ -93,6 +93,7 @@ pub fn settings() -> anyhow::Result<Settings> {
         second_subscription: engine::SecondSubscription::Flag,
         checkouts_per_minute: 5,
         outgoing,
+        event_payload_days: 90,
     })
 }
 
@@ -314,13 +315,19 @@ async fn create_database(server: &str, name: &str, template: Option<&str>) -> an
     Ok(())
 }
 
-/// A delivery as the provider makes it, signed now.
-pub async fn deliver(engine: &Engine, event: &Value) {
+/// An event's bytes and the proof of them, made now.
+pub fn signed(engine: &Engine, event: &Value) -> (String, String) {
     let payload = event.to_string();
     let now = engine.clock().wall().seconds();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{now}.{payload}").as_bytes());
     let header = format!("t={now},v1={}", hex::encode(mac.finalize().into_bytes()));
+    (payload, header)
+}
+
+/// A delivery as the provider makes it, signed now.
+pub async fn deliver(engine: &Engine, event: &Value) {
+    let (payload, header) = signed(engine, event);
     engine.receive_webhook(payload.as_bytes(), Some(&header)).await.unwrap();
 }
 

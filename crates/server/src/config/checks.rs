@@ -53,6 +53,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         outgoing,
         tokens,
         plans: file.plans,
+        event_payload_days: file.events.payload_days,
     })
 }
 

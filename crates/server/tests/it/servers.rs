@@ -12,6 +12,7 @@ use serde_json::Value;
 use server::auth::{Keys, Verifier};
 use server::{App, Site};
 use store::Store;
+use store::api_keys::KeyScope;
 use tower::ServiceExt;
 
 pub const PROVIDER_KEY: &str = "sk_test_of_the_tests";
@@ -122,7 +123,8 @@ impl Server {
             ..server::serve::settings(frontend_url, server::config::PLANS)
         };
         let engine = Engine::new(store, client.clone(), Clock::wall_only(), settings);
-        let (_, key) = engine.api_keys_create("tests").await.expect("a key can be made");
+        let (_, key) =
+            engine.api_keys_create("tests", KeyScope::Server).await.expect("a key can be made");
         let site = Site {
             public_url,
             allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),

@@ -5,11 +5,11 @@ use domain::ids::InboxEventId;
 use domain::time::Timestamp;
 use store::inbox::{InboxEvent, InboxState};
 
-fn at(seconds: i64) -> Timestamp {
+pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn event(name: &str, ordering_key: &str, received: i64) -> InboxEvent {
+pub fn event(name: &str, ordering_key: &str, received: i64) -> InboxEvent {
     let mut random = [0; 10];
     getrandom::fill(&mut random).unwrap();
     InboxEvent {
@@ -21,6 +21,7 @@ fn event(name: &str, ordering_key: &str, received: i64) -> InboxEvent {
         object_id: None,
         api_version: None,
         payload: b"{}".to_vec(),
+        headers: None,
         state: InboxState::Pending,
         reason: None,
         attempts: 0,

@@ -4,6 +4,7 @@
 mod backends;
 mod credits;
 mod deliveries;
+mod event_log;
 mod inbox;
 mod outbox;
 mod schema;
