@@ -378,6 +378,7 @@ impl Engine {
         let why = Why { at, ..Why::now(self, &lot.reason) };
         self.post(tx, account, EntryKind::Grant, &draw, why).await?;
         self.lot_meets_debts(tx, account, &lot.id).await?;
+        self.tell_granted(tx, lot).await?;
         Ok(true)
     }
 

@@ -86,6 +86,7 @@ impl Engine {
             Some(held) if held.amount == owed => return Ok(()),
             Some(held) => held,
         };
+        self.tell_debt(tx, lot, owed).await?;
         debt.amount = owed;
         debt.updated_at = now;
         let overpaid = debt.settled - owed;

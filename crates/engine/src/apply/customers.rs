@@ -82,10 +82,11 @@ impl Engine {
             let Some(mut row) = found.filter(|row| !row.status.is_terminal()) else {
                 continue;
             };
+            let before = row.clone();
             row.status = Status::Canceled;
             row.canceled_at = row.canceled_at.or(Some(at));
             row.ended_at = Some(at);
-            self.subscription_write(tx, row).await?;
+            self.subscription_write(tx, Some(&before), row).await?;
         }
         Ok(())
     }

@@ -161,6 +161,9 @@ impl Engine {
         }
         for told in &gathered.invoices {
             self.invoice_told(tx, &told.object, told.as_of(at)).await?;
+            let about = gathered.event.object_id.as_ref() == Some(&told.object.id);
+            let kind = if about { gathered.event.kind.as_str() } else { "" };
+            self.tell_invoice(tx, &told.object.id, kind).await?;
         }
         let told = self.movement_told(tx, gathered, at).await?;
         let bought = gathered.session.is_some() || !gathered.invoices.is_empty();

@@ -103,7 +103,8 @@ impl Engine {
             (_, None) => told,
         };
         payment.updated_at = self.clock().now();
-        Ok(tx.payments_update(payment).await?)
+        tx.payments_update(payment).await?;
+        Ok(self.tell_refunded(tx, payment).await?)
     }
 
     /// Access does not outlive the money it was bought with, and comes again with it.

@@ -50,8 +50,9 @@ impl Engine {
             None if let Some(held) = held.filter(|_| status.is_terminal()) => {
                 let ended_at = ended_at(subscription, &status, at);
                 let canceled_at = subscription.canceled_at.or(held.canceled_at);
+                let before = held.clone();
                 let ended = Subscription { status, ended_at, canceled_at, ..held };
-                return self.subscription_write(tx, ended).await;
+                return self.subscription_write(tx, Some(&before), ended).await;
             }
             None => {
                 return Err(Stop::Parked("none of the subscription's prices is known".to_owned()));
@@ -69,7 +70,7 @@ impl Engine {
             tx.subscriptions_insert(&row).await?;
         }
         tx.subscription_items_replace(&id, &items).await?;
-        self.subscription_write(tx, row).await
+        self.subscription_write(tx, held.as_ref(), row).await
     }
 
     /// The row as the provider's description makes it, but for its status and age.
@@ -216,15 +217,17 @@ impl Engine {
         Ok(row)
     }
 
-    /// Writes the row, and what follows from it.
+    /// Writes the row, what follows from it, and the news in it.
     pub(super) async fn subscription_write(
         &self,
         tx: &mut Tx,
+        before: Option<&Subscription>,
         mut row: Subscription,
     ) -> Result<(), Stop> {
         row.revision += 1;
         row.updated_at = self.clock().now();
         tx.subscriptions_update(&row).await?;
+        self.tell_subscription(tx, before, &row).await?;
         self.subscription_settle(tx, &row).await
     }
 
@@ -288,6 +291,7 @@ impl Engine {
                 tx.subscriptions_update(&marked).await?;
                 if is_surplus {
                     self.surplus_found(tx, &marked).await?;
+                    self.tell_duplicate(tx, &marked).await?;
                 }
             }
         }
