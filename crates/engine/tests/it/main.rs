@@ -7,6 +7,7 @@ mod debts;
 mod deliveries;
 mod disputes;
 mod event_log;
+mod notices;
 mod notifications;
 mod orders;
 mod payments;
