@@ -1,4 +1,4 @@
-//! Credits that money brings: packs, trials, and allowances that a paid period refills.
+//! Credits that money brings: packs, and allowances that a paid period refills.
 //!
 //! Every lot is keyed by the business fact that caused it, so telling the fact again adds nothing.
 
@@ -10,7 +10,7 @@ use domain::catalogue::Grants;
 use domain::credits::{Class, Credits, Draw};
 use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId};
 use domain::invariants::LotNumbers;
-use domain::time::{Period, Timestamp};
+use domain::time::Period;
 use store::Tx;
 use store::allowance_schedules::AllowanceSchedule;
 use store::credits::{EntryKind, Grant};
@@ -31,7 +31,7 @@ pub(crate) struct PaidPeriod<'a> {
 
 /// A price's credits for `quantity` of it. Checkout refuses what does not fit; a subscription that
 /// was made elsewhere is cut at the largest lot there is.
-fn times(amount: Credits, quantity: i64) -> Credits {
+pub(crate) fn times(amount: Credits, quantity: i64) -> Credits {
     amount.times(quantity.max(1)).unwrap_or(Credits::MAX)
 }
 
@@ -52,53 +52,6 @@ impl Engine {
                 ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
             };
             self.lot_open_and_add(tx, &lot).await?;
-        }
-        Ok(())
-    }
-
-    /// What a trial starts with, until it ends: once per person and product, however many
-    /// subscriptions somebody manages to begin.
-    pub(crate) async fn grant_trial(
-        &self,
-        tx: &mut Tx,
-        subscription: &Subscription,
-        trial: Period,
-    ) -> Result<(), Failure> {
-        let product = subscription.product_id.as_ref().map_or("none", |id| id.as_str());
-        for (position, grant) in subscription.grants.credits.iter().enumerate() {
-            let amount = grant.trial_amount.unwrap_or(grant.amount.get());
-            let Ok(amount) = Credits::new(amount) else {
-                continue;
-            };
-            let provider_id = &subscription.provider_subscription_id;
-            let lot = Grant {
-                fact: format!("trial:{}:{product}:{position}", subscription.customer_id),
-                class: Class::Trial,
-                provider_subscription_id: Some(provider_id.clone()),
-                reason: "trial".to_owned(),
-                starts_at: trial.start,
-                expires_at: Some(trial.end),
-                ..self.lot(
-                    &subscription.customer_id,
-                    &grant.unit,
-                    times(amount, subscription.quantity),
-                )
-            };
-            self.lot_open_and_add(tx, &lot).await?;
-        }
-        Ok(())
-    }
-
-    /// A trial that is over, early or not, leaves none of its credits.
-    pub(crate) async fn withdraw_trial(
-        &self,
-        tx: &mut Tx,
-        subscription: &Subscription,
-    ) -> Result<(), Failure> {
-        for lot in tx.credits_of_subscription(&subscription.provider_subscription_id).await? {
-            if lot.class == Class::Trial {
-                self.withdraw(tx, &lot, |lot| lot.available(), "trial ended").await?;
-            }
         }
         Ok(())
     }
@@ -196,7 +149,7 @@ impl Engine {
     }
 
     /// Takes back from a lot what is decided under its account's lock, and says what it is then.
-    async fn withdraw(
+    pub(crate) async fn withdraw(
         &self,
         tx: &mut Tx,
         lot: &Grant,
@@ -237,7 +190,7 @@ impl Engine {
     }
 
     /// Adds a lot under its account's lock; one whose time is over already expires at once.
-    async fn lot_open_and_add(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
+    pub(crate) async fn lot_open_and_add(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
         let mut account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
         self.write_off_expired(tx, &mut account, None).await?;
         if self.lot_add(tx, &mut account, lot).await? {
@@ -246,7 +199,7 @@ impl Engine {
         Ok(tx.credits_close(account).await?)
     }
 
-    fn lot(&self, customer: &CustomerId, unit: &str, amount: Credits) -> Grant {
+    pub(crate) fn lot(&self, customer: &CustomerId, unit: &str, amount: Credits) -> Grant {
         let now = self.clock().now();
         Grant {
             id: GrantId::new(self.clock().wall(), random()),
@@ -263,13 +216,5 @@ impl Engine {
             expires_at: None,
             created_at: now,
         }
-    }
-}
-
-/// A trial's period, where the subscription has one.
-pub(crate) fn trial_period(start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Period> {
-    match (start, end) {
-        (Some(start), Some(end)) if start < end => Some(Period { start, end }),
-        _ => None,
     }
 }

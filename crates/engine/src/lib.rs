@@ -39,6 +39,7 @@ mod provider_calls;
 pub mod search;
 pub mod secrets;
 pub mod subscriptions;
+mod trials;
 pub mod webhook_endpoints;
 mod withdrawals;
 

@@ -10,7 +10,6 @@ use crate::{Engine, PROVIDER};
 use domain::credits::{Draw, withdrawn_by_refund};
 use domain::money::Money;
 use domain::payments::{GivenBack, dispute_takes, refund_takes, share_of};
-use domain::subscriptions::Status;
 use domain::time::Timestamp;
 use store::credits::{Account, EntryKind, Grant};
 use store::payments::Payment;
@@ -163,9 +162,7 @@ impl Engine {
             if row.status.is_terminal() {
                 self.withdraw_allowances(tx, &row).await?;
             }
-            if row.status != Status::Trialing {
-                self.withdraw_trial(tx, &row).await?;
-            }
+            self.withdraw_trial(tx, &row).await?;
         }
         Ok(())
     }

@@ -56,6 +56,9 @@ pub enum EntryKind {
     Revoke,
     /// Takes back a withdrawal of money that went back after all: it came again.
     Restore,
+    /// Takes back an expiry, because the lot lasts longer after all. The ledger calls it a
+    /// restoring, too.
+    Extend,
 }
 
 impl EntryKind {
@@ -79,7 +82,7 @@ impl EntryKind {
             EntryKind::Release => "release",
             EntryKind::Expire => "expire",
             EntryKind::Revoke => "revoke",
-            EntryKind::Restore => "restore",
+            EntryKind::Restore | EntryKind::Extend => "restore",
         }
     }
 
@@ -90,7 +93,7 @@ impl EntryKind {
     /// What it does to (available, held) of the balance.
     const fn balance_change(self, amount: i64) -> (i64, i64) {
         match self {
-            EntryKind::Grant | EntryKind::Restore => (amount, 0),
+            EntryKind::Grant | EntryKind::Restore | EntryKind::Extend => (amount, 0),
             EntryKind::Consume | EntryKind::Expire | EntryKind::Revoke => (-amount, 0),
             EntryKind::Hold => (-amount, amount),
             EntryKind::Capture => (0, -amount),
@@ -109,6 +112,7 @@ impl EntryKind {
             EntryKind::Expire => (0, 0, amount, 0),
             EntryKind::Revoke => (0, 0, 0, amount),
             EntryKind::Restore => (0, 0, 0, -amount),
+            EntryKind::Extend => (0, 0, -amount, 0),
         }
     }
 }
@@ -190,6 +194,9 @@ statements! {
          WHERE id = ?";
     GRANT_WITHDRAWN = "credit_grants.withdrawn":
         "UPDATE credit_grants SET withdrawn = ? WHERE id = ?";
+    GRANT_MOVE = "credit_grants.move":
+        "UPDATE credit_grants SET provider_subscription_id = ?, starts_at = ?, expires_at = ?
+         WHERE id = ?";
     GRANT_GET = "credit_grants.get": "SELECT * FROM credit_grants WHERE id = ?";
     GRANT_FIND = "credit_grants.find": "SELECT * FROM credit_grants WHERE fact = ?";
     GRANTS_LIST = "credit_grants.list":
@@ -377,6 +384,13 @@ impl Tx {
             account.entries_at_open
         ];
         self.change_one(&BALANCE_SET, args).await
+    }
+
+    /// Moves a lot to the time and the subscription that `wanted` has.
+    pub async fn credits_move(&mut self, id: &GrantId, wanted: &Grant) -> Result<(), StoreError> {
+        let args =
+            args![&wanted.provider_subscription_id, wanted.starts_at, wanted.expires_at, id];
+        self.change_one(&GRANT_MOVE, args).await
     }
 
     /// Remembers how much of what was revoked the money that went back has taken.

@@ -2,7 +2,6 @@
 
 use super::owners::Owner;
 use super::{Stop, Told, Trust};
-use crate::allowances::trial_period;
 use crate::clock::random;
 use crate::lists::NEWEST;
 use crate::subscriptions::SUBSCRIPTIONS_MAX;
@@ -247,15 +246,7 @@ impl Engine {
             row.revision += 1;
             tx.subscriptions_update(&row).await?;
         }
-        let started = !matches!(row.status, Status::Incomplete | Status::IncompleteExpired);
-        if let Some(trial) = trial_period(row.trial_start, row.trial_end)
-            && started
-        {
-            self.grant_trial(tx, &row, trial).await?;
-        }
-        if row.status != Status::Trialing {
-            self.withdraw_trial(tx, &row).await?;
-        }
+        self.settle_trial(tx, &row).await?;
         self.subscription_unlocks(tx, &row, money.is_paid_for).await?;
         if row.status.is_terminal() {
             self.withdraw_allowances(tx, &row).await?;

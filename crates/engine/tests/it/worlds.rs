@@ -149,6 +149,14 @@ impl World {
     /// An engine of its own on a copy of the frozen database. `provider` other than the sandbox
     /// stands for one that has forgotten everything.
     pub async fn copy(&self, provider: Option<&str>) -> anyhow::Result<Engine> {
+        self.copy_with(provider, settings()?).await
+    }
+
+    pub async fn copy_with(
+        &self,
+        provider: Option<&str>,
+        settings: Settings,
+    ) -> anyhow::Result<Engine> {
         let provider = provider.unwrap_or(&self.sandbox);
         let url = match &self.database {
             Database::Sqlite(path) => {
@@ -163,7 +171,8 @@ impl World {
                 format!("{base}/{name}")
             }
         };
-        engine(Store::open(&url).await?, provider, self.offset.clone())
+        let clock = Clock::adjustable(self.offset.clone());
+        Ok(Engine::new(Store::open(&url).await?, Some(client(provider, 10_000)?), clock, settings))
     }
 
     /// Another engine on the same database, as after a restart, which reaches the sandbox through
@@ -261,6 +270,13 @@ impl World {
         let url = format!("{}{path}", self.sandbox);
         let request = self.http.delete(url).bearer_auth(KEY);
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// What a seller sets in the provider's dashboard.
+    pub async fn dashboard(&self, settings: &Value) {
+        let url = format!("{}/_sandbox/settings", self.sandbox);
+        let answer = self.http.post(url).bearer_auth(KEY).json(settings).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
     /// From now on the sandbox fails like this; an empty object ends it.
