@@ -90,9 +90,8 @@ impl Engine {
     /// A trial that lasts longer, or that turns out to be another subscription's, brings back what
     /// went with its earlier end.
     async fn move_trial(&self, tx: &mut Tx, seen: &Grant, wanted: &Grant) -> Result<(), Failure> {
-        let place = |lot: &Grant| {
-            (lot.provider_subscription_id.clone(), lot.starts_at, lot.expires_at)
-        };
+        let place =
+            |lot: &Grant| (lot.provider_subscription_id.clone(), lot.starts_at, lot.expires_at);
         if place(seen) == place(wanted) {
             return Ok(());
         }

@@ -388,8 +388,7 @@ impl Tx {
 
     /// Moves a lot to the time and the subscription that `wanted` has.
     pub async fn credits_move(&mut self, id: &GrantId, wanted: &Grant) -> Result<(), StoreError> {
-        let args =
-            args![&wanted.provider_subscription_id, wanted.starts_at, wanted.expires_at, id];
+        let args = args![&wanted.provider_subscription_id, wanted.starts_at, wanted.expires_at, id];
         self.change_one(&GRANT_MOVE, args).await
     }
 

@@ -131,7 +131,8 @@ async fn row_69_without_grace_access_ends_with_the_money() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn pitfall_056_every_end_of_the_retries_is_understood() -> anyhow::Result<()> {
-    for (setting, word) in [("cancel", "canceled"), ("unpaid", "unpaid"), ("past_due", "past_due")] {
+    for (setting, word) in [("cancel", "canceled"), ("unpaid", "unpaid"), ("past_due", "past_due")]
+    {
         let story = failed_renewal().await?;
         story.world.dashboard(&json!({ "after_retries": setting })).await;
         let over = story.after("40d").await;

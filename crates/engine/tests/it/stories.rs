@@ -170,8 +170,7 @@ impl Story {
         let mut events = self.world.events().await;
         for way in ["forwards", "backwards"] {
             let settings = settings().unwrap();
-            let with =
-                engine::Settings { past_due_grace_seconds: self.grace_seconds, ..settings };
+            let with = engine::Settings { past_due_grace_seconds: self.grace_seconds, ..settings };
             let engine = self.world.copy_with(None, with).await.unwrap();
             for event in &events {
                 deliver(&engine, event).await;

@@ -73,7 +73,8 @@ async fn pitfall_061_064_a_converted_trial_is_followed_by_the_first_paid_grant()
 async fn pitfall_061_missing_trial_dates_change_nothing() -> anyhow::Result<()> {
     let story = Story::bought("Pro monthly", 0).await?;
     let before = story.tell().await;
-    for (at, dates) in [json!({}), json!({"trial_start": null, "trial_end": null})].iter().enumerate()
+    for (at, dates) in
+        [json!({}), json!({"trial_start": null, "trial_end": null})].iter().enumerate()
     {
         let mut object = story.subscription().await;
         let fields = object.as_object_mut().unwrap();
