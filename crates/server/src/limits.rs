@@ -38,6 +38,11 @@ pub const POLL_SECONDS: u32 = 2;
 pub const POLLS: u32 = 30;
 /// Pages show the newest so many payments.
 pub const SHOWN_PAYMENTS: u32 = 12;
+/// Operators' lists show so many rows at once, their picture so many days.
+pub const SHOWN_ROWS: u32 = 50;
+pub const SHOWN_DAYS: u32 = 14;
+/// Payloads that are longer are folded.
+pub const SHOWN_PAYLOAD_LINES: usize = 60;
 
 /// The whole body, or the refusal of one that is too large.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {

@@ -104,7 +104,7 @@ const TAGS: [(&str, &str); 13] = [
     ("operations", "Health, and this document"),
     ("payments façade", "The routes and shapes of the first two seeds"),
     ("webhooks", "Signed events: three addresses, one inbox"),
-    ("pages", "Server-rendered pages for customers"),
+    ("pages", "Server-rendered pages for customers and operators"),
 ];
 
 /// The document before any route.

@@ -17,7 +17,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::limits::{API_BODY_BYTES, REQUEST_TIMEOUT};
 use crate::problem::{Problem, after_panic, render};
-use crate::web::{layout, pay, portal, pricing, sessions};
+use crate::web::{admin, layout, pay, portal, pricing, sessions};
 use crate::{App, api, health, openapi, payments, requests, webhooks};
 
 fn customers() -> OpenApiRouter<App> {
@@ -106,6 +106,19 @@ fn pages() -> OpenApiRouter<App> {
         .routes(routes!(layout::style))
 }
 
+fn admin_pages() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(admin::overview::show))
+        .routes(routes!(admin::sessions::sign_in))
+        .routes(routes!(admin::sessions::sign_out))
+        .routes(routes!(admin::events::list))
+        .routes(routes!(admin::events::replay_parked))
+        .routes(routes!(admin::events::show))
+        .routes(routes!(admin::events::replay))
+        .routes(routes!(admin::events::ignore))
+        .routes(routes!(admin::audits::list))
+}
+
 fn listed() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(customers())
@@ -114,6 +127,7 @@ fn listed() -> OpenApiRouter<App> {
         .merge(operating())
         .merge(facade())
         .merge(pages())
+        .merge(admin_pages())
 }
 
 /// The document of all routes.

@@ -25,12 +25,14 @@ pub struct Page<'a> {
     pub status: StatusCode,
     pub privacy: Privacy,
     pub refresh: Option<Refresh>,
+    /// What stands in the bar; the shop's own links where nothing is said.
+    pub bar: Option<Markup>,
     pub body: Markup,
 }
 
 impl<'a> Page<'a> {
     pub fn new(title: &'a str, privacy: Privacy, body: Markup) -> Self {
-        Self { title, status: StatusCode::OK, privacy, refresh: None, body }
+        Self { title, status: StatusCode::OK, privacy, refresh: None, bar: None, body }
     }
 
     pub fn with_status(self, status: StatusCode) -> Self {
@@ -59,9 +61,14 @@ impl IntoResponse for Page<'_> {
                     a .skip href="#main" { "Skip to content" }
                     header .bar {
                         nav aria-label="Main" {
-                            a .brand href="/" { "Tollgate" }
-                            a href="/pricing" { "Pricing" }
-                            a href="/portal" { "Your account" }
+                            @match &self.bar {
+                                Some(bar) => { (bar) }
+                                None => {
+                                    a .brand href="/" { "Tollgate" }
+                                    a href="/pricing" { "Pricing" }
+                                    a href="/portal" { "Your account" }
+                                }
+                            }
                         }
                     }
                     main #main tabindex="-1" { (self.body) }

@@ -1,5 +1,6 @@
-//! Pages for customers: server-rendered, without scripts, escaped by construction.
+//! Pages for customers and operators: server-rendered, without scripts, escaped by construction.
 
+pub mod admin;
 pub mod layout;
 pub mod pay;
 pub mod portal;

@@ -118,7 +118,7 @@ pub async fn buy(
 
 /// Who is limited: the peer, or whom our own proxies heard from. What stands further left in the
 /// header was written by anybody.
-fn guest_address(headers: &HeaderMap, extensions: &Extensions, proxies: usize) -> String {
+pub fn guest_address(headers: &HeaderMap, extensions: &Extensions, proxies: usize) -> String {
     let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
     let told: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     let heard = match proxies {

@@ -16,13 +16,15 @@ use crate::problem::Problem;
 use crate::requests::{Form, Params};
 use crate::{App, Site};
 
-/// What a browser keeps for us; scripts cannot read either.
+/// What a browser keeps for us; scripts cannot read any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cookie {
     /// A signed-in session.
     Session,
     /// Proof that a guest's checkout began in this browser.
     Checkout,
+    /// A signed-in operator.
+    Admin,
 }
 
 impl Cookie {
@@ -30,6 +32,15 @@ impl Cookie {
         match self {
             Cookie::Session => "tollgate_session",
             Cookie::Checkout => "tollgate_checkout",
+            Cookie::Admin => "tollgate_admin",
+        }
+    }
+
+    /// Where browsers send it: customers come back from the provider's page, operators from nowhere.
+    const fn reach(self) -> &'static str {
+        match self {
+            Cookie::Session | Cookie::Checkout => "Path=/; HttpOnly; SameSite=Lax",
+            Cookie::Admin => "Path=/admin; HttpOnly; SameSite=Strict",
         }
     }
 
@@ -37,7 +48,7 @@ impl Cookie {
     /// a session until the browser is closed.
     const fn lifetime(self) -> &'static str {
         match self {
-            Cookie::Session => "",
+            Cookie::Session | Cookie::Admin => "",
             Cookie::Checkout => "; Max-Age=86400",
         }
     }
@@ -65,8 +76,8 @@ impl Site {
 
     fn set_cookie(&self, response: &mut Response, cookie: Cookie, value: &str, age: &str) {
         let secure = if self.is_secure() { "; Secure" } else { "" };
-        let name = cookie.name();
-        let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}");
+        let (name, reach) = (cookie.name(), cookie.reach());
+        let text = format!("{name}={value}; {reach}{secure}{age}");
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().append(header::SET_COOKIE, value);
         }

@@ -9,6 +9,10 @@ use crate::servers::{Server, token};
 /// Everything that needs no token. The list may only grow on purpose.
 const PUBLIC: &[&str] = &[
     "GET /",
+    "GET /admin",
+    "GET /admin/audits",
+    "GET /admin/events",
+    "GET /admin/events/{id}",
     "GET /assets/tollgate.css",
     "GET /health",
     "GET /openapi.json",
@@ -23,6 +27,11 @@ const PUBLIC: &[&str] = &[
     "GET /v1/prices/{id}",
     "GET /v1/products",
     "GET /v1/products/{id}",
+    "POST /admin/events/replay",
+    "POST /admin/events/{id}/ignore",
+    "POST /admin/events/{id}/replay",
+    "POST /admin/sign-in",
+    "POST /admin/sign-out",
     "POST /api/v1/webhooks/stripe",
     "POST /api/webhooks/stripe",
     "POST /payments/webhook",
