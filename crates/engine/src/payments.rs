@@ -3,6 +3,7 @@
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
 use crate::{Engine, Subject};
+use store::disputes::Dispute;
 use store::payments::Payment;
 
 impl Engine {
@@ -17,5 +18,14 @@ impl Engine {
         };
         let rows = tx.payments_list(&customer.id, page.cursor(), page.fetch()).await?;
         Ok(page.cut(rows, |row| row.id.to_string()))
+    }
+
+    /// Every dispute over a customer's payments, oldest first.
+    pub async fn disputes_list(&self, subject: &Subject) -> Result<Vec<Dispute>, Failure> {
+        let mut tx = self.store().read("disputes.list").await?;
+        match self.customer(&mut tx, subject).await? {
+            Some(customer) => Ok(tx.disputes_of_customer(&customer.id).await?),
+            None => Ok(Vec::new()),
+        }
     }
 }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
 mod accounts;
+mod amounts;
+mod credit_notes;
 mod credits;
 mod debts;
 mod deliveries;
@@ -9,6 +11,7 @@ mod disputes;
 mod event_log;
 mod life_cycle;
 mod notices;
+mod invoices;
 mod notifications;
 mod orders;
 mod payments;

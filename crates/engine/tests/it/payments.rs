@@ -260,7 +260,7 @@ async fn pitfall_086_authorized_is_not_captured_and_a_part_counts_as_a_part() ->
 }
 
 #[tokio::test]
-async fn pitfall_103_foreign_money_is_ignored_and_leaves_no_rows() -> anyhow::Result<()> {
+async fn foreign_money_is_ignored_and_leaves_no_rows() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     world.pay(world.request("buyer", "100 Credits").await).await?;
     world.tell_all().await;

@@ -106,6 +106,8 @@ fn reading(kind: &str, object: &Value) -> Option<(&'static str, Option<Fact>)> {
             let note = refunds::read_credit_note(object);
             ("credit_note", note.map(|it| Fact::CreditNote(Box::new(it))))
         }
+        // A forecast is no invoice, though newer shapes give it an id.
+        ("invoice", "upcoming") => return None,
         ("invoice", _) => ("invoice", invoices::read(object).map(|it| Fact::Invoice(Box::new(it)))),
         ("customer.subscription", _) => ("subscription", subscription(kind, object)),
         ("subscription_schedule", _) => {

@@ -2,7 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
+use domain::payments::dispute_takes;
 use serde::Serialize;
+use store::disputes::Dispute;
+use store::payments::Payment;
 use utoipa::ToSchema;
 
 use super::{CustomerPageParams, ListView, time_text};
@@ -18,6 +21,10 @@ pub struct PaymentView {
     /// In the currency's smallest unit.
     amount: i64,
     amount_refunded: i64,
+    /// What a bank has taken, or is about to: disputes that are open or lost.
+    amount_disputed: i64,
+    /// The newest dispute's, in the provider's words; null where nobody disputes it.
+    dispute_status: Option<String>,
     currency: String,
     price: Option<String>,
     description: Option<String>,
@@ -25,9 +32,14 @@ pub struct PaymentView {
     created_at: String,
 }
 
-impl From<store::payments::Payment> for PaymentView {
-    fn from(row: store::payments::Payment) -> Self {
+impl PaymentView {
+    fn of(row: Payment, disputes: &[Dispute]) -> Self {
+        let own = || disputes.iter().filter(|dispute| dispute.payment_id == row.id);
+        let taken = own().filter(|dispute| dispute_takes(&dispute.status));
+        let disputed: i64 = taken.map(|dispute| dispute.amount.minor()).sum();
         Self {
+            amount_disputed: disputed.min(row.amount.minor()),
+            dispute_status: own().next_back().map(|dispute| dispute.status.clone()),
             id: row.id.to_string(),
             status: row.status.as_str(),
             amount: row.amount.minor(),
@@ -54,5 +66,6 @@ pub async fn list(
 ) -> Result<Json<ListView<PaymentView>>, Problem> {
     let subject = caller.subject(&app, params.customer.as_deref()).await?;
     let listed = app.engine.payments_list(&subject, params.page()?).await?;
-    Ok(Json(ListView::of(listed, PaymentView::from)))
+    let disputes = app.engine.disputes_list(&subject).await?;
+    Ok(Json(ListView::of(listed, |row| PaymentView::of(row, &disputes))))
 }
