@@ -44,6 +44,12 @@ enum Command {
     Tidy,
     /// Start a private PostgreSQL, print its address, and stop it on Ctrl-C.
     Postgres,
+    /// Play simulated years of a shop under faults: --seed N, --seeds COUNT, --steps M.
+    Sim {
+        /// Passed on to the simulation; `--help` shows them all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build for release and measure the server's rates on SQLite and the sandbox's pace.
     Bench {
         /// Passed on: --only server|sandbox, --seconds N, --customers N, --json FILE.
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         Command::Conformance => tests::conformance(&repository),
         Command::Tidy => tidy::run(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
+        Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
         Command::Bench { arguments } => tests::bench(&repository, &arguments),
     });
     match result {

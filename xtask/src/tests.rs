@@ -75,3 +75,13 @@ pub fn bench(repository: &Repository, arguments: &[String]) -> Result<()> {
     bench.args(arguments);
     step("measuring", &mut bench)
 }
+
+/// The long runs of the simulation, in a profile that is fast and still asserts everything.
+pub fn simulate(repository: &Repository, what: &str, arguments: &[String]) -> Result<()> {
+    let mut build = repository.cargo();
+    build.args(["build", "--profile", "sim", "--locked", "--package", "sim"]);
+    step("building the simulation", &mut build)?;
+    let mut run = Command::new(repository.target().join("sim/sim"));
+    run.arg(what).args(arguments);
+    step("simulating", &mut run)
+}

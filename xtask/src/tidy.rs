@@ -87,7 +87,7 @@ pub fn run(repository: &Repository) -> Result<()> {
 
 fn broken_rules(repository: &Repository) -> Result<Vec<String>> {
     let mut sources = Vec::new();
-    for folder in ["crates", "xtask", "e2e", "fuzz"] {
+    for folder in ["crates", "xtask", "e2e", "fuzz", "sim"] {
         collect(&repository.root, &repository.path(folder), &mut sources)?;
     }
     sources.sort_by(|left, right| left.path.cmp(&right.path));

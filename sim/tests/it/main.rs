@@ -1,0 +1,3 @@
+//! The simulation on a fixed set of seeds; the long run is `cargo xtask sim`.
+
+mod years;
