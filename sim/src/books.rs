@@ -46,6 +46,8 @@ pub struct Lot {
     /// The purchase that brought it; none for what cost nothing.
     pub purchase: Option<String>,
     pub ends: Option<i64>,
+    /// Whether it may be missing: its plan has ended, so that it would be empty.
+    pub optional: bool,
 }
 
 /// A subscription as the provider has it.
@@ -167,7 +169,8 @@ async fn sessions(year: &Year, who: usize, books: &mut Books) -> Result<()> {
         let intent = string(&session, "/payment_intent");
         if 0 < price.credits {
             let purchase = Some(intent.clone());
-            let lot = Lot { granted: price.credits * quantity, purchase, ends: None };
+            let lot =
+                Lot { granted: price.credits * quantity, purchase, ends: None, optional: false };
             books.packs.insert(intent.clone(), lot);
         }
         let charge = string(
@@ -219,12 +222,13 @@ fn allowances(year: &Year, books: &mut Books) -> Result<()> {
             let ended = books.plans.get(&subscription).and_then(|plan| plan.ended);
             for month in Interval::MONTH.begun_within(covered, now) {
                 let start = month.start.micros();
-                if ended.is_some_and(|ended| ended <= start) {
-                    continue;
-                }
                 let purchase = Some(id.clone()).filter(|id| books.purchases.contains_key(id));
                 let granted = price.credits * whole(line, "/quantity");
-                let lot = Lot { granted, purchase, ends: Some(month.end.micros()) };
+                let ends = Some(month.end.micros());
+                // A refill that was due before the end is not made up for after it; one that was
+                // made before we heard of the end was taken back.
+                let optional = ended.is_some();
+                let lot = Lot { granted, purchase, ends, optional };
                 books.allowances.insert((subscription.clone(), item.clone(), start), lot);
             }
         }

@@ -199,9 +199,15 @@ async fn allowances(year: &mut Year, customer: &str, books: &Books) -> Result<()
     }
     // Refills that a refunded payment would still have brought are not missed.
     wanted.retain(|_, lot| {
-        !lot.purchase.as_ref().and_then(|id| books.purchases.get(id)).is_some_and(Purchase::is_gone)
+        let purchase = lot.purchase.as_ref().and_then(|id| books.purchases.get(id));
+        !lot.optional && !purchase.is_some_and(Purchase::is_gone)
     });
-    ensure!(wanted.is_empty(), "INV-DURABLE: refills that were paid and are missing: {wanted:?}");
+    let schedules = format!("SELECT * FROM allowance_schedules WHERE customer_id = '{customer}'");
+    let schedules = rows(&mut year.world.books, &schedules).await?;
+    ensure!(
+        wanted.is_empty(),
+        "INV-DURABLE: refills that were paid and are missing: {wanted:?}, of {schedules:?}"
+    );
     Ok(())
 }
 

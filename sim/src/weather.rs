@@ -31,7 +31,7 @@ impl Rates {
     pub fn drawn(dice: &mut Dice) -> Self {
         let mut rate = |choices: &[u64]| *dice.pick(choices);
         Self {
-            death: rate(&[0, 0, 900, 300, 120]),
+            death: rate(&[0, 0, 2000, 700, 250]),
             store: rate(&[0, 0, 600, 200]),
             refused: rate(&[0, 0, 30, 8]),
             error: rate(&[0, 0, 30, 8]),

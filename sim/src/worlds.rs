@@ -257,6 +257,7 @@ impl Process<'_> {
             livemode: false,
             default_trial_days: 14,
             past_due_grace_seconds,
+            debt_policy: engine::debts::DebtPolicy::NetNextGrant,
             private_collection_feature: "knowledge_base".to_owned(),
             checkouts_per_minute: 100,
         };
