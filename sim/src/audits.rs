@@ -24,8 +24,11 @@ pub struct Memory {
     ledgers: BTreeMap<(String, String), (i64, i64, i64)>,
 }
 
+/// How much the process still has to do by itself.
 pub async fn pending(books: &mut SqliteConnection) -> Result<i64> {
-    count(books, "SELECT COUNT(*) FROM inbox_events WHERE state = 'pending'").await
+    let events = "SELECT COUNT(*) FROM inbox_events WHERE state = 'pending'";
+    let calls = "SELECT COUNT(*) FROM provider_calls WHERE state IN ('intended', 'unknown')";
+    Ok(count(books, events).await? + count(books, calls).await?)
 }
 
 /// Everything that is true at every moment.

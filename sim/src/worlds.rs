@@ -259,7 +259,9 @@ impl Process<'_> {
             past_due_grace_seconds,
             debt_policy: engine::debts::DebtPolicy::NetNextGrant,
             private_collection_feature: "knowledge_base".to_owned(),
+            second_subscription: engine::SecondSubscription::Flag,
             checkouts_per_minute: 100,
+            outgoing: engine::deliveries::Outgoing::default(),
         };
         let store = store.watched(self.weather.watcher());
         Ok(Engine::new(store, Some(client), self.clock, settings))

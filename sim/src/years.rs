@@ -201,6 +201,9 @@ impl Year {
         if self.dice.percent(80) {
             self.world.attempt(async |engine| engine.run_timers().await).await?;
         }
+        if self.dice.percent(50) {
+            self.world.attempt(async |engine| engine.provider_calls_sweep().await).await?;
+        }
         Ok(())
     }
 
@@ -227,6 +230,7 @@ impl Year {
             self.courier.deliver(&mut self.world).await?;
             while self.world.engine.apply_next().await? {}
             self.world.engine.run_timers().await?;
+            self.world.engine.provider_calls_sweep().await?;
             let pending = audits::pending(&mut self.world.books).await?;
             if pending == 0 && self.courier.is_done() {
                 return Ok(());
