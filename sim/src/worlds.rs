@@ -260,6 +260,7 @@ impl Process<'_> {
             debt_policy: engine::debts::DebtPolicy::NetNextGrant,
             private_collection_feature: "knowledge_base".to_owned(),
             second_subscription: engine::SecondSubscription::Flag,
+            event_payload_days: 90,
             checkouts_per_minute: 100,
             outgoing: engine::deliveries::Outgoing::default(),
         };
