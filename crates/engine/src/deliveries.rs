@@ -11,7 +11,7 @@ use crate::lists::{Listed, Page};
 use crate::secrets::SealingKeys;
 use crate::webhook_endpoints::wants;
 use domain::codes::Code;
-use domain::ids::{DeliveryId, OutboxEventId, WebhookEndpointId};
+use domain::ids::{DeliveryId, WebhookEndpointId};
 use providers::receivers::{Message, Reach, Sender};
 use secrecy::SecretString;
 use std::collections::HashMap;
@@ -330,12 +330,6 @@ impl Engine {
         let mut tx = self.store().read("deliveries.list").await?;
         let rows = tx.deliveries_list(receiver, state, page.cursor(), page.fetch()).await?;
         Ok(page.cut(rows, |row| row.id.to_string()))
-    }
-
-    /// Everybody who is to have an event.
-    pub async fn deliveries_of_event(&self, id: &OutboxEventId) -> Result<Vec<Delivery>, Failure> {
-        let mut tx = self.store().read("deliveries.of_event").await?;
-        Ok(tx.deliveries_of_event(id).await?)
     }
 
     /// Starts over with a delivery that was taken or given up.

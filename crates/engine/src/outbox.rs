@@ -12,6 +12,7 @@ use domain::codes::Code;
 use domain::ids::{CustomerId, OutboxEventId};
 use serde_json::{Value, json};
 use store::Tx;
+use store::deliveries::Delivery;
 use store::outbox::OutboxEvent;
 
 /// Declares the vocabulary that `docs/API.md` explains.
@@ -128,13 +129,14 @@ impl Engine {
         Ok(Listed { data, next_cursor: listed.next_cursor })
     }
 
-    /// One of them.
-    pub async fn notifications_get(&self, id: &str) -> Result<Value, Failure> {
+    /// One of them, and how far it has come.
+    pub async fn notifications_get(&self, id: &str) -> Result<(Value, Vec<Delivery>), Failure> {
         let missing = || Failure::refused(Code::NotFound, "no such notification");
         let id = OutboxEventId::parse(id).map_err(|_| missing())?;
         let mut tx = self.store().read("notifications.get").await?;
         let event = tx.outbox_get(&id).await?.ok_or_else(missing)?;
-        self.notification(&mut tx, &event).await
+        let deliveries = tx.deliveries_of_event(&event.id).await?;
+        Ok((self.notification(&mut tx, &event).await?, deliveries))
     }
 
     async fn notification(&self, tx: &mut Tx, event: &OutboxEvent) -> Result<Value, Failure> {

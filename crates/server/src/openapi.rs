@@ -91,7 +91,7 @@ const DESCRIPTION: &str = "Plans, credits, signed webhooks and gated retrieval.\
     POSTs that take an `Idempotency-Key` can be repeated safely.";
 
 /// The groups of the reference, in reading order.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("customers", "Who buys"),
     ("catalogue", "What is for sale, and what paying grants"),
     ("checkout", "On the way to the provider's page"),
@@ -101,6 +101,7 @@ const TAGS: [(&str, &str); 13] = [
     ("credits", "Balance, lots, ledger, holds"),
     ("knowledge", "Documents, and search for the entitled"),
     ("events", "What the provider told us, and the clock"),
+    ("notifications", "What happened here, and who of your servers hears of it"),
     ("operations", "Health, and this document"),
     ("payments façade", "The routes and shapes of the first two seeds"),
     ("webhooks", "Signed events: three addresses, one inbox"),

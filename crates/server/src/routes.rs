@@ -75,6 +75,22 @@ fn operating() -> OpenApiRouter<App> {
         .routes(routes!(openapi::document))
 }
 
+fn telling() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(api::notifications::list))
+        .routes(routes!(api::notifications::get))
+        .routes(routes!(api::webhook_endpoints::create, api::webhook_endpoints::list))
+        .routes(routes!(
+            api::webhook_endpoints::get,
+            api::webhook_endpoints::update,
+            api::webhook_endpoints::delete
+        ))
+        .routes(routes!(api::webhook_endpoints::rotate_secret))
+        .routes(routes!(api::webhook_endpoints::test))
+        .routes(routes!(api::deliveries::list))
+        .routes(routes!(api::deliveries::redeliver))
+}
+
 fn facade() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(payments::products))
@@ -125,6 +141,7 @@ fn listed() -> OpenApiRouter<App> {
         .merge(selling())
         .merge(using())
         .merge(operating())
+        .merge(telling())
         .merge(facade())
         .merge(pages())
         .merge(admin_pages())

@@ -125,7 +125,9 @@ async fn news_is_signed_and_says_what_happened_to_whom() {
         "data": { "amount": 2999, "currency": "usd" },
     });
     assert_eq!(got.json(), expected);
-    assert_eq!(shop.engine.notifications_get(&id).await.unwrap(), expected);
+    let (told, deliveries) = shop.engine.notifications_get(&id).await.unwrap();
+    assert_eq!(told, expected);
+    assert_eq!(status(&deliveries[0]), ("delivered", 1, Some(200)));
 }
 
 #[tokio::test]

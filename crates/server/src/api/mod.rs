@@ -14,15 +14,18 @@ pub mod collections;
 pub mod credits;
 pub mod customers;
 pub mod debts;
+pub mod deliveries;
 pub mod documents;
 pub mod events;
 pub mod invoices;
+pub mod notifications;
 pub mod payments;
 pub mod portal_sessions;
 pub mod prices;
 pub mod products;
 pub mod search;
 pub mod subscriptions;
+pub mod webhook_endpoints;
 
 /// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use providers::receivers::Reach;
 use secrecy::ExposeSecret;
 use server::config::{Config, ConfigError, TokenKeys, load, load_database, load_tokens};
 
@@ -243,4 +244,35 @@ fn token_keys_have_one_source() {
     assert!(matches!(url.tokens.keys, TokenKeys::Url(_)));
     let both = with(FRO, &[("JWKS_URL", "https://id.test/jwks"), ("JWT_SECRET", "x")]);
     assert!(refusal(&both).contains("only one of"));
+}
+
+const KEY: &str = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[test]
+fn news_leaves_only_for_addresses_that_may_hear_it() {
+    let reach = |set: &[(&str, &str)]| load_env(set).unwrap().outgoing.reach;
+    assert_eq!(reach(LIVE), Reach::PublicEncrypted);
+    assert_eq!(reach(FRO), Reach::Public);
+    assert_eq!(reach(&with(FRO, &[("PRIVATE_RECEIVERS", "true")])), Reach::Anywhere);
+    let text = refusal(&with(LIVE, &[("PRIVATE_RECEIVERS", "true")]));
+    assert!(text.contains("PRIVATE_RECEIVERS"), "{text}");
+}
+
+#[test]
+fn keys_and_the_mail_hook_are_whole_or_refused_without_being_shown() {
+    let two = format!("{KEY},k2{}", &KEY[2..]);
+    let config = load_env(&with(FRO, &[("ENCRYPTION_KEYS", &two)])).unwrap();
+    assert_eq!(format!("{:?}", config.outgoing.keys), r#"["k1", "k2"]"#);
+    assert!(config.outgoing.mail_hook.is_none());
+    for keys in ["k1", "k1:AAAA", "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        let text = refusal(&with(FRO, &[("ENCRYPTION_KEYS", keys)]));
+        assert!(text.contains("ENCRYPTION_KEYS") && !text.contains("AAAA"), "{text}");
+    }
+    let hook = ("MAIL_HOOK_URL", "http://127.0.0.1:9000/mail");
+    let secret = ("MAIL_HOOK_SECRET", "0123456789abcdef");
+    assert!(load_env(&with(FRO, &[hook, secret])).unwrap().outgoing.mail_hook.is_some());
+    for wrong in [("MAIL_HOOK_SECRET", ""), ("MAIL_HOOK_SECRET", "short"), ("MAIL_HOOK_URL", "x")] {
+        let text = refusal(&with(FRO, &[hook, secret, wrong]));
+        assert!(text.contains("MAIL_HOOK_") && !text.contains("short"), "{wrong:?}: {text}");
+    }
 }

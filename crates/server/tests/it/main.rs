@@ -18,4 +18,5 @@ mod samples;
 mod servers;
 mod simulator;
 mod traffic;
+mod webhook_endpoints;
 mod webhooks;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use engine::deliveries::Outgoing;
+use engine::secrets::SealingKeys;
 use engine::{Clock, Engine, Settings};
+use providers::receivers::Reach;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use server::auth::{Keys, Verifier};
@@ -47,6 +50,13 @@ impl Answer {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
+}
+
+/// Receivers on this machine, and a key for their secrets.
+fn outgoing() -> Outgoing {
+    let key = format!("tests:{}=", "A".repeat(43));
+    let keys = SealingKeys::parse(&[key.into()]).expect("it is a key");
+    Outgoing { keys, reach: Reach::Anywhere, mail_hook: None }
 }
 
 pub fn verifier() -> Verifier {
@@ -120,6 +130,7 @@ impl Server {
         let settings = Settings {
             public_url: public_url.clone(),
             webhook_secrets: secrets.iter().map(|secret| (*secret).into()).collect(),
+            outgoing: outgoing(),
             ..server::serve::settings(frontend_url, server::config::PLANS)
         };
         let engine = Engine::new(store, client.clone(), Clock::wall_only(), settings);
