@@ -190,7 +190,8 @@ impl Engine {
         let doubt = news(held.as_ref().map(Subscription::known).as_ref(), event.created_at)
             == News::Doubt
             || carried.status.is_none()
-            || !carried.items_complete;
+            || !carried.items_complete
+            || carried.period_end.is_none() && !carried.items.iter().any(has_period);
         if doubt {
             let id = carried.id.clone();
             return self.fetch_subscription(&id, Some(carried)).await;
@@ -229,6 +230,10 @@ impl Engine {
         let answer = self.provider()?.invoice_of_payment_intent(intent).await;
         Ok(known(answer)?.flatten())
     }
+}
+
+fn has_period(item: &facts::SubscriptionItem) -> bool {
+    item.period_end.is_some()
 }
 
 /// "Not found" is an answer; everything else that is no answer stops us.

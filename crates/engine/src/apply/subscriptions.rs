@@ -152,6 +152,10 @@ impl Engine {
                 let bought = session.map(|session| session.grants.clone());
                 bought.or(kept).unwrap_or_else(|| price.grants.clone())
             });
+            // A description without any period does not take away the one that is known.
+            let old = before.iter().find(|old| old.provider_item_id == item.id);
+            let known_start = old.and_then(|old| old.period_start);
+            let known_end = old.and_then(|old| old.period_end);
             items.push(SubscriptionItem {
                 provider: PROVIDER.to_owned(),
                 provider_item_id: item.id.clone(),
@@ -161,8 +165,8 @@ impl Engine {
                 provider_price_id: item.price.clone(),
                 price_id: price.as_ref().map(|price| price.id.clone()),
                 quantity: item.quantity.unwrap_or(1),
-                period_start: item.period_start.or(told.period_start),
-                period_end: item.period_end.or(told.period_end),
+                period_start: item.period_start.or(told.period_start).or(known_start),
+                period_end: item.period_end.or(told.period_end).or(known_end),
                 grants,
             });
             known.extend(price.map(|price| (items.len() - 1, price)));

@@ -110,12 +110,13 @@ fn thin_events_name_their_object() {
 }
 
 #[test]
-fn pitfall_010_and_11_other_events_are_not_handled() {
+fn pitfall_010_and_011_other_events_are_not_handled() {
     let invoice = json!({"id": "in_1", "object": "invoice"});
     let forecast = json!({"object": "invoice", "customer": "cus_1"});
     for (kind, object) in [
         ("foo.bar.baz", json!({"id": "x", "object": "y"})),
         ("invoice.upcoming", forecast.clone()),
+        ("invoice.upcoming", json!({"id": "upcoming_in_1", "object": "invoice"})),
         ("invoice.invented_later", json!({"id": "ip_1", "object": "invoice_payment"})),
         ("invoiceitem.created", invoice.clone()),
         ("invoice_payment.paid", invoice.clone()),

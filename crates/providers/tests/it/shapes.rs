@@ -140,6 +140,62 @@ fn pitfall_039_paid_is_read_from_the_status() {
 }
 
 #[test]
+fn pitfall_041_what_was_refunded_needs_no_list_of_refunds() {
+    let whole = json!({
+        "id": "ch_1", "object": "charge", "amount": 1000, "amount_refunded": 300,
+        "refunded": false, "currency": "usd", "payment_intent": "pi_1",
+    });
+    let bare = fact("charge.refunded", &whole);
+    let Fact::Charge(charge) = &bare else { panic!("{bare:?}") };
+    assert_eq!((charge.amount_refunded, charge.refunded), (300, false));
+    for refunds in [Value::Null, json!({"object": "list", "data": [], "has_more": false})] {
+        let shape = with(whole.clone(), json!({"refunds": refunds}));
+        assert_eq!(fact("charge.refunded", &shape), bare);
+    }
+}
+
+#[test]
+fn pitfall_043_discounts_of_any_shape_disturb_nothing() {
+    let coupon = json!({"id": "half", "object": "coupon", "percent_off": 50});
+    let shapes = [
+        json!({"discounts": null}),
+        json!({"discounts": []}),
+        json!({"discounts": ["di_1"]}),
+        json!({"discounts": [{"id": "di_1", "coupon": coupon.clone()}]}),
+        json!({"discounts": [{"id": "di_1", "source": {"type": "coupon", "coupon": "half"}}]}),
+        json!({"discount": {"id": "di_1", "coupon": coupon.clone()}, "coupon": null}),
+        json!({"discounts": [{"promotion_code": {"promotion": {"coupon": coupon}}}]}),
+    ];
+    for invoice_shape in [invoice_before_basil(), invoice_since_basil()] {
+        for discounts in &shapes {
+            let told = invoice(&with(invoice_shape.clone(), discounts.clone()));
+            assert_eq!(told, invoice(&invoice_shape), "{discounts}");
+        }
+    }
+    let plain = json!({"id": "sub_1", "status": "active", "items": {"data": [{"id": "si_1"}]}});
+    for discounts in shapes {
+        let told = subscription(&with(plain.clone(), discounts.clone()));
+        assert_eq!(told, subscription(&plain), "{discounts}");
+    }
+}
+
+#[test]
+fn pitfall_047_decimals_are_never_read_as_floats() {
+    let mut shape = invoice_since_basil();
+    let line = &mut shape["lines"]["data"][0];
+    line["pricing"]["unit_amount_decimal"] = json!("0.5");
+    line["quantity_decimal"] = json!("3.000000000001");
+    assert_eq!(invoice(&shape), invoice(&invoice_since_basil()), "texts stay texts");
+    for amount in [json!(29.99), json!("29.99"), json!(0.1 + 0.2), json!(1e300)] {
+        let mut shape = invoice_since_basil();
+        shape["amount_paid"] = amount.clone();
+        shape["total"] = amount.clone();
+        let told = invoice(&shape);
+        assert_eq!((told.amount_paid, told.total), (0, 0), "{amount} is not rounded to money");
+    }
+}
+
+#[test]
 fn pitfall_042_proration_is_seen_in_every_shape() {
     for line in [
         json!({"id": "il_1", "proration": true}),
