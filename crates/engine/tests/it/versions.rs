@@ -329,9 +329,7 @@ async fn pitfall_049_thin_events_fetch_what_they_are_about() -> anyhow::Result<(
     let request = world.request("buyer", "Pro monthly").await;
     world.pay(request).await?;
     let events = world.events().await;
-    for kind in
-        ["checkout.session.completed", "customer.subscription.created", "invoice.paid"]
-    {
+    for kind in ["checkout.session.completed", "customer.subscription.created", "invoice.paid"] {
         let event = events.iter().find(|event| event["type"] == kind).unwrap();
         deliver(&world.engine, &thin(event)).await;
     }
