@@ -14,13 +14,11 @@ mod life_cycle;
 mod notices;
 mod notifications;
 mod orders;
+mod outages;
 mod owners;
 mod payments;
 mod provider_calls;
-mod provider_calls;
 mod proxies;
-mod proxies;
-mod purchases;
 mod purchases;
 mod receivers;
 mod refunds;
@@ -35,7 +33,6 @@ mod purchases;
 #[expect(dead_code, reason = "a part of it is used here")]
 #[path = "../../../providers/tests/it/samples.rs"]
 mod samples;
-mod search;
 mod search;
 mod subscriptions;
 mod versions;

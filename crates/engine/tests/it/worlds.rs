@@ -141,6 +141,15 @@ impl World {
         Ok(World { name, engine, sandbox, offset, database, http, _directory: directory })
     }
 
+    /// This world's SQLite file as somebody else's program sees it.
+    pub async fn raw(&self) -> anyhow::Result<sqlx::SqlitePool> {
+        let Database::Sqlite(path) = &self.database else {
+            anyhow::bail!("{} is no file", self.name);
+        };
+        let one = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        Ok(one.connect(&format!("sqlite://{}", path.display())).await?)
+    }
+
     /// Closes the database, so that it can be copied.
     pub async fn freeze(&self) {
         self.engine.store().close().await;
@@ -343,8 +352,12 @@ pub fn signed(engine: &Engine, event: &Value) -> (String, String) {
 
 /// A delivery as the provider makes it, signed now.
 pub async fn deliver(engine: &Engine, event: &Value) {
+    try_deliver(engine, event).await.unwrap();
+}
+
+pub async fn try_deliver(engine: &Engine, event: &Value) -> Result<(), Failure> {
     let (payload, header) = signed(engine, event);
-    engine.receive_webhook(payload.as_bytes(), Some(&header)).await.unwrap();
+    engine.receive_webhook(payload.as_bytes(), Some(&header)).await.map(drop)
 }
 
 /// Applies everything that is due.
