@@ -26,14 +26,8 @@ mod search;
 mod stories;
 mod subscriptions;
 mod trials;
-mod owners;
-mod provider_calls;
-mod proxies;
-mod purchases;
 #[expect(dead_code, reason = "a part of it is used here")]
 #[path = "../../../providers/tests/it/samples.rs"]
 mod samples;
-mod search;
-mod subscriptions;
 mod versions;
 mod worlds;
