@@ -22,12 +22,12 @@ mod proxies;
 mod purchases;
 mod receivers;
 mod refunds;
+#[expect(dead_code, reason = "a part of it is used here")]
+#[path = "../../../providers/tests/it/samples.rs"]
+mod samples;
 mod search;
 mod stories;
 mod subscriptions;
 mod trials;
-#[expect(dead_code, reason = "a part of it is used here")]
-#[path = "../../../providers/tests/it/samples.rs"]
-mod samples;
 mod versions;
 mod worlds;

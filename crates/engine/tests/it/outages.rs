@@ -52,10 +52,13 @@ async fn row_57_what_cannot_be_written_is_parked_whole_and_replayed_after_a_fix(
     let id = completed["id"].as_str().unwrap();
     let before = counts(&pool).await;
     for table in TABLES {
-        run(&pool, format!(
-            "CREATE TRIGGER broken BEFORE INSERT ON {table} \
+        run(
+            &pool,
+            format!(
+                "CREATE TRIGGER broken BEFORE INSERT ON {table} \
              BEGIN SELECT RAISE(ABORT, 'broken on purpose'); END"
-        ))
+            ),
+        )
         .await;
         match world.engine.events_get(id).await {
             Err(_) => deliver(&world.engine, completed).await,
