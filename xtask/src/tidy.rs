@@ -1,5 +1,7 @@
 //! The house rules that no compiler knows. Each rule is a function that lists what breaks it.
 
+mod pitfalls;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -97,6 +99,7 @@ fn broken_rules(repository: &Repository) -> Result<Vec<String>> {
         forbidden_words(source, &mut broken);
     }
     broken.extend(undocumented_errors(repository, &sources));
+    broken.extend(pitfalls::unproven(repository, &sources));
     broken.extend(lock_file_addresses(repository)?);
     Ok(broken)
 }
