@@ -26,7 +26,8 @@ pub(super) fn unproven(repository: &Repository, sources: &[Source]) -> Vec<Strin
         };
         let named: BTreeSet<&str> =
             row.split('`').filter(|word| word.starts_with(PREFIX)).collect();
-        let missing = tests.get(&number).into_iter().flatten().filter(|test| !named.contains(*test));
+        let missing =
+            tests.get(&number).into_iter().flatten().filter(|test| !named.contains(*test));
         broken.extend(missing.map(|test| format!("{TABLE}: row {number} does not name {test}")));
         let unknown = named.iter().filter(|name| !tests.values().any(|all| all.contains(*name)));
         broken.extend(unknown.map(|name| format!("{TABLE}: there is no test {name}")));
