@@ -178,6 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn pitfall_106_special_currencies_are_written_as_the_provider_writes_them() {
+        let cases = [
+            ("isk", 500, "5.00"),
+            ("ugx", 500, "5.00"),
+            ("huf", 500, "5.00"),
+            ("twd", 500, "5.00"),
+            ("clp", 500, "500"),
+            ("krw", 500, "500"),
+            ("kwd", 1230, "1.230"),
+            ("tnd", 5, "0.005"),
+        ];
+        for (code, minor, shown) in cases {
+            let currency = Currency::parse(code).unwrap();
+            assert_eq!(Money::new(minor, currency).decimal(), shown, "{code}");
+        }
+        for unknown in ["", "us", "usdd", "xxx", "btc", "US$"] {
+            assert!(Currency::parse(unknown).is_err(), "{unknown}: refused, never guessed");
+        }
+    }
+
+    #[test]
     fn currencies_do_not_mix() {
         let yen = Money::new(500, Currency::parse("jpy").unwrap());
         let cents = Money::new(500, Currency::USD);

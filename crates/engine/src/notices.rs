@@ -8,6 +8,7 @@ use crate::failures::Failure;
 use crate::outbox::Kind;
 use crate::{Engine, PROVIDER};
 use domain::ids::CustomerId;
+use domain::payments::dispute_is_over;
 use domain::subscriptions::Status;
 use domain::time::Timestamp;
 use providers::facts::InvoiceStatus;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use store::Tx;
 use store::checkout_sessions::CheckoutSession;
 use store::credits::Grant;
+use store::disputes::Dispute;
 use store::invoices::Invoice;
 use store::payments::Payment;
 use store::subscriptions::Subscription;
@@ -223,6 +225,27 @@ impl Engine {
             "status": payment.status.as_str(),
         });
         self.tell(tx, Kind::PaymentRefunded, &fact, &payment.customer_id, id, data).await
+    }
+
+    /// A dispute's row was written. An inquiry is told of when it becomes a dispute.
+    pub(crate) async fn tell_dispute(&self, tx: &mut Tx, row: &Dispute) -> Result<(), Failure> {
+        let status = row.status.as_str();
+        if status == "prevented" || status.starts_with("warning_") {
+            return Ok(());
+        }
+        let (id, customer) = (row.id.as_str(), &row.customer_id);
+        let data = json!({
+            "payment": row.payment_id.as_str(),
+            "amount": row.amount.minor(),
+            "currency": row.amount.currency().to_string(),
+            "status": status,
+            "reason": row.reason,
+            "evidence_due_at": text(row.evidence_due_at),
+        });
+        if dispute_is_over(status) {
+            self.tell(tx, Kind::DisputeClosed, id, customer, id, data.clone()).await?;
+        }
+        self.tell(tx, Kind::PaymentDisputed, id, customer, id, data).await
     }
 
     /// A lot was added to an account.

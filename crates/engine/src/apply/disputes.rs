@@ -56,10 +56,11 @@ impl Engine {
             updated_at: self.clock().now(),
         };
         match held {
-            None => Ok(tx.disputes_insert(&row).await?),
-            Some(held) if same(&held, &row) => Ok(()),
-            Some(_) => Ok(tx.disputes_update(&row).await?),
+            None => tx.disputes_insert(&row).await?,
+            Some(held) if same(&held, &row) => return Ok(()),
+            Some(_) => tx.disputes_update(&row).await?,
         }
+        Ok(self.tell_dispute(tx, &row).await?)
     }
 
     /// Asks for a dispute; what the event carried has to do where the provider has none.

@@ -236,3 +236,53 @@ async fn a_one_time_purchase_is_suspended_while_it_is_disputed() -> anyhow::Resu
     assert_eq!(state(&world.engine, "buyer").await["features"]["knowledge_base"], "entitled");
     Ok(())
 }
+
+#[tokio::test]
+async fn pitfall_099_a_dispute_won_after_the_end_brings_no_allowance() -> anyhow::Result<()> {
+    let world = disputed("pm_card_createDispute", "Pro monthly").await?;
+    world.tell_all().await;
+    let subscriptions = world.get("/v1/subscriptions?limit=1").await;
+    let id = subscriptions["data"][0]["id"].as_str().unwrap();
+    world.delete(&format!("/v1/subscriptions/{id}")).await;
+    answer(&world, "winning_evidence").await;
+    let mut events = world.events().await;
+    events.retain(|event| {
+        event["type"] == "customer.subscription.deleted" || event["type"] == "charge.dispute.closed"
+    });
+    assert_eq!(events.len(), 2);
+    world.freeze().await;
+    for order in permutations(&events) {
+        let engine = world.copy(None).await?;
+        let end = told(&engine, &order).await;
+        assert_eq!(end["balance"], json!([0, 0, 0]), "{end}");
+        assert_eq!(end["subscriptions"][0][0], "canceled");
+        engine.store().close().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_74_a_dispute_before_its_purchase_on_every_backend() -> anyhow::Result<()> {
+    for world in World::all().await? {
+        let request = world.request("buyer", "100 Credits").await;
+        world.pay_with(request, "pm_card_createDispute").await?;
+        let events = world.events().await;
+        let created = of_kind(&events, "charge.dispute.created").unwrap();
+        let completed = of_kind(&events, "checkout.session.completed").unwrap();
+        for order in [[&created, &completed], [&completed, &created]] {
+            for event in order {
+                deliver(&world.engine, event).await;
+                drain(&world.engine).await;
+            }
+            let open = state(&world.engine, "buyer").await;
+            assert_eq!(open["balance"], json!([0, 0, 0]), "{} {open}", world.name);
+            assert_eq!(open["payments"], json!([[1999, "paid", 0]]), "{}", world.name);
+        }
+        answer(&world, "winning_evidence").await;
+        world.tell_all().await;
+        let end = state(&world.engine, "buyer").await;
+        assert_eq!(end["balance"], json!([0, 100, 0]), "{} {end}", world.name);
+        assert_eq!(end["parked"], json!([]), "{}", world.name);
+    }
+    Ok(())
+}

@@ -70,6 +70,23 @@ async fn row_52_each_event_of_a_plan_alone_and_all_together() -> anyhow::Result<
     Ok(())
 }
 
+#[tokio::test]
+async fn row_63_a_pack_adds_itself_and_leaves_the_allowance() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro monthly").await).await?;
+    world.tell_all().await;
+    let before = state(&world.engine, "buyer").await;
+    world.pay(world.request("buyer", "100 Credits").await).await?;
+    world.tell_all().await;
+    let after = state(&world.engine, "buyer").await;
+    assert_eq!(
+        (&before["balance"], &after["balance"]),
+        (&json!([100, 0, 0]), &json!([100, 100, 0]))
+    );
+    assert_eq!(after["subscriptions"], before["subscriptions"]);
+    Ok(())
+}
+
 /// An event in another version's shape: the object is asked for in that version.
 async fn in_version(world: &World, event: &Value, version: &str, collection: &str) -> Value {
     let id = event["data"]["object"]["id"].as_str().unwrap();

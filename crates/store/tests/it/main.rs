@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod backends;
+mod charges;
 mod credits;
 mod deliveries;
 mod event_log;
