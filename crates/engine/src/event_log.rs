@@ -13,13 +13,12 @@ use domain::time::Timestamp;
 use std::collections::BTreeMap;
 use store::Tx;
 use store::audits::Audit;
-use store::event_log::{EventFilter, LoggedEvent, ParkedGroup};
+use store::event_log::{EventFilter, LoggedEvent};
 use store::inbox::InboxState;
 
 /// How many events one order may put back in line.
 pub const REPLAYED_MAX: u32 = 500;
 const AUDITS_SHOWN: u32 = 50;
-const GROUPS_SHOWN: u32 = 50;
 const PURGED_PER_ROUND: u32 = 100;
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -46,26 +45,6 @@ pub struct EventDetail {
     pub audits: Vec<Audit>,
 }
 
-/// How many events of a day ended how.
-#[derive(Debug, Clone)]
-pub struct EventDay {
-    pub begins_at: Timestamp,
-    pub counts: Vec<(InboxState, i64)>,
-}
-
-/// What an operator sees first.
-#[derive(Debug, Clone)]
-pub struct EventOverview {
-    pub pending: i64,
-    pub parked: i64,
-    /// When the oldest pending and the oldest parked one were received.
-    pub oldest_pending: Option<Timestamp>,
-    pub oldest_parked: Option<Timestamp>,
-    pub groups: Vec<ParkedGroup>,
-    /// The last days, oldest first.
-    pub days: Vec<EventDay>,
-}
-
 /// How far an order to replay many has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replayed {
@@ -79,7 +58,7 @@ fn not_found() -> Failure {
 }
 
 /// Sorts before every event that was received from then on.
-fn first_of(at: Timestamp) -> InboxEventId {
+pub(crate) fn first_of(at: Timestamp) -> InboxEventId {
     InboxEventId::new(at.max(Timestamp::from_micros(0)), [0; 10])
 }
 
@@ -187,33 +166,6 @@ impl Engine {
             None => format!("was {}", before.state.as_str()),
         };
         self.audit(tx, act, action, before.id.as_str(), Some(&was)).await
-    }
-
-    /// What waits, why, and how the last days went.
-    pub async fn event_overview(&self, days: u32) -> Result<EventOverview, Failure> {
-        let mut tx = self.store().read("event_log.overview").await?;
-        let waiting = tx.event_log_waiting().await?;
-        let count = |wanted: InboxState| {
-            waiting.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, count)| *count)
-        };
-        let (pending, parked) = (count(InboxState::Pending), count(InboxState::Parked));
-        let today = self.clock().wall().seconds().div_euclid(SECONDS_PER_DAY);
-        let mut told = Vec::new();
-        for back in (0..i64::from(days)).rev() {
-            let begin = (today - back) * SECONDS_PER_DAY;
-            let begins_at = Timestamp::from_seconds(begin);
-            let end = first_of(Timestamp::from_seconds(begin + SECONDS_PER_DAY));
-            let counts = tx.event_log_count(&first_of(begins_at), &end).await?;
-            told.push(EventDay { begins_at, counts });
-        }
-        Ok(EventOverview {
-            pending,
-            parked,
-            oldest_pending: tx.event_log_oldest(InboxState::Pending).await?,
-            oldest_parked: tx.event_log_oldest(InboxState::Parked).await?,
-            groups: tx.event_log_parked(GROUPS_SHOWN).await?,
-            days: told,
-        })
     }
 
     /// Forgets payloads whose time is over. Whoever waits for an operator is kept.

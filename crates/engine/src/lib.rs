@@ -31,6 +31,7 @@ pub mod lists;
 mod mails;
 mod notices;
 pub mod outbox;
+pub mod overviews;
 pub mod payments;
 pub mod portal_sessions;
 pub mod prices;

@@ -132,6 +132,8 @@ fn admin_pages() -> OpenApiRouter<App> {
         .routes(routes!(admin::events::show))
         .routes(routes!(admin::events::replay))
         .routes(routes!(admin::events::ignore))
+        .routes(routes!(admin::provider_calls::list))
+        .routes(routes!(admin::deliveries::list))
         .routes(routes!(admin::audits::list))
 }
 

@@ -240,7 +240,7 @@ async fn pitfall_018_row_76_an_unknown_price_is_parked_and_applied_once_it_is_kn
         let price = sell_unknown_plan(&world).await;
         let before = state(engine, "anna").await;
         world.tell_all().await;
-        let overview = engine.event_overview(1).await?;
+        let overview = engine.overview(1).await?;
         assert!(0 < overview.parked, "{}: nothing was parked", world.name);
         assert_eq!(overview.pending, 0, "nobody waits behind what is parked");
         assert!(overview.oldest_parked.is_some());
@@ -257,15 +257,15 @@ async fn pitfall_018_row_76_an_unknown_price_is_parked_and_applied_once_it_is_kn
         let act = act(engine, "let us see").await;
         engine.events_replay_parked(None, None, &act).await?;
         drain(engine).await;
-        assert_eq!(engine.event_overview(1).await?.parked, overview.parked);
+        assert_eq!(engine.overview(1).await?.parked, overview.parked);
 
         mend_catalogue(&world, &price).await;
-        for group in engine.event_overview(1).await?.groups {
+        for group in engine.overview(1).await?.groups {
             let because = group.reason.as_deref();
             engine.events_replay_parked(Some(&group.kind), because, &act).await?;
         }
         drain(engine).await;
-        assert_eq!(engine.event_overview(1).await?.parked, 0, "{}", world.name);
+        assert_eq!(engine.overview(1).await?.parked, 0, "{}", world.name);
         let mended = state(engine, "anna").await;
         assert_eq!(mended["balance"][0], 100, "{}: {mended}", world.name);
         assert_eq!(mended["subscriptions"][0][0], "active");

@@ -115,7 +115,14 @@ fn parked(name: &str) -> Told<'_> {
 #[tokio::test]
 async fn only_an_admin_key_opens_the_operators_pages() {
     let server = Server::start().await;
-    for path in ["/admin", "/admin/events", "/admin/events/inbox_1", "/admin/audits"] {
+    for path in [
+        "/admin",
+        "/admin/events",
+        "/admin/events/inbox_1",
+        "/admin/calls",
+        "/admin/deliveries",
+        "/admin/audits",
+    ] {
         for cookie in ["", "tollgate_admin=invented"] {
             let page = get(&server, path, cookie).await;
             assert_eq!(page.status, 401, "{path}");
@@ -401,4 +408,22 @@ async fn the_api_shows_and_does_the_same() {
     let body = r#"{"kind":"invoice.paid","reason":"all of them"}"#;
     let done = server.call("POST", "/v1/events/replay", &server.key, body).await;
     assert_eq!(done.json(), json!({ "replayed": 1, "more": false }), "{}", done.text);
+}
+
+#[tokio::test]
+async fn calls_and_deliveries_are_listed_by_state() {
+    let server = Server::start().await;
+    let (_, cookie, _) = operator(&server).await;
+    for (path, empty) in [
+        ("/admin/calls?state=unknown", "No such calls."),
+        ("/admin/calls?state=", "No such calls."),
+        ("/admin/deliveries?state=failed", "No such deliveries."),
+    ] {
+        let page = get(&server, path, &cookie).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.text.contains(empty), "{path}: {}", page.text);
+    }
+    for path in ["/admin/calls?state=lost", "/admin/deliveries?cursor=%3Cb%3E"] {
+        assert_eq!(get(&server, path, &cookie).await.status, 422, "{path}");
+    }
 }

@@ -11,6 +11,8 @@ const PUBLIC: &[&str] = &[
     "GET /",
     "GET /admin",
     "GET /admin/audits",
+    "GET /admin/calls",
+    "GET /admin/deliveries",
     "GET /admin/events",
     "GET /admin/events/{id}",
     "GET /assets/tollgate.css",

@@ -1,7 +1,7 @@
 //! A small picture of the last days, drawn without a script, and the same as a table.
 
 use domain::time::Timestamp;
-use engine::event_log::EventDay;
+use engine::overviews::EventDay;
 use maud::{Markup, html};
 use store::inbox::InboxState;
 

@@ -5,9 +5,12 @@
 
 pub mod audits;
 mod charts;
+pub mod deliveries;
 pub mod events;
 pub mod overview;
+pub mod provider_calls;
 pub mod sessions;
+mod tables;
 
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, request::Parts};
@@ -95,8 +98,13 @@ fn foreign_form() -> Problem {
 }
 
 /// Where the pages are, in the order of the bar.
-const PLACES: [(&str, &str); 3] =
-    [("/admin", "Overview"), ("/admin/events", "Events"), ("/admin/audits", "Audit log")];
+const PLACES: [(&str, &str); 5] = [
+    ("/admin", "Overview"),
+    ("/admin/events", "Events"),
+    ("/admin/calls", "Calls"),
+    ("/admin/deliveries", "Deliveries"),
+    ("/admin/audits", "Audit log"),
+];
 
 /// A page of a signed-in operator. `place` is where it belongs in the bar.
 fn page<'a>(signed_in: &SignedIn, place: &str, title: &'a str, body: Markup) -> Page<'a> {

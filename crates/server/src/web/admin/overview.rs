@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::time::Timestamp;
-use engine::event_log::EventOverview;
+use engine::overviews::Overview;
 use maud::{Markup, html};
 use store::event_log::ParkedGroup;
 
@@ -30,7 +30,7 @@ pub async fn show(
     Params(params): Params<DoneParams>,
 ) -> Result<Response, Problem> {
     let now = app.engine.clock().wall();
-    let overview = app.engine.event_overview(SHOWN_DAYS).await?;
+    let overview = app.engine.overview(SHOWN_DAYS).await?;
     let body = html! {
         h1 { "Overview" }
         (done(params.done.as_deref()))
@@ -45,7 +45,7 @@ pub async fn show(
     Ok(page(&signed_in, "/admin", "Overview", body).into_response())
 }
 
-fn waiting(overview: &EventOverview, now: Timestamp) -> Markup {
+fn waiting(overview: &Overview, now: Timestamp) -> Markup {
     let since = |at: Option<Timestamp>| at.map_or("none".to_owned(), |at| age(at, now));
     let parked = "/admin/events?state=parked";
     html! {
@@ -57,6 +57,14 @@ fn waiting(overview: &EventOverview, now: Timestamp) -> Markup {
                 dd { a href="/admin/events?state=pending" { (overview.pending) } }
             }
             div { dt { "Oldest pending" } dd { (since(overview.oldest_pending)) } }
+            div {
+                dt { "Calls without an outcome" }
+                dd { a href="/admin/calls?state=unknown" { (overview.calls_unsettled) } }
+            }
+            div {
+                dt { "Deliveries given up" }
+                dd { a href="/admin/deliveries?state=failed" { (overview.deliveries_failed) } }
+            }
         }
     }
 }
