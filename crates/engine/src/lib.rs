@@ -37,6 +37,7 @@ pub mod portal_sessions;
 pub mod prices;
 pub mod products;
 mod provider_calls;
+pub mod refunds;
 pub mod search;
 pub mod secrets;
 pub mod subscriptions;

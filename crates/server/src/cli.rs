@@ -48,7 +48,8 @@ pub enum Command {
         Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
         LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE,\n\
         STRIPE_PUBLIC_KEY, STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS,\n\
-        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE, EVENT_PAYLOAD_DAYS. Real keys are refused with debug on, weak\n\
+        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE, SECOND_SUBSCRIPTION, EVENT_PAYLOAD_DAYS.\n\
+        Real keys are refused with debug on, weak\n\
         secrets or plain http, and tokens need a JWT_SECRET of at least 32 bytes.\n\
         Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]
     Serve(ConfigArgs),

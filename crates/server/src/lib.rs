@@ -24,6 +24,7 @@ pub mod serve;
 pub mod simulator;
 pub mod snapshots;
 pub mod web;
+pub mod subscriptions;
 pub mod webhooks;
 
 pub use routes::router;

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::limits::{API_BODY_BYTES, REQUEST_TIMEOUT};
 use crate::problem::{Problem, after_panic, render};
 use crate::web::{admin, layout, pay, portal, pricing, sessions};
-use crate::{App, api, health, openapi, payments, requests, webhooks};
+use crate::{App, api, health, openapi, payments, requests, subscriptions, webhooks};
 
 fn customers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -41,7 +41,10 @@ fn selling() -> OpenApiRouter<App> {
         .routes(routes!(api::subscriptions::current))
         .routes(routes!(api::subscriptions::cancel))
         .routes(routes!(api::subscriptions::resume))
+        .routes(routes!(api::subscriptions::preview))
+        .routes(routes!(api::subscriptions::change))
         .routes(routes!(api::payments::list))
+        .routes(routes!(api::refunds::create, api::refunds::list))
         .routes(routes!(api::invoices::list))
 }
 
@@ -70,6 +73,7 @@ fn operating() -> OpenApiRouter<App> {
         .routes(routes!(api::events::replay_parked))
         .routes(routes!(api::events::replay))
         .routes(routes!(api::events::ignore))
+        .routes(routes!(api::provider_calls::list))
         .routes(routes!(api::clock::settle))
         .routes(routes!(health::show))
         .routes(routes!(openapi::document))
@@ -101,6 +105,9 @@ fn facade() -> OpenApiRouter<App> {
         .routes(routes!(payments::get_user_subscription))
         .routes(routes!(payments::cancel_subscription))
         .routes(routes!(payments::billing_portal_get, payments::billing_portal_post))
+        .routes(routes!(subscriptions::status))
+        .routes(routes!(subscriptions::preview))
+        .routes(routes!(subscriptions::cancel))
         .routes(routes!(webhooks::payments))
         .routes(routes!(webhooks::api_v1))
         .routes(routes!(webhooks::api))

@@ -3,6 +3,7 @@ DROP TABLE audit_log;
 DROP TABLE admin_sessions;
 DROP TABLE sync_runs;
 DROP TABLE provider_calls;
+DROP INDEX checkout_sessions_status;
 DROP TABLE deliveries;
 DROP TABLE webhook_endpoints;
 DROP TABLE outbox_events;

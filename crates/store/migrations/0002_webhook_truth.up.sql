@@ -204,6 +204,7 @@ CREATE INDEX deliveries_receiver ON deliveries (receiver, id);
 
 -- What we are about to ask of the provider: written before, settled after, asked again by a sweeper
 -- under the same idempotency key while the outcome is unknown.
+CREATE INDEX checkout_sessions_status ON checkout_sessions (status, updated_at);
 CREATE TABLE provider_calls (
     id TEXT PRIMARY KEY,
     customer_id TEXT REFERENCES customers (id),

@@ -134,6 +134,12 @@ statements! {
         "UPDATE checkout_sessions SET status = 'open', provider_session_id = ?, url = ?,
              updated_at = ?
          WHERE id = ? AND status IN ('creating', 'open')";
+    STALE = "checkout_sessions.stale":
+        "SELECT * FROM checkout_sessions WHERE status = 'creating' AND updated_at < ?
+         ORDER BY updated_at LIMIT ?";
+    TOUCH = "checkout_sessions.touch":
+        "UPDATE checkout_sessions SET updated_at = ?
+         WHERE id = ? AND status = 'creating' AND updated_at < ?";
     FORGET_KEY = "checkout_sessions.forget_key":
         "UPDATE checkout_sessions SET idempotency_key = NULL WHERE id = ?";
     FORGET = "checkout_sessions.forget":
@@ -290,6 +296,25 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.change_if(&OPENED, args![provider_session_id, url, now, id]).await
+    }
+
+    /// Intents whose outcome nobody knows since before an instant.
+    pub async fn checkout_sessions_stale(
+        &mut self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CheckoutSession>, StoreError> {
+        self.all(&STALE, args![before, limit]).await?.iter().map(session).collect()
+    }
+
+    /// Marks an intent as looked after now; `false` where somebody else was quicker.
+    pub async fn checkout_sessions_touch(
+        &mut self,
+        id: &CheckoutSessionId,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&TOUCH, args![now, id, before]).await
     }
 
     /// Frees the idempotency key of an attempt that is over.

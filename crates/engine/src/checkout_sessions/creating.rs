@@ -1,5 +1,6 @@
 //! From a request to a page at the provider: the intent first, then the call under its key.
 
+use super::intents::{Intended, Origin};
 use super::{CUSTOMER_KEY, Checkout, CheckoutRequest, SESSION_KEY};
 use crate::Engine;
 use crate::customers::check_email;
@@ -11,6 +12,7 @@ use providers::errors::ProviderError;
 use providers::facts::SessionMode;
 use providers::stripe::checkout_sessions::CheckoutNew;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
 use store::customers::Customer;
 use store::prices::Price;
@@ -18,6 +20,9 @@ use url::Url;
 
 const QUANTITY_MAX: u32 = 1_000;
 const KEY_LENGTH_MAX: usize = 255;
+/// How long a repeated request waits for the one that is opening the page.
+const AWAITED_PAUSE: Duration = Duration::from_millis(50);
+const AWAITED_MAX: u32 = 40;
 const SESSION_PLACEHOLDER: &str = "{CHECKOUT_SESSION_ID}";
 
 impl Engine {
@@ -33,13 +38,14 @@ impl Engine {
             return Err(Failure::invalid("Idempotency-Key", "the idempotency key is too long"));
         }
         let urls = self.return_urls(&request)?;
-        let (intent, customer, price, browser) = self.checkout_intend(&request, urls).await?;
-        let session = match intent.status {
-            SessionStatus::Creating => {
-                self.checkout_open(intent, customer.as_ref(), &price).await?
-            }
-            _ => intent,
-        };
+        let Intended { mut session, customer, price, browser, origin } =
+            self.checkout_intend(&request, urls).await?;
+        if origin == Origin::Earlier {
+            session = self.checkout_awaited(session).await?;
+        }
+        if session.status == SessionStatus::Creating {
+            session = self.checkout_open(session, customer.as_ref(), &price).await?;
+        }
         self.expire_all_but_newest(&session).await?;
         // An old key may have named a page that has just been closed: say what it is now.
         let mut tx = self.store().read("checkout.created").await?;
@@ -110,8 +116,23 @@ impl Engine {
         }
     }
 
+    /// An intent that another request has written is opened by that one, unless it died.
+    async fn checkout_awaited(&self, intent: CheckoutSession) -> Result<CheckoutSession, Failure> {
+        for _ in 0..AWAITED_MAX {
+            let mut tx = self.store().read("checkout.awaited").await?;
+            match tx.checkout_sessions_get(&intent.id).await? {
+                Some(found) if found.status == SessionStatus::Creating => {}
+                Some(found) => return Ok(found),
+                None => break,
+            }
+            drop(tx);
+            tokio::time::sleep(AWAITED_PAUSE).await;
+        }
+        Ok(intent)
+    }
+
     /// Asks the provider, under a key that the intent decides.
-    async fn checkout_open(
+    pub(super) async fn checkout_open(
         &self,
         intent: CheckoutSession,
         customer: Option<&Customer>,
@@ -124,14 +145,13 @@ impl Engine {
             None => None,
             Some(customer) => Some(self.provider_customer(customer).await?),
         };
-        let mut answer =
-            self.checkout_ask(&intent, provider_price, counterpart.as_deref(), 0).await;
+        let mut answer = self.checkout_ask(&intent, provider_price, counterpart.as_deref()).await;
         if let (Err(ProviderError::NotFound { object, .. }), Some(customer), Some(gone)) =
             (&answer, customer, &counterpart)
             && object.contains("customer")
         {
             counterpart = Some(self.provider_customer_again(customer, gone).await?);
-            answer = self.checkout_ask(&intent, provider_price, counterpart.as_deref(), 1).await;
+            answer = self.checkout_ask(&intent, provider_price, counterpart.as_deref()).await;
         }
         let now = self.clock().now();
         let mut tx = self.store().begin("checkout.opened").await?;
@@ -158,7 +178,6 @@ impl Engine {
         intent: &CheckoutSession,
         price: &str,
         customer: Option<&str>,
-        attempt: u32,
     ) -> Result<providers::facts::CheckoutSession, ProviderError> {
         let mut metadata = BTreeMap::from([(SESSION_KEY.to_owned(), intent.id.to_string())]);
         if let Some(id) = &intent.customer_id {
@@ -180,7 +199,8 @@ impl Engine {
             trial_days: (0 < intent.trial_days).then_some(intent.trial_days),
             promotion_codes: true,
         };
-        let key = format!("tollgate-checkout-{}-{attempt}", intent.id);
+        // The parameters are the intent's, but for the counterpart: another one, another key.
+        let key = format!("tollgate-checkout-{}-{}", intent.id, customer.unwrap_or("guest"));
         match &self.inner.provider {
             Some(provider) => provider.checkout_session_create(&new, &key).await,
             None => Err(ProviderError::Unauthorized),

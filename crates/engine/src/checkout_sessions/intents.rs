@@ -21,13 +21,29 @@ use store::prices::Price;
 
 const RATE_WINDOW_SECONDS: i64 = 60;
 
+/// An intent with all that is needed to open its page.
+pub(super) struct Intended {
+    pub session: CheckoutSession,
+    pub customer: Option<Customer>,
+    pub price: Price,
+    pub browser: Option<SecretString>,
+    pub origin: Origin,
+}
+
+/// Whether the intent was written for this very request, or is that of a repeated one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    New,
+    Earlier,
+}
+
 impl Engine {
     /// Everything that can be decided without the provider, and the intent, in one transaction.
     pub(super) async fn checkout_intend(
         &self,
         request: &CheckoutRequest,
         (success_url, cancel_url): (String, String),
-    ) -> Result<(CheckoutSession, Option<Customer>, Price, Option<SecretString>), Failure> {
+    ) -> Result<Intended, Failure> {
         let mut tx = self.store().begin("checkout.intend").await?;
         let price = sellable(&mut tx, request).await?;
         let browser = browser_secret(&request.buyer);
@@ -50,7 +66,8 @@ impl Engine {
                 return Err(Failure::key_conflict());
             }
             if !matches!(earlier.status, SessionStatus::Expired | SessionStatus::Failed) {
-                return Ok((earlier, customer, price, None));
+                let (browser, origin) = (None, Origin::Earlier);
+                return Ok(Intended { session: earlier, customer, price, browser, origin });
             }
             // The attempt that the key stood for is over; the same wish may be had again.
             tx.checkout_sessions_forget_key(&earlier.id).await?;
@@ -78,7 +95,7 @@ impl Engine {
             return Err(Failure::key_conflict());
         }
         tx.commit().await?;
-        Ok((intent, customer, price, browser))
+        Ok(Intended { session: intent, customer, price, browser, origin: Origin::New })
     }
 
     /// Who buys, locked: for a guest, whom this browser's earlier purchases belong to.

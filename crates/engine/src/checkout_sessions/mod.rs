@@ -6,6 +6,7 @@
 mod creating;
 mod expiring;
 mod intents;
+mod sweeping;
 
 use crate::failures::Failure;
 use crate::portal_sessions::{WebSession, digest};

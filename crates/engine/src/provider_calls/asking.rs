@@ -12,6 +12,7 @@ use providers::facts::{self, Fact};
 use providers::stripe::Client;
 use providers::stripe::customers::CustomerNew;
 use providers::stripe::plan_changes::{Billed, ItemChange, PhaseItem, Plan};
+use providers::stripe::refunds::RefundNew;
 use store::provider_calls::ProviderCall;
 use store::subscriptions::Subscription;
 
@@ -19,11 +20,14 @@ use store::subscriptions::Subscription;
 pub(super) enum Answer {
     Customer { customer: String, id: String },
     Subscription { id: String },
+    Refund { id: String },
 }
 
 /// The key of a call, and whether the provider has forgotten it.
 struct Key<'a> {
     text: &'a str,
+    /// The call's own id, by which what it made is found again.
+    mark: &'a str,
     is_forgotten: bool,
     now: Timestamp,
 }
@@ -45,6 +49,7 @@ impl Engine {
         let age_micros = self.clock().wall().micros() - call.created_at.micros();
         let key = Key {
             text: &call.idempotency_key,
+            mark: call.id.as_str(),
             is_forgotten: KEY_LIFE_SECONDS * 1_000_000 < age_micros,
             now: self.clock().now(),
         };
@@ -52,6 +57,11 @@ impl Engine {
             let new = CustomerNew { id: customer, email: email.as_deref(), name: name.as_deref() };
             let id = creating(provider, &new, &key).await?;
             return Ok(Answer::Customer { customer: customer.clone(), id });
+        }
+        if let Wish::RefundCreate { payment_intent, amount, reason } = wish {
+            let (amount, reason) = (*amount, reason.as_deref());
+            let new = RefundNew { payment_intent, amount, reason, mark: key.mark };
+            return Ok(Answer::Refund { id: refunding(provider, &new, &key).await? });
         }
         if let Wish::SubscriptionCancelSurplus { subscription } = wish
             && !self.is_still_surplus(subscription).await?
@@ -125,7 +135,7 @@ async fn subscription_asked(
         }
         Wish::SubscriptionCancelSurplus { subscription } => {
             if let Some(invoice) = canceling(provider, subscription, key).await?.latest_invoice {
-                refunding(provider, &invoice, key).await?;
+                giving_back(provider, &invoice, key).await?;
             }
             Ok(subscription.clone())
         }
@@ -145,7 +155,10 @@ async fn subscription_asked(
             released(provider, subscription, key).await?;
             Ok(subscription.clone())
         }
-        Wish::CustomerCreate { customer, .. } => Ok(customer.clone()),
+        // These are asked by functions of their own.
+        Wish::CustomerCreate { .. } | Wish::RefundCreate { .. } => {
+            Err(ProviderError::Unsendable("this is no wish about a subscription".to_owned()))
+        }
     }
 }
 
@@ -212,16 +225,18 @@ async fn canceling(
 }
 
 /// Gives a paid invoice back; one that was not paid, or has gone back already, needs nothing.
-async fn refunding(provider: &Client, invoice: &str, key: &Key<'_>) -> Result<(), ProviderError> {
+async fn giving_back(provider: &Client, invoice: &str, key: &Key<'_>) -> Result<(), ProviderError> {
     let invoice = provider.invoice(invoice).await?;
     if invoice.status != facts::InvoiceStatus::Paid || invoice.amount_paid <= 0 {
         return Ok(());
     }
-    let Some(intent) = &invoice.payment_intent else {
+    let Some(payment_intent) = &invoice.payment_intent else {
         return Ok(());
     };
-    match provider.payment_give_back(intent, &key.step(intent)).await {
-        Ok(()) => Ok(()),
+    let reason = Some("duplicate");
+    let new = RefundNew { payment_intent, amount: None, reason, mark: key.mark };
+    match provider.refund_create(&new, &key.step(payment_intent)).await {
+        Ok(_) => Ok(()),
         Err(ProviderError::Refused { code, .. })
             if code.as_deref() == Some("charge_already_refunded") =>
         {
@@ -229,6 +244,19 @@ async fn refunding(provider: &Client, invoice: &str, key: &Key<'_>) -> Result<()
         }
         Err(error) => Err(error),
     }
+}
+
+/// Gives money back. Once the key is forgotten, what was made with it is looked for by its mark.
+async fn refunding(
+    provider: &Client,
+    new: &RefundNew<'_>,
+    key: &Key<'_>,
+) -> Result<String, ProviderError> {
+    if key.is_forgotten {
+        let made = provider.refund_marked(new.payment_intent, new.mark).await?;
+        return made.ok_or_else(given_up);
+    }
+    provider.refund_create(new, key.text).await
 }
 
 /// Changes an item now. Once the key is forgotten nobody is charged for an old wish.

@@ -19,6 +19,7 @@ impl Engine {
     ) -> Result<ProviderCall, Failure> {
         match answer {
             Answer::Customer { customer, id } => self.call_linked(call, &customer, &id).await,
+            Answer::Refund { id } => self.call_told(call, thin("refund", id)).await,
             Answer::Subscription { id } => self.call_told(call, thin("subscription", id)).await,
         }
     }

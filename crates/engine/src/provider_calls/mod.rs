@@ -66,6 +66,9 @@ pub(crate) enum Wish {
         unit: String,
         count: u32,
     },
+    /// Gives a payment back, whole where no amount is named.
+    #[serde(rename = "refund.create")]
+    RefundCreate { payment_intent: String, amount: Option<i64>, reason: Option<String> },
     /// Stays what it is after all.
     #[serde(rename = "subscription.keep")]
     SubscriptionKeep { subscription: String },
@@ -83,6 +86,11 @@ impl Wish {
         serde_json::to_string(self).map_err(|error| broken(&error))
     }
 
+    /// Whether a row stands for this very wish.
+    pub(crate) fn is_of(&self, call: &ProviderCall) -> Result<bool, Failure> {
+        Ok(call.parameters == self.text()?)
+    }
+
     fn read(call: &ProviderCall) -> Result<Self, Failure> {
         serde_json::from_str(&call.parameters).map_err(|error| broken(&error))
     }
@@ -97,6 +105,7 @@ impl Wish {
             Wish::SubscriptionChange { .. } => "subscription.change",
             Wish::SubscriptionChangeLater { .. } => "subscription.change_later",
             Wish::SubscriptionKeep { .. } => "subscription.keep",
+            Wish::RefundCreate { .. } => "refund.create",
         }
     }
 
@@ -183,6 +192,11 @@ fn broken(error: &serde_json::Error) -> Failure {
     Failure::Provider { code: Code::ProviderRefused, detail }
 }
 
+fn in_the_way(open: &ProviderCall) -> Failure {
+    let detail = format!("an earlier {} is not settled yet; try again later", open.kind);
+    Failure::refused(Code::ChangePending, detail)
+}
+
 pub(crate) fn unsettled() -> Failure {
     Failure::Provider { code: Code::OutcomeUnknown, detail: UNSETTLED.to_owned() }
 }
@@ -209,6 +223,26 @@ impl Engine {
         Ok(new)
     }
 
+    /// Writes a wish that the caller has named, once under that name. It takes its turn, too, even
+    /// where the one before it looks the same.
+    pub(crate) async fn call_intend_named(
+        &self,
+        tx: &mut Tx,
+        wish: &Wish,
+        customer: &CustomerId,
+        object: &str,
+        fact: String,
+    ) -> Result<ProviderCall, Failure> {
+        if let Some(open) = tx.provider_calls_open_of_object(object).await? {
+            return Err(in_the_way(&open));
+        }
+        let new = self.call_row(wish, Some(customer), object, fact, Pickup::AfterForeground)?;
+        if !tx.provider_calls_insert(&new).await? {
+            return Err(unsettled());
+        }
+        Ok(new)
+    }
+
     /// The same wish, if it is under way; another one stands in its way.
     pub(crate) async fn call_open(
         &self,
@@ -222,8 +256,7 @@ impl Engine {
         if open.parameters == wish.text()? {
             return Ok(Some(open));
         }
-        let detail = format!("an earlier {} is not settled yet; try again later", open.kind);
-        Err(Failure::refused(Code::ChangePending, detail))
+        Err(in_the_way(&open))
     }
 
     /// Writes a wish that a business fact demands, once for that fact, whatever else is under way.
@@ -310,7 +343,7 @@ impl Engine {
                 Err(failure) => self.call_later(&call, failure).await,
             },
             Err(error) if may_pass(&error, &wish) => self.call_later(&call, error.into()).await,
-            Err(error) => self.call_refused(&call, error.into()).await,
+            Err(error) => self.call_refused(&call, refusal(error)).await,
         }
     }
 
@@ -364,6 +397,18 @@ impl Engine {
         let mut tx = self.store().read("provider_calls.list").await?;
         let rows = tx.provider_calls_list(state, page.cursor(), page.fetch()).await?;
         Ok(page.cut(rows, |row| row.id.to_string()))
+    }
+}
+
+/// What a refusal means, where we have a word for it.
+fn refusal(error: ProviderError) -> Failure {
+    let gone = ["charge_already_refunded", "charge_disputed", "charge_not_refundable"];
+    match &error {
+        ProviderError::Refused { code: Some(code), .. } if gone.contains(&code.as_str()) => {
+            let detail = "the payment has gone back already, or is disputed";
+            Failure::refused(Code::PaymentNotRefundable, detail)
+        }
+        _ => error.into(),
     }
 }
 

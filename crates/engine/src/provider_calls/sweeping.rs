@@ -15,6 +15,9 @@ impl Engine {
             if let Err(failure) = self.provider_calls_sweep().await {
                 tracing::error!(%failure, "calls to the provider cannot be settled");
             }
+            if let Err(failure) = self.checkout_sweep().await {
+                tracing::error!(%failure, "intents of payment pages cannot be settled");
+            }
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_INTERVAL) => {}
                 _ = shutdown.changed() => {}

@@ -18,6 +18,8 @@ mod outages;
 mod owners;
 mod payments;
 mod provider_calls;
+mod payment_pages;
+mod old_calls;
 mod proxies;
 mod purchases;
 mod receivers;

@@ -16,6 +16,8 @@ pub enum Fault {
     Status(u16),
     /// Refused because of a lock that somebody else holds, by its code.
     LockTimeout,
+    /// Refused because a price is not known.
+    NoSuchPrice,
     /// Everything happens, and the connection breaks.
     Dropped,
     /// Everything happens, and the answer never comes.
@@ -100,6 +102,7 @@ async fn pass(
     match fault {
         Some(Fault::Status(status)) => return refusal(status, "broken on purpose", ""),
         Some(Fault::LockTimeout) => return refusal(429, "a lock is held", "lock_timeout"),
+        Some(Fault::NoSuchPrice) => return no_such_price(),
         _ => {}
     }
     let target = format!("{}{}", inner.target, uri.path_and_query().unwrap());
@@ -131,4 +134,13 @@ fn refusal(status: u16, message: &str, code: &str) -> Response {
         serde_json::json!({"error": {"message": message, "code": code, "type": "api_error"}});
     let status = axum::http::StatusCode::from_u16(status).unwrap();
     (status, axum::Json(body)).into_response()
+}
+
+fn no_such_price() -> Response {
+    let error = serde_json::json!({
+        "message": "No such price", "code": "resource_missing", "type": "invalid_request_error",
+        "param": "line_items[0][price]",
+    });
+    let body = serde_json::json!({ "error": error });
+    (axum::http::StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
 }

@@ -196,6 +196,13 @@ impl World {
         Engine::new(self.engine.store().clone(), Some(client), clock, settings)
     }
 
+    /// The same on a wall clock that the test moves.
+    pub fn through_at(&self, proxy: &Proxy, wall_micros: Arc<AtomicI64>) -> Engine {
+        let client = client(&proxy.url, 2_000).unwrap();
+        let clock = Clock::simulated(wall_micros, self.offset.clone());
+        Engine::new(self.engine.store().clone(), Some(client), clock, settings().unwrap())
+    }
+
     pub async fn proxy(&self) -> Proxy {
         Proxy::before(&self.sandbox).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! What goes with the end of a subscription: open invoices are voided, a payment is given back.
+//! What goes with the end of a subscription: its open invoices are voided.
 
 use super::form::Form;
 use super::{Client, fields, object_path};
@@ -16,15 +16,5 @@ impl Client {
     pub async fn invoice_void(&self, id: &str, key: &str) -> Result<(), ProviderError> {
         let path = format!("{}/void", object_path("invoices", id)?);
         self.post(&path, Form::new(), key).await.map(drop)
-    }
-
-    /// Gives back all that is left of a payment.
-    pub async fn payment_give_back(
-        &self,
-        payment_intent: &str,
-        key: &str,
-    ) -> Result<(), ProviderError> {
-        let form = Form::new().with("payment_intent", payment_intent).with("reason", "duplicate");
-        self.post("/v1/refunds", form, key).await.map(drop)
     }
 }

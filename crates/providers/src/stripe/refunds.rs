@@ -7,7 +7,46 @@ use super::{Client, fields, object_path, unreadable};
 use crate::errors::ProviderError;
 use crate::facts::{CreditNote, Refund, RefundStatus};
 
+/// Money to give back; all that is left where no amount is named. The mark finds it again.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundNew<'a> {
+    pub payment_intent: &'a str,
+    pub amount: Option<i64>,
+    pub reason: Option<&'a str>,
+    pub mark: &'a str,
+}
+
 impl Client {
+    /// Gives money back and answers the refund's id.
+    pub async fn refund_create(
+        &self,
+        refund: &RefundNew<'_>,
+        key: &str,
+    ) -> Result<String, ProviderError> {
+        let amount = refund.amount.map(|amount| amount.to_string());
+        let form = Form::new()
+            .with("payment_intent", refund.payment_intent)
+            .with_some("amount", amount.as_deref())
+            .with_some("reason", refund.reason)
+            .with("metadata[tollgate_call]", refund.mark);
+        let answer = self.post("/v1/refunds", form, key).await?;
+        fields::text(&answer, "/id").ok_or_else(|| unreadable("the id of the refund"))
+    }
+
+    /// The refund that was made with this mark, if any.
+    pub async fn refund_marked(
+        &self,
+        payment_intent: &str,
+        mark: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        let query = Form::new().with("payment_intent", payment_intent);
+        let (refunds, _) = self.list("/v1/refunds", &query).await?;
+        let ours = |refund: &&Value| {
+            fields::text(refund, "/metadata/tollgate_call").as_deref() == Some(mark)
+        };
+        Ok(refunds.iter().find(ours).and_then(|refund| fields::text(refund, "/id")))
+    }
+
     pub async fn refund(&self, id: &str) -> Result<Refund, ProviderError> {
         let path = object_path("refunds", id)?;
         let answer = self.get(&path, Form::new()).await?;

@@ -23,6 +23,8 @@ pub mod payments;
 pub mod portal_sessions;
 pub mod prices;
 pub mod products;
+pub mod provider_calls;
+pub mod refunds;
 pub mod search;
 pub mod subscriptions;
 pub mod webhook_endpoints;

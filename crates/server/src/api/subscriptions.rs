@@ -1,8 +1,10 @@
-//! Subscriptions: read, cancel at the end of the period, change one's mind.
+//! Subscriptions: read, cancel at the end of the period or now, change the plan or one's mind.
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::Serialize;
+use domain::codes::Code;
+use engine::subscriptions::changing::{ChangeRequest, Changed, Progress, Timing};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{CustomerBody, CustomerPageParams, CustomerParams, ListView, time_text};
@@ -25,6 +27,9 @@ pub struct SubscriptionView {
     canceled_at: Option<String>,
     ended_at: Option<String>,
     trial_end: Option<String>,
+    /// The price it changes to: at `pending_at`, or once it is paid for.
+    pending_price: Option<String>,
+    pending_at: Option<String>,
     provider_subscription_id: String,
     created_at: String,
 }
@@ -44,6 +49,8 @@ impl From<store::subscriptions::Subscription> for SubscriptionView {
             canceled_at: time_text(row.canceled_at),
             ended_at: time_text(row.ended_at),
             trial_end: time_text(row.trial_end),
+            pending_price: row.pending_price_id.map(|id| id.to_string()),
+            pending_at: time_text(row.pending_at),
             provider_subscription_id: row.provider_subscription_id,
             created_at: row.created_at.to_string(),
         }
@@ -90,21 +97,145 @@ pub async fn current(
     Ok(Json(CurrentSubscriptionView { subscription }))
 }
 
-/// Cancel at the end of the paid period
+/// How it is to end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelBody {
+    /// The customer's id or external id; left out with an end-user token.
+    customer: Option<String>,
+    /// `period_end` unless given, or `now`: access ends with it, open invoices are void.
+    when: Option<String>,
+}
+
+/// Cancel at the end of the paid period, or now
 #[utoipa::path(
     post, path = "/v1/subscriptions/{id}/cancel", tag = "subscriptions",
     operation_id = "subscriptions_cancel", params(("id" = String, Path)),
-    request_body = CustomerBody,
+    request_body = CancelBody,
     responses((status = 200, description = "The subscription", body = SubscriptionView)),
 )]
 pub async fn cancel(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(body): Body<CustomerBody>,
+    Body(body): Body<CancelBody>,
 ) -> Result<Json<SubscriptionView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
-    Ok(Json(app.engine.subscriptions_cancel(&subject, Some(&id)).await?.into()))
+    let row = match body.when.as_deref() {
+        None | Some("period_end") => app.engine.subscriptions_cancel(&subject, Some(&id)).await?,
+        Some("now") => app.engine.subscriptions_cancel_now(&subject, Some(&id)).await?,
+        Some(_) => return Err(when_unknown("when must be period_end or now")),
+    };
+    Ok(Json(row.into()))
+}
+
+fn when_unknown(detail: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, detail).on("when")
+}
+
+/// What it is to become; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeBody {
+    /// The customer's id or external id; left out with an end-user token.
+    customer: Option<String>,
+    /// Our id of a price, or the provider's.
+    price: Option<String>,
+    quantity: Option<i64>,
+    /// `automatic` unless given: more now, less with the next period; or `now`, or `period_end`.
+    when: Option<String>,
+}
+
+impl ChangeBody {
+    fn request(&self) -> Result<ChangeRequest, Problem> {
+        let timing = match self.when.as_deref() {
+            None | Some("automatic") => Timing::Automatic,
+            Some("now") => Timing::Now,
+            Some("period_end") => Timing::PeriodEnd,
+            Some(_) => return Err(when_unknown("when must be automatic, now or period_end")),
+        };
+        Ok(ChangeRequest { price: self.price.clone(), quantity: self.quantity, timing })
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangeView {
+    /// `done`, `scheduled` for its day, or `awaiting_payment`.
+    progress: &'static str,
+    /// Where the customer can pay what it waits for.
+    payment_url: Option<String>,
+    subscription: SubscriptionView,
+}
+
+impl From<Changed> for ChangeView {
+    fn from(changed: Changed) -> Self {
+        Self {
+            progress: match changed.progress {
+                Progress::Done => "done",
+                Progress::Scheduled => "scheduled",
+                Progress::AwaitingPayment => "awaiting_payment",
+            },
+            payment_url: changed.payment_url,
+            subscription: changed.subscription.into(),
+        }
+    }
+}
+
+/// What a change would cost now. Amounts are in the currency's smallest unit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangePreviewView {
+    /// The new amounts less what comes back; negative where more comes back.
+    prorated_amount: i64,
+    /// What would be charged.
+    amount_due: i64,
+    currency: String,
+    credit_applied: bool,
+    takes_effect_at: String,
+    next_billing_at: Option<String>,
+}
+
+/// Say what a change would cost; nothing changes
+#[utoipa::path(
+    post, path = "/v1/subscriptions/{id}/preview", tag = "subscriptions",
+    operation_id = "subscriptions_preview", params(("id" = String, Path)),
+    request_body = ChangeBody,
+    responses((status = 200, description = "The cost", body = ChangePreviewView)),
+)]
+pub async fn preview(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ChangeBody>,
+) -> Result<Json<ChangePreviewView>, Problem> {
+    let subject = caller.subject(&app, body.customer.as_deref()).await?;
+    let request = body.request()?;
+    let preview = app.engine.subscriptions_preview(&subject, Some(&id), &request).await?;
+    Ok(Json(ChangePreviewView {
+        prorated_amount: preview.prorated_amount,
+        amount_due: preview.amount_due,
+        currency: preview.currency.to_string(),
+        credit_applied: preview.has_credit,
+        takes_effect_at: preview.takes_effect_at.to_string(),
+        next_billing_at: time_text(preview.next_billing_at),
+    }))
+}
+
+/// Change the plan or the quantity
+#[utoipa::path(
+    post, path = "/v1/subscriptions/{id}/change", tag = "subscriptions",
+    operation_id = "subscriptions_change", params(("id" = String, Path)),
+    request_body = ChangeBody,
+    responses((status = 200, description = "How far it has come", body = ChangeView)),
+)]
+pub async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ChangeBody>,
+) -> Result<Json<ChangeView>, Problem> {
+    let subject = caller.subject(&app, body.customer.as_deref()).await?;
+    let request = body.request()?;
+    Ok(Json(app.engine.subscriptions_change(&subject, Some(&id), &request).await?.into()))
 }
 
 /// Take a requested cancellation back

@@ -17,6 +17,7 @@ mod problems;
 mod samples;
 mod servers;
 mod simulator;
+mod subscriptions;
 mod traffic;
 mod webhook_endpoints;
 mod webhooks;
