@@ -33,12 +33,10 @@ async fn plan(server: &Server, nickname: &str) -> (String, String) {
 }
 
 async fn subscribe(server: &Server, base: &str, who: &str) {
-    let (price, product) = plan(server, "Pro monthly").await;
-    let body = json!({"price_id": price, "product_id": product}).to_string();
-    let path = "/payments/create-checkout-session";
-    let answer = server.call("POST", path, &token(who), &body).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    let id = answer.json()["session_id"].as_str().unwrap().to_owned();
+    let body = json!({"price": plan(server, "Pro monthly").await.0}).to_string();
+    let answer = server.call("POST", "/v1/checkout-sessions", &token(who), &body).await;
+    assert!(answer.status.is_success(), "{}", answer.text);
+    let id = answer.json()["provider_session_id"].as_str().unwrap().to_owned();
     let url = format!("{base}/_sandbox/checkout/{id}/complete");
     let form = [("payment_method", "pm_card_visa")];
     let paid = server::dev::local_client().unwrap().post(url).form(&form).send().await.unwrap();
