@@ -23,8 +23,8 @@ pub mod routes;
 pub mod serve;
 pub mod simulator;
 pub mod snapshots;
-pub mod web;
 pub mod subscriptions;
+pub mod web;
 pub mod webhooks;
 
 pub use routes::router;

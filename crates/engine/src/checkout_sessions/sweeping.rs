@@ -57,9 +57,7 @@ impl Engine {
         }
         tx.commit().await?;
         match price {
-            Some(price) => {
-                self.checkout_open(session, customer.as_ref(), &price).await.map(drop)
-            }
+            Some(price) => self.checkout_open(session, customer.as_ref(), &price).await.map(drop),
             None => Ok(()),
         }
     }

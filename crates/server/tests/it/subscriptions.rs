@@ -60,10 +60,8 @@ async fn row_77_both_seeds_agree_on_the_subscription() {
     assert_eq!((none.status.as_u16(), none.json()), (200, empty));
     assert_eq!(seed(&server, "anna").await, Value::Null);
     subscribe(&server, &base, "anna").await;
-    let (one, other) = (
-        seed(&server, "anna").await,
-        server.call("GET", STATUS, &token("anna"), "").await.json(),
-    );
+    let (one, other) =
+        (seed(&server, "anna").await, server.call("GET", STATUS, &token("anna"), "").await.json());
     assert_eq!(other["has_subscription"], true);
     assert_eq!(one["status"], other["status"]);
     assert_eq!(one["plan"]["price_id"], other["price"]["id"]);
@@ -72,18 +70,17 @@ async fn row_77_both_seeds_agree_on_the_subscription() {
     let cancel = |who: &str| {
         let token = token(who);
         let server = &server;
-        async move {
-            server.call("DELETE", "/payments/cancel-subscription", &token, "").await
-        }
+        async move { server.call("DELETE", "/payments/cancel-subscription", &token, "").await }
     };
     let first = cancel("anna").await;
     let again = cancel("anna").await;
     assert_eq!((first.status.as_u16(), &first.text), (200, &again.text), "row 78: the same answer");
-    let (one, other) = (
-        seed(&server, "anna").await,
-        server.call("GET", STATUS, &token("anna"), "").await.json(),
+    let (one, other) =
+        (seed(&server, "anna").await, server.call("GET", STATUS, &token("anna"), "").await.json());
+    assert_eq!(
+        (&one["cancel_at_period_end"], &other["next_billing_date"]),
+        (&json!(true), &json!(null))
     );
-    assert_eq!((&one["cancel_at_period_end"], &other["next_billing_date"]), (&json!(true), &json!(null)));
     assert_eq!(cancel("bert").await.status, 404);
 }
 
@@ -106,7 +103,12 @@ async fn rows_79_and_81_the_third_seed_previews_and_cancels() {
     let ended = server.call("POST", CANCEL, &token("anna"), now).await;
     assert_eq!((ended.status.as_u16(), &ended.json()["status"]), (200, &json!("canceled")));
     let check = server.call("GET", "/v1/check?feature=api_access", &token("anna"), "").await;
-    assert_eq!(check.json()["allowed"], false, "row 79: denied on the next request: {}", check.text);
+    assert_eq!(
+        check.json()["allowed"],
+        false,
+        "row 79: denied on the next request: {}",
+        check.text
+    );
 }
 
 async fn change(server: &Server, id: &str, who: &str, what: &str, body: Value) -> Answer {
@@ -125,7 +127,12 @@ async fn rows_80_82_and_85_our_own_face_changes_and_ends_plans() {
         ("change", json!({"quantity": 2, "when": "soon"}), 422, "invalid_request"),
         ("change", json!({"price": "price_unknown"}), 404, "price_not_found"),
         ("change", json!({}), 422, "invalid_request"),
-        ("preview", json!({"price": plan(&server, "100 Credits").await.0}), 400, "price_not_recurring"),
+        (
+            "preview",
+            json!({"price": plan(&server, "100 Credits").await.0}),
+            400,
+            "price_not_recurring",
+        ),
         ("cancel", json!({"when": "yesterday"}), 422, "invalid_request"),
         // Pitfall 92: an amount is nobody's to choose.
         ("change", json!({"quantity": 2, "unit_amount": 1}), 422, "invalid_request"),
@@ -138,7 +145,10 @@ async fn rows_80_82_and_85_our_own_face_changes_and_ends_plans() {
     assert_eq!(foreign.status, 404, "pitfall 118");
     let five = change(&server, &id, "anna", "change", json!({"quantity": 5})).await;
     assert_eq!(five.status, 200, "{}", five.text);
-    assert_eq!((&five.json()["progress"], &five.json()["subscription"]["quantity"]), (&json!("done"), &json!(5)));
+    assert_eq!(
+        (&five.json()["progress"], &five.json()["subscription"]["quantity"]),
+        (&json!("done"), &json!(5))
+    );
     let later = json!({"price": plan(&server, "Free").await.0});
     let planned = change(&server, &id, "anna", "change", later).await.json();
     assert_eq!(planned["progress"], "scheduled");
