@@ -147,9 +147,15 @@ impl Engine {
         if let Some(id) = &charge {
             self.gather_movement(gathered, id, None).await?;
         }
-        if gathered.movement.charge.is_none() {
+        let Some((told, _)) = &mut gathered.movement.charge else {
             let charge = refund.charge.clone().or(charge);
             gathered.movement.refund = Some(facts::Refund { charge, ..refund.clone() });
+            return Ok(());
+        };
+        // A charge of which nothing is refunded any more no longer leads to its failed refunds.
+        if told.refunds.iter().all(|found| found.id != refund.id) {
+            let fetched = known(self.provider()?.refund(&refund.id).await)?;
+            told.refunds.push(fetched.unwrap_or_else(|| refund.clone()));
         }
         Ok(())
     }

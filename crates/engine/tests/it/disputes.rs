@@ -286,3 +286,22 @@ async fn row_74_a_dispute_before_its_purchase_on_every_backend() -> anyhow::Resu
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_dispute_is_told_when_it_takes_the_money_and_when_it_ends() -> anyhow::Result<()> {
+    let world = disputed("pm_card_createDisputeInquiry", "100 Credits").await?;
+    let told = async |kind: &str| {
+        let page = engine::Page::first();
+        world.engine.notifications_list(page, Some(kind), None).await.unwrap().data.len()
+    };
+    world.tell_all().await;
+    assert_eq!((told("payment.disputed").await, told("dispute.closed").await), (0, 0));
+    answer(&world, "escalate_inquiry_evidence").await;
+    world.tell_all().await;
+    assert_eq!((told("payment.disputed").await, told("dispute.closed").await), (1, 0));
+    answer(&world, "winning_evidence").await;
+    world.tell_all().await;
+    world.tell_all().await;
+    assert_eq!((told("payment.disputed").await, told("dispute.closed").await), (1, 1));
+    Ok(())
+}

@@ -113,6 +113,11 @@ async fn pitfall_096_a_refund_that_fails_gives_the_credits_back_once() -> anyhow
         assert_eq!(end["balance"], json!([0, 70, 0]), "{provider:?} {end}");
         assert_eq!(end["payments"], json!([[1999, "paid", 0]]), "{provider:?}");
         assert_eq!(engine.debts_open(&own("buyer"), "credits").await?, 0);
+        let id = failed["data"]["object"]["id"].as_str().unwrap();
+        let mut tx = engine.store().read("test").await?;
+        let row = tx.refunds_find("stripe", id).await?.unwrap();
+        assert_eq!(row.status, "failed", "{provider:?}");
+        drop(tx);
         engine.store().close().await;
     }
     Ok(())

@@ -188,6 +188,8 @@ fn row_5_unknown_and_invalid_settings_are_refused_by_path() {
     assert!(refusal(&with(FRO, &[("LOG_LEVEL", "loud")])).contains("log_level"));
     assert!(refusal(&with(FRO, &[("DEBUG", "maybe")])).contains("DEBUG"));
     assert!(refusal(&with(FRO, &[("TRIAL_DAYS", "x")])).contains("TRIAL_DAYS"));
+    let refused = refusal(&with(FRO, &[("CREDIT_DEBT_POLICY", "sometimes")]));
+    assert!(refused.contains("credit_debt_policy"), "{refused}");
     // A quote that was forgotten must not show the secret behind it.
     for text in ["secret_key = sk_live_hidden", "webhook_secrets = [\"whsec_hidden]"] {
         std::fs::write(&path, format!("[stripe]\n{text}\n")).unwrap();
@@ -200,6 +202,17 @@ fn row_5_unknown_and_invalid_settings_are_refused_by_path() {
     assert!(unknown.starts_with("setting colour: is not known"), "{unknown}");
     let gone = load_file(Some(&dir.path().join("gone.toml")), FRO).unwrap_err();
     assert!(gone.to_string().contains("gone.toml"));
+}
+
+#[test]
+fn what_spent_credits_become_is_the_merchants_choice() {
+    use engine::debts::DebtPolicy::{Block, Forgive, NetNextGrant};
+    assert_eq!(load_env(FRO).unwrap().plans.credit_debt_policy, NetNextGrant);
+    for (word, policy) in [("forgive", Forgive), ("NET_NEXT_GRANT", NetNextGrant), ("block", Block)]
+    {
+        let config = load_env(&with(FRO, &[("CREDIT_DEBT_POLICY", word)])).unwrap();
+        assert_eq!(config.plans.credit_debt_policy, policy, "{word}");
+    }
 }
 
 #[test]
