@@ -2,10 +2,12 @@
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use sim::orders::{SHAPES, Sample, Told};
+use sim::stories::Story;
 use sim::years::{self, Broken, Summary};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 #[derive(Parser)]
@@ -35,6 +37,88 @@ enum Command {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Tell six stories in every order, in every shape, with one event lost.
+    Orders {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many of the orders of the essential events, at most.
+        #[arg(long, default_value_t = 120)]
+        permutations: usize,
+        /// How many shuffles of all events.
+        #[arg(long, default_value_t = 2_000)]
+        shuffles: usize,
+    },
+}
+
+/// Every order of six stories' events.
+fn orders(seed: u64, permutations: usize, shuffles: usize) -> Result<()> {
+    let shapes = &SHAPES;
+    let sample = Sample { seed, permutations, shuffles, shapes };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let (told, broken) = (AtomicU64::new(0), AtomicU64::new(0));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(story) = Story::ALL.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let outcome = runtime().and_then(|runtime| {
+                        runtime.block_on(story_in_all_orders(*story, sample, &told, &broken))
+                    });
+                    if let Err(error) = outcome {
+                        eprintln!("{}: {error:#}", story.name());
+                        broken.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let (told, broken) = (told.into_inner(), broken.into_inner());
+    eprintln!("{told} tellings in {:.1} s", started.elapsed().as_secs_f32());
+    if 0 < broken {
+        bail!("{broken} of {told} tellings ended otherwise than the clean one");
+    }
+    eprintln!("every telling ended as the clean one");
+    Ok(())
+}
+
+const SHOWN_FAILURES: u64 = 3;
+
+async fn story_in_all_orders(
+    story: Story,
+    sample: Sample,
+    told: &AtomicU64,
+    broken: &AtomicU64,
+) -> Result<()> {
+    let started = Instant::now();
+    let mut played = Told::play(story, sample.seed).await?;
+    let tellings = played.tellings(story, sample);
+    let mut failures = 0;
+    for telling in &tellings {
+        let found = played.check(telling).await?;
+        told.fetch_add(1, Ordering::SeqCst);
+        if found.is_empty() {
+            continue;
+        }
+        failures += 1;
+        broken.fetch_add(1, Ordering::SeqCst);
+        if failures <= SHOWN_FAILURES {
+            eprintln!("{}, {}", story.name(), played.named(telling));
+            found.iter().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+    eprintln!(
+        "{}: {} events, {} tellings, {failures} ended otherwise, {:.1} s",
+        story.name(),
+        played.count(),
+        tellings.len(),
+        started.elapsed().as_secs_f32()
+    );
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 #[derive(Default)]
@@ -62,6 +146,7 @@ fn main() -> ExitCode {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             play(seed, seeds, steps, threads.unwrap_or(cores), keep_going)
         }
+        Command::Orders { seed, permutations, shuffles } => orders(seed, permutations, shuffles),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,8 +212,7 @@ fn play(first: u64, seeds: u64, steps: u64, threads: usize, keep_going: bool) ->
 
 /// A year on a runtime of its own, so that nothing but its seed decides what happens.
 fn one(seed: u64, steps: u64) -> Result<Summary, Box<Broken>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
+    match runtime() {
         Ok(runtime) => runtime.block_on(years::play(seed, steps)),
         Err(error) => {
             let message = error.to_string();

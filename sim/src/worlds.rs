@@ -14,7 +14,7 @@ use providers::stripe::{Client, Request};
 use sandbox::InProcess;
 use secrecy::SecretString;
 use serde_json::Value;
-use sqlx::ConnectOptions as _;
+use sqlx::{ConnectOptions as _, Connection as _};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,6 +154,38 @@ impl World {
         Ok(())
     }
 
+    /// What the database holds and what time it is, to be gone back to.
+    pub async fn keep(&mut self) -> Result<Kept> {
+        // Whoever leaves last folds the log into the file.
+        self.leave().await?;
+        let file = std::fs::read(&self.database)?;
+        Ok(Kept { file, wall: self.wall.load(Ordering::SeqCst) })
+    }
+
+    async fn leave(&mut self) -> Result<()> {
+        let away = SqliteConnectOptions::new().in_memory(true).connect().await?;
+        std::mem::replace(&mut self.books, away).close().await?;
+        self.engine.store().close().await;
+        Ok(())
+    }
+
+    /// The database as it was kept; the provider stays where it is.
+    pub async fn go_back(&mut self, kept: &Kept, wall: i64) -> Result<()> {
+        // The file must not change under a connection.
+        self.leave().await?;
+        for suffix in ["-wal", "-shm"] {
+            let mut name = self.database.clone().into_os_string();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+        std::fs::write(&self.database, &kept.file)?;
+        self.wall.store(wall, Ordering::SeqCst);
+        self.restart().await?;
+        let address = SqliteConnectOptions::new().filename(&self.database).read_only(true);
+        self.books = address.connect().await?;
+        Ok(())
+    }
+
     /// Lets time pass, at the provider and here.
     pub async fn advance(&mut self, seconds: i64) -> Result<()> {
         let form = serde_json::json!({ "advance": format!("{seconds}s") }).to_string();
@@ -234,6 +266,12 @@ impl World {
         mac.update(format!("{now}.{payload}").as_bytes());
         Ok(format!("t={now},v1={}", hex::encode(mac.finalize().into_bytes())))
     }
+}
+
+/// A database as it was at some moment.
+pub struct Kept {
+    file: Vec<u8>,
+    pub wall: i64,
 }
 
 /// What a process is started from.

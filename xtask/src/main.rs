@@ -50,6 +50,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Tell six stories in all orders of their events, in five shapes, with one lost.
+    Orders {
+        /// Passed on: --seed N, --permutations N, --shuffles N.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build for release and measure the server's rates on SQLite and the sandbox's pace.
     Bench {
         /// Passed on: --only server|sandbox, --seconds N, --customers N, --json FILE.
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
         Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
+        Command::Orders { arguments } => tests::simulate(&repository, "orders", &arguments),
         Command::Bench { arguments } => tests::bench(&repository, &arguments),
     });
     match result {
