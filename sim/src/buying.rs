@@ -101,7 +101,7 @@ impl Year {
         let session = self.people[who].pages.remove(index);
         let method = self.dice.weighted(&[
             (70, Some(GOOD_CARD)),
-            (0, Some(DISPUTED_CARD)),
+            (6, Some(DISPUTED_CARD)),
             (6, Some("pm_usBankAccount_success")),
             (6, Some("pm_usBankAccount_accountClosed")),
             (6, Some("pm_card_chargeDeclined")),
@@ -135,7 +135,7 @@ impl Year {
 
     /// A card that fails from now on, or one that works; then what is open may be paid at once.
     pub(crate) async fn change_card(&mut self, who: usize) -> Result<()> {
-        let card = self.dice.weighted(&[(4, BAD_CARD), (5, GOOD_CARD), (0, DISPUTED_CARD)]);
+        let card = self.dice.weighted(&[(4, BAD_CARD), (5, GOOD_CARD), (1, DISPUTED_CARD)]);
         let card = card.unwrap_or(GOOD_CARD);
         for customer in self.provider_customers(who).await? {
             let path = format!("/v1/payment_methods/{card}/attach");
