@@ -98,9 +98,8 @@ impl Engine {
                     tx.deliveries_insert(&id, &event.id, endpoint.id.as_str(), now).await?;
                 }
             }
-            if self.settings().outgoing.mail_hook.is_some()
-                && crate::mails::template(event).is_some()
-            {
+            let has_hook = self.settings().outgoing.mail_hook.is_some();
+            if has_hook && crate::mails::is_wanted(event, self.clock().now()) {
                 let id = DeliveryId::new(now, random());
                 tx.deliveries_insert(&id, &event.id, MAIL, now).await?;
             }

@@ -6,16 +6,27 @@
 use crate::Engine;
 use crate::deliveries::{MailHook, Parcel};
 use crate::outbox::Kind;
+use domain::time::Timestamp;
 use providers::receivers::Reach;
 use serde_json::{Value, json};
 use store::customers::Customer;
 use store::outbox::OutboxEvent;
 
+/// What we learn late, from a comparison with the provider for example, is told to servers; people
+/// are not written to about last month.
+const STALE_AFTER_SECONDS: i64 = 7 * 86_400;
+
+/// Whether a person should hear of it now.
+pub(crate) fn is_wanted(event: &OutboxEvent, now: Timestamp) -> bool {
+    now <= event.created_at.plus_seconds(STALE_AFTER_SECONDS) && template(event).is_some()
+}
+
 /// The template for an event, where a person should hear of it.
-pub(crate) fn template(event: &OutboxEvent) -> Option<&'static str> {
+fn template(event: &OutboxEvent) -> Option<&'static str> {
+    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
     Some(match Kind::parse(&event.kind)? {
         // A plan's receipt is that of its invoice.
-        Kind::CheckoutCompleted if mode(event) == Some("payment".to_owned()) => "receipt",
+        Kind::CheckoutCompleted if data["mode"] == "payment" => "receipt",
         Kind::InvoicePaid => "receipt",
         Kind::InvoicePaymentFailed => "payment_failed",
         Kind::InvoiceActionRequired => "action_required",
@@ -23,11 +34,6 @@ pub(crate) fn template(event: &OutboxEvent) -> Option<&'static str> {
         Kind::SubscriptionCanceled => "subscription_canceled",
         _ => return None,
     })
-}
-
-fn mode(event: &OutboxEvent) -> Option<String> {
-    let data: Value = serde_json::from_str(&event.data).ok()?;
-    data["mode"].as_str().map(str::to_owned)
 }
 
 /// What the sender of mails is asked to send, or why it cannot be asked.

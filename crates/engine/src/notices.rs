@@ -5,13 +5,13 @@
 //! is language-neutral: our ids, words of our vocabulary, minor units and instants.
 
 use crate::failures::Failure;
-use crate::outbox::Kind;
+use crate::outbox::{Kind, News};
 use crate::{Engine, PROVIDER};
 use domain::ids::CustomerId;
 use domain::payments::dispute_is_over;
 use domain::subscriptions::Status;
 use domain::time::Timestamp;
-use providers::facts::InvoiceStatus;
+use providers::facts::{DisputeStatus, InvoiceStatus};
 use serde_json::{Value, json};
 use store::Tx;
 use store::checkout_sessions::CheckoutSession;
@@ -42,7 +42,6 @@ fn subscription_data(row: &Subscription) -> Value {
         "cancel_at": text(row.cancel_at),
         "ended_at": text(row.ended_at),
         "trial_end": text(row.trial_end),
-        "occurred_at": text(row.ended_at),
     })
 }
 
@@ -58,7 +57,7 @@ fn invoice_data(row: &Invoice) -> Value {
         "attempt": row.attempt_count,
         "hosted_url": row.hosted_url,
         "pdf_url": row.pdf_url,
-        "occurred_at": text(row.paid_at),
+        "paid_at": text(row.paid_at),
     })
 }
 
@@ -140,7 +139,7 @@ impl Engine {
             "currency": session.amount.currency().to_string(),
         });
         let id = session.id.as_str();
-        self.tell(tx, Kind::CheckoutCompleted, id, customer, id, data).await
+        self.tell(tx, News::of(Kind::CheckoutCompleted, customer, id, data)).await
     }
 
     /// A subscription's row was written. `before` is what it was, where it was.
@@ -156,7 +155,9 @@ impl Engine {
                 let was = before.and_then(|before| before.price_id.as_ref());
                 data["previous_price"] = json!(was.map(|id| id.as_str()));
             }
-            self.tell(tx, kind, &fact, &after.customer_id, after.id.as_str(), data).await?;
+            let at = after.ended_at.filter(|_| kind == Kind::SubscriptionCanceled);
+            let news = News::of(kind, &after.customer_id, after.id.as_str(), data);
+            self.tell(tx, news.fact(&fact).at(at)).await?;
         }
         Ok(())
     }
@@ -168,7 +169,7 @@ impl Engine {
         row: &Subscription,
     ) -> Result<(), Failure> {
         let (id, data) = (row.id.as_str(), subscription_data(row));
-        self.tell(tx, Kind::SubscriptionDuplicate, id, &row.customer_id, id, data).await
+        self.tell(tx, News::of(Kind::SubscriptionDuplicate, &row.customer_id, id, data)).await
     }
 
     /// An invoice's row was written. `kind` is the provider's word for what it told of it, if it
@@ -188,7 +189,9 @@ impl Engine {
         let data = invoice_data(&row);
         match InvoiceStatus::parse(&row.status) {
             InvoiceStatus::Paid => {
-                return self.tell(tx, Kind::InvoicePaid, id, customer, id, data).await;
+                return self
+                    .tell(tx, News::of(Kind::InvoicePaid, customer, id, data).at(row.paid_at))
+                    .await;
             }
             InvoiceStatus::Open => {}
             _ => return Ok(()),
@@ -199,10 +202,12 @@ impl Engine {
         };
         let behind = 0 < row.attempt_count && subscription.is_some_and(|row| is_behind(&row));
         if kind == PAYMENT_FAILED || behind {
-            self.tell(tx, Kind::InvoicePaymentFailed, &attempt, customer, id, data.clone()).await?;
+            let failed = News::of(Kind::InvoicePaymentFailed, customer, id, data.clone());
+            self.tell(tx, failed.fact(&attempt)).await?;
         }
         if kind == ACTION_REQUIRED {
-            self.tell(tx, Kind::InvoiceActionRequired, &attempt, customer, id, data).await?;
+            let required = News::of(Kind::InvoiceActionRequired, customer, id, data);
+            self.tell(tx, required.fact(&attempt)).await?;
         }
         Ok(())
     }
@@ -224,7 +229,39 @@ impl Engine {
             "currency": payment.amount.currency().to_string(),
             "status": payment.status.as_str(),
         });
-        self.tell(tx, Kind::PaymentRefunded, &fact, &payment.customer_id, id, data).await
+        let refunded = News::of(Kind::PaymentRefunded, &payment.customer_id, id, data);
+        self.tell(tx, refunded.fact(&fact)).await
+    }
+
+    /// A dispute's row was written. An inquiry is a question; money goes with a dispute.
+    pub(crate) async fn tell_dispute(&self, tx: &mut Tx, row: &Dispute) -> Result<(), Failure> {
+        let (id, customer) = (row.id.as_str(), &row.customer_id);
+        let data = json!({
+            "payment": row.payment_id.as_str(),
+            "amount": row.amount.minor(),
+            "currency": row.amount.currency().to_string(),
+            "status": row.status,
+            "reason": row.reason,
+            "evidence_due_at": text(row.evidence_due_at),
+        });
+        let status = DisputeStatus::parse(&row.status);
+        let (fact, closed) = match status {
+            DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => {
+                (format!("{id}:inquiry"), false)
+            }
+            DisputeStatus::WarningClosed => (format!("{id}:inquiry"), true),
+            DisputeStatus::Won | DisputeStatus::Lost | DisputeStatus::Prevented => {
+                (id.to_owned(), true)
+            }
+            _ => (id.to_owned(), false),
+        };
+        let disputed = News::of(Kind::PaymentDisputed, customer, id, data.clone());
+        self.tell(tx, disputed.fact(&fact)).await?;
+        if closed {
+            let fact = format!("{id}:{}", row.status);
+            self.tell(tx, News::of(Kind::DisputeClosed, customer, id, data).fact(&fact)).await?;
+        }
+        Ok(())
     }
 
     /// A dispute's row was written. An inquiry is told of when it becomes a dispute.
@@ -258,7 +295,7 @@ impl Engine {
             "expires_at": text(lot.expires_at),
         });
         let id = lot.id.as_str();
-        self.tell(tx, Kind::CreditsGranted, id, &lot.customer_id, id, data).await
+        self.tell(tx, News::of(Kind::CreditsGranted, &lot.customer_id, id, data)).await
     }
 
     /// Credits of a lot were spent before their money went back.
@@ -274,6 +311,6 @@ impl Engine {
         let id = lot.id.as_str();
         let fact = format!("{id}:{owed}");
         let data = json!({ "amount": owed, "unit": lot.unit });
-        self.tell(tx, Kind::CreditsDebt, &fact, &lot.customer_id, id, data).await
+        self.tell(tx, News::of(Kind::CreditsDebt, &lot.customer_id, id, data).fact(&fact)).await
     }
 }

@@ -10,6 +10,7 @@ use crate::lists::{Listed, Page};
 use crate::{Engine, Subject};
 use domain::codes::Code;
 use domain::ids::{CustomerId, OutboxEventId};
+use domain::time::Timestamp;
 use serde_json::{Value, json};
 use store::Tx;
 use store::deliveries::Delivery;
@@ -62,32 +63,50 @@ kinds! {
     EndpointTest => "webhook_endpoint.test",
 }
 
+/// What is to be told.
+pub(crate) struct News<'a> {
+    kind: Kind,
+    fact: &'a str,
+    customer: &'a CustomerId,
+    object: &'a str,
+    at: Option<Timestamp>,
+    data: Value,
+}
+
+impl<'a> News<'a> {
+    /// What happened to an object, once in its life.
+    pub fn of(kind: Kind, customer: &'a CustomerId, object: &'a str, data: Value) -> Self {
+        Self { kind, fact: object, customer, object, at: None, data }
+    }
+
+    /// What tells it from the same happening to the same object another time. Never an event's id.
+    pub fn fact(self, fact: &'a str) -> Self {
+        Self { fact, ..self }
+    }
+
+    /// When it happened, where that may be long ago; now unless said otherwise.
+    pub fn at(self, at: Option<Timestamp>) -> Self {
+        Self { at, ..self }
+    }
+}
+
 impl Engine {
     /// Tells of a fact inside the transaction that makes it true; one that was told before is not
-    /// told again. `fact` names the business fact within its kind: an object and, where the same
-    /// can happen to it twice, what tells the two apart. It never holds a provider's event id.
-    pub(crate) async fn tell(
-        &self,
-        tx: &mut Tx,
-        kind: Kind,
-        fact: &str,
-        customer: &CustomerId,
-        object: &str,
-        data: Value,
-    ) -> Result<(), Failure> {
-        let wall = self.clock().wall();
+    /// told again.
+    pub(crate) async fn tell(&self, tx: &mut Tx, news: News<'_>) -> Result<(), Failure> {
+        let (wall, kind) = (self.clock().wall(), news.kind.as_str());
         let new = OutboxEvent {
             id: OutboxEventId::new(wall, random()),
-            customer_id: Some(customer.clone()),
-            kind: kind.as_str().to_owned(),
-            fact: format!("{}:{fact}", kind.as_str()),
-            object_id: Some(object.to_owned()),
-            data: data.to_string(),
-            created_at: self.clock().now(),
+            customer_id: Some(news.customer.clone()),
+            kind: kind.to_owned(),
+            fact: format!("{kind}:{}", news.fact),
+            object_id: Some(news.object.to_owned()),
+            data: news.data.to_string(),
+            created_at: news.at.unwrap_or_else(|| self.clock().now()),
             recorded_at: wall,
         };
         if tx.outbox_insert(&new).await? {
-            tracing::debug!(event.id = %new.id, event.kind = %new.kind, "there is news to tell");
+            tracing::debug!(event.id = %new.id, event.kind = kind, "there is news to tell");
         }
         Ok(())
     }

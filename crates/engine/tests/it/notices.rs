@@ -201,3 +201,24 @@ async fn what_goes_back_is_told_by_its_total_and_what_was_spent_as_a_debt() -> a
     assert_eq!(told_of(&world.engine, "checkout.completed").await.len(), 1);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_dispute_is_told_when_it_comes_and_when_it_ends() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let pack = world.request("buyer", "100 Credits").await;
+    world.pay_with(pack, "pm_card_createDispute").await?;
+    world.tell_all().await;
+    let disputes = world.get("/v1/disputes").await;
+    let id = disputes["data"][0]["id"].as_str().unwrap().to_owned();
+    let evidence = [("evidence[uncategorized_text]", "winning_evidence")];
+    world.post(&format!("/v1/disputes/{id}"), &evidence).await;
+    world.advance("1h").await;
+    world.tell_all().await;
+    world.tell_all().await;
+    assert_eq!(told_of(&world.engine, "payment.disputed").await.len(), 1);
+    let closed = told_of(&world.engine, "dispute.closed").await;
+    assert_eq!(closed.len(), 1);
+    assert_eq!(closed[0]["data"]["status"], "won");
+    assert_eq!(told_of(&world.engine, "credits.granted").await.len(), 1, "what is restored is old");
+    Ok(())
+}

@@ -358,7 +358,10 @@ async fn a_person_hears_through_the_merchants_own_sender_of_mails() {
     shop.pass(1);
     let new = NewCustomer { external_id: Some("mute".into()), ..NewCustomer::default() };
     shop.engine.customers_create(new).await.unwrap();
-    shop.pass(1);
+    // What we learn too late is no news for a person.
+    shop.tell("invoice.paid", "late", json!({})).await;
+    shop.pass(8 * 86_400);
+    assert_eq!(shop.engine.deliver_due().await.unwrap(), 0);
     shop.tell("invoice.paid", "e", json!({})).await;
     shop.engine.deliver_due().await.unwrap();
     assert_eq!(hook.got().len(), 2);
