@@ -11,7 +11,7 @@ use domain::ids::CustomerId;
 use domain::payments::dispute_is_over;
 use domain::subscriptions::Status;
 use domain::time::Timestamp;
-use providers::facts::{DisputeStatus, InvoiceStatus};
+use providers::facts::InvoiceStatus;
 use serde_json::{Value, json};
 use store::Tx;
 use store::checkout_sessions::CheckoutSession;
@@ -233,37 +233,6 @@ impl Engine {
         self.tell(tx, refunded.fact(&fact)).await
     }
 
-    /// A dispute's row was written. An inquiry is a question; money goes with a dispute.
-    pub(crate) async fn tell_dispute(&self, tx: &mut Tx, row: &Dispute) -> Result<(), Failure> {
-        let (id, customer) = (row.id.as_str(), &row.customer_id);
-        let data = json!({
-            "payment": row.payment_id.as_str(),
-            "amount": row.amount.minor(),
-            "currency": row.amount.currency().to_string(),
-            "status": row.status,
-            "reason": row.reason,
-            "evidence_due_at": text(row.evidence_due_at),
-        });
-        let status = DisputeStatus::parse(&row.status);
-        let (fact, closed) = match status {
-            DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => {
-                (format!("{id}:inquiry"), false)
-            }
-            DisputeStatus::WarningClosed => (format!("{id}:inquiry"), true),
-            DisputeStatus::Won | DisputeStatus::Lost | DisputeStatus::Prevented => {
-                (id.to_owned(), true)
-            }
-            _ => (id.to_owned(), false),
-        };
-        let disputed = News::of(Kind::PaymentDisputed, customer, id, data.clone());
-        self.tell(tx, disputed.fact(&fact)).await?;
-        if closed {
-            let fact = format!("{id}:{}", row.status);
-            self.tell(tx, News::of(Kind::DisputeClosed, customer, id, data).fact(&fact)).await?;
-        }
-        Ok(())
-    }
-
     /// A dispute's row was written. An inquiry is told of when it becomes a dispute.
     pub(crate) async fn tell_dispute(&self, tx: &mut Tx, row: &Dispute) -> Result<(), Failure> {
         let status = row.status.as_str();
@@ -280,9 +249,10 @@ impl Engine {
             "evidence_due_at": text(row.evidence_due_at),
         });
         if dispute_is_over(status) {
-            self.tell(tx, Kind::DisputeClosed, id, customer, id, data.clone()).await?;
+            let closed = News::of(Kind::DisputeClosed, customer, id, data.clone());
+            self.tell(tx, closed).await?;
         }
-        self.tell(tx, Kind::PaymentDisputed, id, customer, id, data).await
+        self.tell(tx, News::of(Kind::PaymentDisputed, customer, id, data)).await
     }
 
     /// A lot was added to an account.
