@@ -66,8 +66,17 @@ impl Engine {
         let (secrets, tolerance) = (&settings.webhook_secrets, settings.webhook_tolerance_seconds);
         webhook::verify(payload, header, secrets, now.seconds(), tolerance)
             .map_err(|error| refused(&error))?;
+        self.take_in(payload, headers).await
+    }
+
+    /// Stores an event that is known to be the provider's: delivered and proven, or asked for.
+    pub(crate) async fn take_in(
+        &self,
+        payload: &[u8],
+        headers: &BTreeMap<String, String>,
+    ) -> Result<Received, Failure> {
         let envelope = self.envelope(payload)?;
-        let mut row = self.inbox_row(payload, &envelope, now);
+        let mut row = self.inbox_row(payload, &envelope, self.clock().wall());
         row.headers = (!headers.is_empty()).then(|| serde_json::json!(headers).to_string());
         let mut tx = self.store().begin("events.receive").await?;
         let stored = tx.inbox_insert(&row).await?;

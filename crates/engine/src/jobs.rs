@@ -12,6 +12,8 @@ use store::holds::{Hold, HoldStatus};
 use tokio::sync::watch;
 
 const WORKERS: usize = 4;
+/// A comparison of everything takes long, and the loop of minutes should not wait for it.
+const SYNC_WORKERS: usize = 2;
 /// Other replicas' events are found by looking.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TIMER_INTERVAL: Duration = Duration::from_secs(1);
@@ -62,6 +64,9 @@ impl Engine {
         }
         tasks.spawn(self.clone().sweep(shutdown.clone()));
         tasks.spawn(self.clone().dispatch(shutdown.clone()));
+        for _ in 0..SYNC_WORKERS {
+            tasks.spawn(self.clone().sync_work(shutdown.clone()));
+        }
         tasks.spawn(self.clone().time(shutdown));
         while tasks.join_next().await.is_some() {}
     }

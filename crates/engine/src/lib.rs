@@ -44,6 +44,7 @@ pub mod subscriptions;
 mod trials;
 pub mod webhook_endpoints;
 mod withdrawals;
+pub mod sync_runs;
 
 pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
@@ -96,6 +97,8 @@ pub struct Settings {
     pub outgoing: deliveries::Outgoing,
     /// How long the payloads of settled events are kept; for ever where it is 0.
     pub event_payload_days: u32,
+    /// How often what we hold is compared with the provider, and how politely.
+    pub sync: sync_runs::SyncSettings,
 }
 
 /// Everything Tollgate can do. Cheap to clone.
@@ -119,6 +122,7 @@ struct Inner {
     segments: search::Segments,
     probe: health::Probe,
     attempts: admin_sessions::Attempts,
+    sync_pace: sync_runs::Pace,
 }
 
 impl Engine {
@@ -136,6 +140,7 @@ impl Engine {
             segments: search::segments(),
             probe: health::Probe::default(),
             attempts: admin_sessions::Attempts::default(),
+            sync_pace: sync_runs::Pace::default(),
         };
         Self { inner: Arc::new(inner) }
     }

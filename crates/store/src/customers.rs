@@ -41,6 +41,9 @@ statements! {
     LOSE = "provider_customers.lose":
         "UPDATE provider_customers SET deleted_at = ?
          WHERE provider = ? AND provider_customer_id = ? AND deleted_at IS NULL";
+    COUNTERPARTS = "provider_customers.all":
+        "SELECT provider_customer_id FROM provider_customers
+         WHERE provider = ? AND customer_id = ? ORDER BY generation";
     OWNER = "provider_customers.owner":
         "SELECT c.* FROM customers c JOIN provider_customers p ON p.customer_id = c.id
          WHERE p.provider = ? AND p.provider_customer_id = ?";
@@ -146,6 +149,16 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.change_if(&LOSE, args![now, provider, provider_customer_id]).await
+    }
+
+    /// Every counterpart the customer has ever had at the provider, oldest first.
+    pub async fn customers_counterparts(
+        &mut self,
+        provider: &str,
+        customer: &CustomerId,
+    ) -> Result<Vec<String>, StoreError> {
+        let rows = self.all(&COUNTERPARTS, args![provider, customer]).await?;
+        rows.iter().map(|row| row.text("provider_customer_id")).collect()
     }
 
     /// Whose counterpart that is.

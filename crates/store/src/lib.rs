@@ -43,6 +43,7 @@ pub mod sql;
 pub mod subscription_items;
 pub mod subscriptions;
 pub mod sync_runs;
+pub mod unsettled;
 pub mod watch;
 pub mod webhook_endpoints;
 
@@ -88,6 +89,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         subscriptions::ALL,
         sync_runs::ALL,
         webhook_endpoints::ALL,
+        unsettled::ALL,
     ]
     .into_iter()
     .flatten()

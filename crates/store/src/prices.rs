@@ -47,6 +47,12 @@ statements! {
     UNMIRRORED = "prices.unmirrored":
         "SELECT * FROM prices WHERE provider = ? AND provider_price_id IS NULL ORDER BY id";
     FORGET = "prices.forget": "DELETE FROM prices WHERE id = ? AND provider_price_id IS NULL";
+    KNOWN = "prices.known":
+        "SELECT * FROM prices
+         WHERE provider = ? AND provider_price_id IS NOT NULL AND id > ? ORDER BY id LIMIT ?";
+    UPDATE = "prices.update":
+        "UPDATE prices SET nickname = ?, active = ?, trial_days = ?, grants = ?, updated_at = ?
+         WHERE id = ?";
     LINK = "prices.link":
         "UPDATE prices SET provider_price_id = ?, active = 1, updated_at = ? WHERE id = ?";
 }
@@ -205,6 +211,25 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change_one(&LINK, args![provider_price_id, now, id]).await
+    }
+
+    /// What the provider knows, oldest first, after an id of ours.
+    pub async fn prices_known(
+        &mut self,
+        provider: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Price>, StoreError> {
+        let rows = self.all(&KNOWN, args![provider, after, limit]).await?;
+        rows.iter().map(price).collect()
+    }
+
+    /// Writes what the merchant changed at the provider; the amount never changes.
+    pub async fn prices_update(&mut self, row: &Price) -> Result<(), StoreError> {
+        let grants = grants_text(&row.grants);
+        let args =
+            args![&row.nickname, row.active, row.trial_days, grants, row.updated_at, &row.id];
+        self.change_one(&UPDATE, args).await
     }
 
     /// What the provider does not know yet.

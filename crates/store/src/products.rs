@@ -37,6 +37,11 @@ statements! {
     UNMIRRORED = "products.unmirrored":
         "SELECT * FROM products WHERE provider = ? AND provider_product_id IS NULL ORDER BY id";
     FORGET = "products.forget": "DELETE FROM products WHERE id = ? AND provider_product_id IS NULL";
+    KNOWN = "products.known":
+        "SELECT * FROM products
+         WHERE provider = ? AND provider_product_id IS NOT NULL AND id > ? ORDER BY id LIMIT ?";
+    UPDATE = "products.update":
+        "UPDATE products SET name = ?, description = ?, active = ?, updated_at = ? WHERE id = ?";
     LINK = "products.link":
         "UPDATE products SET provider_product_id = ?, active = 1, updated_at = ? WHERE id = ?";
 }
@@ -117,6 +122,23 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.change_one(&LINK, args![provider_product_id, now, id]).await
+    }
+
+    /// What the provider knows, oldest first, after an id of ours.
+    pub async fn products_known(
+        &mut self,
+        provider: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Product>, StoreError> {
+        let rows = self.all(&KNOWN, args![provider, after, limit]).await?;
+        rows.iter().map(product).collect()
+    }
+
+    /// Writes what the merchant changed at the provider.
+    pub async fn products_update(&mut self, row: &Product) -> Result<(), StoreError> {
+        let args = args![&row.name, &row.description, row.active, row.updated_at, &row.id];
+        self.change_one(&UPDATE, args).await
     }
 
     /// What the provider does not know yet.

@@ -27,6 +27,8 @@ use store::Tx;
 
 /// How often one attempt gathers anew because the rows have changed under it.
 pub(crate) const GATHERINGS_MAX: u32 = 3;
+/// What is said of an object that the provider does not have, or has and means nothing by.
+pub(crate) const GONE: &str = "nothing follows from it";
 pub(crate) const CHANGED_TOO_OFTEN: &str = "the same rows keep being changed by others";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,12 +144,15 @@ impl Engine {
     /// Applies what was gathered, inside the caller's transaction.
     pub(crate) async fn apply(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
         let at = gathered.event.created_at;
+        if gathered.event.fact == Fact::EventsMissing {
+            return Ok(self.sync_demand(tx).await?);
+        }
         if let Fact::CustomerDeleted { customer } = &gathered.event.fact {
             self.customer_deleted(tx, gathered, customer, at).await?;
         } else if gathered.is_empty() {
             return match gathered.movement.is_known {
                 true => Ok(()),
-                false => Err(Stop::Ignored("nothing follows from it")),
+                false => Err(Stop::Ignored(GONE)),
             };
         }
         if tells_of_money(&gathered.event.fact) && !self.money_is_ours(tx, gathered).await? {

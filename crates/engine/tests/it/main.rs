@@ -32,4 +32,5 @@ mod stories;
 mod subscriptions;
 mod trials;
 mod versions;
+mod sync_runs;
 mod worlds;

@@ -4,15 +4,17 @@ use crate::proxies::Proxy;
 use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
 use engine::deliveries::Outgoing;
 use engine::secrets::SealingKeys;
+use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Failure, Settings, Subject};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use providers::receivers::Reach;
 use providers::stripe;
+use providers::stripe::{Answering, Request, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use store::Store;
 use tempfile::TempDir;
@@ -70,8 +72,11 @@ fn client(provider: &str, timeout_ms: u64) -> anyhow::Result<stripe::Client> {
     })?)
 }
 
-fn engine(store: Store, provider: &str, offset: Arc<AtomicI64>) -> anyhow::Result<Engine> {
-    let client = client(provider, 10_000)?;
+fn engine(
+    store: Store,
+    client: stripe::Client,
+    offset: Arc<AtomicI64>,
+) -> anyhow::Result<Engine> {
     Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
 }
 
@@ -94,6 +99,7 @@ pub fn settings() -> anyhow::Result<Settings> {
         checkouts_per_minute: 5,
         outgoing,
         event_payload_days: 90,
+        sync: SyncSettings { requests_per_second: 0, ..SyncSettings::default() },
     })
 }
 
@@ -135,7 +141,7 @@ impl World {
         let sandbox = sandbox(offset.clone()).await?;
         let store = Store::open(url).await?;
         store.migrate_up().await?;
-        let engine = engine(store, &sandbox, offset.clone())?;
+        let engine = engine(store, client(&sandbox, 10_000)?, offset.clone())?;
         engine.demo_seed().await?;
         let http = reqwest::Client::new();
         Ok(World { name, engine, sandbox, offset, database, http, _directory: directory })
@@ -166,7 +172,20 @@ impl World {
         provider: Option<&str>,
         settings: Settings,
     ) -> anyhow::Result<Engine> {
-        let provider = provider.unwrap_or(&self.sandbox);
+        let client = client(provider.unwrap_or(&self.sandbox), 10_000)?;
+        self.copy_through(client, settings).await
+    }
+
+    /// The same with any client.
+    pub async fn copy_behind(&self, client: stripe::Client) -> anyhow::Result<Engine> {
+        self.copy_through(client, settings()?).await
+    }
+
+    async fn copy_through(
+        &self,
+        client: stripe::Client,
+        settings: Settings,
+    ) -> anyhow::Result<Engine> {
         let url = match &self.database {
             Database::Sqlite(path) => {
                 let copy = path.with_file_name(random_name("copy"));
@@ -181,7 +200,7 @@ impl World {
             }
         };
         let clock = Clock::adjustable(self.offset.clone());
-        Ok(Engine::new(Store::open(&url).await?, Some(client(provider, 10_000)?), clock, settings))
+        Ok(Engine::new(Store::open(&url).await?, Some(client), clock, settings))
     }
 
     /// Another engine on the same database, as after a restart, which reaches the sandbox through
@@ -219,6 +238,37 @@ impl World {
     /// A provider that knows nothing of what this world has done.
     pub async fn oblivious() -> anyhow::Result<String> {
         sandbox(Arc::new(AtomicI64::new(0))).await
+    }
+
+    /// A client of the sandbox whose every request is counted first, and refused when `refuses`
+    /// says so of its path and number.
+    pub fn counting_client(
+        &self,
+        refuses: fn(&str, usize) -> bool,
+    ) -> anyhow::Result<(stripe::Client, Arc<AtomicUsize>)> {
+        let (base, http) = (self.sandbox.clone(), self.http.clone());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let answerer = move |request: Request| -> Answering {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            if refuses(&request.path, number) {
+                let (headers, body) = (Default::default(), b"{}".to_vec());
+                return Box::pin(async move { Ok(Response { status: 500, headers, body }) });
+            }
+            let url = format!("{base}{}", request.path);
+            let mut call = http.request(request.method, url).headers(request.headers);
+            if let Some(body) = request.body {
+                call = call.body(body);
+            }
+            Box::pin(async move {
+                let answer = call.send().await.map_err(|error| error.to_string())?;
+                let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+                let body = answer.bytes().await.map_err(|error| error.to_string())?.to_vec();
+                Ok(Response { status, headers, body })
+            })
+        };
+        let key = SecretString::from(KEY);
+        Ok((stripe::Client::in_process(&key, Arc::new(answerer))?, count))
     }
 
     pub async fn price(&self, nickname: &str) -> String {
@@ -300,6 +350,19 @@ impl World {
         let url = format!("{}/_sandbox/faults", self.sandbox);
         let answer = self.http.post(url).json(faults).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// The id of the only object of a kind.
+    pub async fn only(&self, collection: &str) -> String {
+        let page = self.get(&format!("/v1/{collection}")).await;
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(1), "{page}");
+        page["data"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A product at the sandbox.
+    pub async fn product(&self) -> String {
+        let page = self.get("/v1/products?limit=1").await;
+        page["data"][0]["id"].as_str().unwrap().to_owned()
     }
 
     /// Moves the business clock; what happens on the way is told by events.

@@ -5,17 +5,24 @@ use serde_json::Value;
 
 use super::form::Form;
 use super::products::{Price, Product, read_price, read_product};
-use super::{Client, checkout_sessions, fields, invoices, payments, subscriptions, unreadable};
+use super::{
+    Client, checkout_sessions, disputes, fields, invoices, payments, refunds, subscriptions,
+    unreadable,
+};
 use crate::errors::ProviderError;
-use crate::facts::{Charge, CheckoutSession, Invoice, Subscription};
+use crate::facts::{
+    Charge, CheckoutSession, CreditNote, Dispute, Invoice, Refund, Subscription,
+};
 
 const PAGE_ROWS: &str = "100";
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// The provider's id of one customer.
+    /// The provider's id of one customer; refunds and disputes are not listed by it.
     pub customer: Option<String>,
+    /// One charge, for what lists by it: refunds and disputes.
+    pub charge: Option<String>,
     /// Nothing that was made before.
     pub created_from: Option<Timestamp>,
 }
@@ -76,6 +83,36 @@ impl Client {
         self.page("/v1/charges", form(filter), after, payments::read).await
     }
 
+    /// Refunds, each with the customer whose charge it gives back.
+    pub async fn refunds_page(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+    ) -> Result<Page<(Refund, Option<String>)>, ProviderError> {
+        let query = form(filter).with("expand[]", "data.charge");
+        let read = |object: &Value| Some((refunds::read(object)?, customer_of_charge(object)));
+        self.page("/v1/refunds", query, after, read).await
+    }
+
+    /// Disputes, each with the customer whose charge it is about.
+    pub async fn disputes_page(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+    ) -> Result<Page<(Dispute, Option<String>)>, ProviderError> {
+        let query = form(filter).with("expand[]", "data.charge");
+        let read = |object: &Value| Some((disputes::read(object)?, customer_of_charge(object)));
+        self.page("/v1/disputes", query, after, read).await
+    }
+
+    pub async fn credit_notes_page(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+    ) -> Result<Page<CreditNote>, ProviderError> {
+        self.page("/v1/credit_notes", form(filter), after, refunds::read_credit_note).await
+    }
+
     /// Products, archived ones too.
     pub async fn products_page(&self, after: Option<&str>) -> Result<Page<Product>, ProviderError> {
         self.page("/v1/products", Form::new(), after, read_product).await
@@ -93,7 +130,7 @@ impl Client {
         created_from: Timestamp,
         after: Option<&str>,
     ) -> Result<Page<Vec<u8>>, ProviderError> {
-        let filter = Filter { customer: None, created_from: Some(created_from) };
+        let filter = Filter { created_from: Some(created_from), ..Filter::default() };
         let query = match deliveries {
             Deliveries::All => form(&filter),
             Deliveries::Undelivered => form(&filter).with("delivery_success", "false"),
@@ -131,5 +168,11 @@ fn form(filter: &Filter) -> Form {
     let from = filter.created_from.map(|at| at.seconds().to_string());
     Form::new()
         .with_some("customer", filter.customer.as_deref())
+        .with_some("charge", filter.charge.as_deref())
         .with_some("created[gte]", from.as_deref())
+}
+
+/// A charge that stands there whole.
+fn customer_of_charge(object: &Value) -> Option<String> {
+    fields::reference(object, "/charge/customer")
 }

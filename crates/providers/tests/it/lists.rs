@@ -24,7 +24,11 @@ async fn pitfall_048_pages_follow_each_other_and_keep_their_filter() {
     .await;
     let client = double.client(0);
     let from = Timestamp::from_seconds(1_700_000_000);
-    let filter = Filter { customer: Some("cus_1".into()), created_from: Some(from) };
+    let filter = Filter {
+        customer: Some("cus_1".into()),
+        created_from: Some(from),
+        ..Filter::default()
+    };
     let (mut seen, mut unreadable, mut after) = (Vec::new(), 0, None);
     loop {
         let page = client.subscriptions_page(&filter, after.as_deref()).await.unwrap();
@@ -76,6 +80,21 @@ async fn events_come_whole_and_undelivered_ones_can_be_asked_for() {
     assert_eq!(asked[0].field("delivery_success"), Some("false"));
     assert_eq!(asked[1].field("delivery_success"), None);
     assert_eq!(asked[0].field("created[gte]"), Some("4"));
+}
+
+#[tokio::test]
+async fn refunds_and_disputes_bring_the_customer_of_their_charge() {
+    let charge = json!({"id": "ch_1", "customer": "cus_1"});
+    let refund = json!({"id": "re_1", "amount": 5, "status": "succeeded", "charge": charge});
+    let dispute = json!({"id": "du_1", "amount": 5, "status": "lost", "charge": "ch_1"});
+    let double = Double::start([ok(page(&[refund], false)), ok(page(&[dispute], false))]).await;
+    let client = double.client(0);
+    let filter = Filter { charge: Some("ch_1".into()), ..Filter::default() };
+    let (refund, customer) = client.refunds_page(&filter, None).await.unwrap().rows.remove(0);
+    assert_eq!((refund.charge.as_deref(), customer.as_deref()), (Some("ch_1"), Some("cus_1")));
+    let (dispute, customer) = client.disputes_page(&filter, None).await.unwrap().rows.remove(0);
+    assert_eq!((dispute.charge.as_deref(), customer), (Some("ch_1"), None));
+    assert!(double.asked().iter().all(|asked| asked.field("charge") == Some("ch_1")));
 }
 
 #[tokio::test]

@@ -1,0 +1,189 @@
+//! What is not over: rows whose end the provider has still to tell. And whether a row says already
+//! what an object of the provider says, so that nobody has to ask about it.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::sql::{args, statements};
+use domain::ids::CustomerId;
+
+/// Rows that can still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsettled {
+    /// Payment pages nobody has paid at, or whose money is on its way.
+    CheckoutSessions,
+    Subscriptions,
+    /// Subscriptions that wait for money.
+    DueSubscriptions,
+    Invoices,
+    Refunds,
+    Disputes,
+}
+
+/// One of them, by our id and the provider's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsettledRow {
+    pub id: String,
+    pub provider_id: String,
+    /// The provider's id of whose it is, where that is known.
+    pub provider_customer: Option<String>,
+}
+
+statements! {
+    SESSIONS = "unsettled.sessions":
+        "SELECT id, provider_session_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM checkout_sessions t WHERE t.provider = ? AND status IN ('open', 'processing')
+           AND provider_session_id IS NOT NULL AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    SUBSCRIPTIONS = "unsettled.subscriptions":
+        "SELECT id, provider_subscription_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM subscriptions t WHERE t.provider = ? AND status NOT IN ('canceled', 'incomplete_expired')
+           AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    DUE_SUBSCRIPTIONS = "unsettled.due_subscriptions":
+        "SELECT id, provider_subscription_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM subscriptions t WHERE t.provider = ? AND status IN ('incomplete', 'past_due', 'unpaid')
+           AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    INVOICES = "unsettled.invoices":
+        "SELECT id, provider_invoice_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM invoices t WHERE t.provider = ? AND status NOT IN ('paid', 'void')
+           AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    REFUNDS = "unsettled.refunds":
+        "SELECT id, provider_refund_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM refunds t WHERE t.provider = ? AND status NOT IN ('succeeded', 'failed', 'canceled')
+           AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    DISPUTES = "unsettled.disputes":
+        "SELECT id, provider_dispute_id AS provider_id, (
+             SELECT MAX(c.provider_customer_id) FROM provider_customers c
+             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+         FROM disputes t WHERE t.provider = ?
+           AND status NOT IN ('won', 'lost', 'warning_closed', 'prevented')
+           AND (customer_id = ? OR ? = '') AND id > ?
+         ORDER BY id LIMIT ?";
+    SAME_CHARGE = "unsettled.same_charge":
+        "SELECT COUNT(*) AS found FROM charges
+         WHERE provider = ? AND provider_charge_id = ? AND status = ? AND amount_captured = ?
+           AND amount_refunded = ?";
+    SAME_REFUND = "unsettled.same_refund":
+        "SELECT COUNT(*) AS found FROM refunds
+         WHERE provider = ? AND provider_refund_id = ? AND status = ? AND amount = ?";
+    SAME_DISPUTE = "unsettled.same_dispute":
+        "SELECT COUNT(*) AS found FROM disputes
+         WHERE provider = ? AND provider_dispute_id = ? AND status = ? AND amount = ?";
+    SAME_CREDIT_NOTE = "unsettled.same_credit_note":
+        "SELECT COUNT(*) AS found FROM credit_notes
+         WHERE provider = ? AND provider_credit_note_id = ? AND status = ? AND amount = ?";
+    SESSION_ENDED = "unsettled.session_ended":
+        "SELECT COUNT(*) AS found FROM checkout_sessions s
+         WHERE s.provider = ? AND s.provider_session_id = ? AND (
+             s.status IN ('expired', 'failed')
+             OR s.status = 'complete' AND s.mode = 'payment' AND EXISTS (
+                 SELECT 1 FROM payments p
+                 WHERE p.provider = s.provider AND p.provider_session_id = s.provider_session_id)
+             OR s.status = 'complete' AND s.mode = 'subscription' AND EXISTS (
+                 SELECT 1 FROM subscriptions b
+                 WHERE b.provider = s.provider
+                   AND b.provider_subscription_id = s.provider_subscription_id))";
+}
+
+impl Tx {
+    /// The next rows after an id of ours, oldest first; of one customer where it is named.
+    pub async fn unsettled(
+        &mut self,
+        what: Unsettled,
+        provider: &str,
+        customer: Option<&CustomerId>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<UnsettledRow>, StoreError> {
+        let sql = match what {
+            Unsettled::CheckoutSessions => &SESSIONS,
+            Unsettled::Subscriptions => &SUBSCRIPTIONS,
+            Unsettled::DueSubscriptions => &DUE_SUBSCRIPTIONS,
+            Unsettled::Invoices => &INVOICES,
+            Unsettled::Refunds => &REFUNDS,
+            Unsettled::Disputes => &DISPUTES,
+        };
+        let whose = customer.map_or("", CustomerId::as_str);
+        let rows = self.all(sql, args![provider, whose, whose, after, limit]).await?;
+        let one = |row: &crate::rows::Row| {
+            Ok(UnsettledRow {
+                id: row.text("id")?,
+                provider_id: row.text("provider_id")?,
+                provider_customer: row.opt_text("counterpart")?,
+            })
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Whether we hold exactly this of a charge.
+    pub async fn same_charge(
+        &mut self,
+        provider: &str,
+        id: &str,
+        status: &str,
+        captured: i64,
+        refunded: i64,
+    ) -> Result<bool, StoreError> {
+        self.is_found(&SAME_CHARGE, args![provider, id, status, captured, refunded]).await
+    }
+
+    /// Whether we hold exactly this of a refund.
+    pub async fn same_refund(
+        &mut self,
+        provider: &str,
+        id: &str,
+        status: &str,
+        amount: i64,
+    ) -> Result<bool, StoreError> {
+        self.is_found(&SAME_REFUND, args![provider, id, status, amount]).await
+    }
+
+    /// Whether we hold exactly this of a dispute.
+    pub async fn same_dispute(
+        &mut self,
+        provider: &str,
+        id: &str,
+        status: &str,
+        amount: i64,
+    ) -> Result<bool, StoreError> {
+        self.is_found(&SAME_DISPUTE, args![provider, id, status, amount]).await
+    }
+
+    /// Whether we hold exactly this of a credit note.
+    pub async fn same_credit_note(
+        &mut self,
+        provider: &str,
+        id: &str,
+        status: &str,
+        amount: i64,
+    ) -> Result<bool, StoreError> {
+        self.is_found(&SAME_CREDIT_NOTE, args![provider, id, status, amount]).await
+    }
+
+    /// Whether a session is over and what came of it is here.
+    pub async fn session_ended(&mut self, provider: &str, id: &str) -> Result<bool, StoreError> {
+        self.is_found(&SESSION_ENDED, args![provider, id]).await
+    }
+
+    async fn is_found(
+        &mut self,
+        sql: &'static crate::sql::Sql,
+        args: Vec<crate::sql::Arg>,
+    ) -> Result<bool, StoreError> {
+        let row = self.first(sql, args).await?;
+        Ok(row.map(|row| row.int("found")).transpose()?.unwrap_or(0) != 0)
+    }
+}
