@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::Router;
 use engine::deliveries::Outgoing;
+use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Settings};
 use jsonwebtoken::jwk::JwkSet;
 use providers::stripe;
@@ -131,6 +132,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         checkouts_per_minute: plans.checkouts_per_minute,
         outgoing: Outgoing::default(),
         event_payload_days: EVENT_PAYLOAD_DAYS,
+        sync: SyncSettings::default(),
     }
 }
 
