@@ -41,10 +41,10 @@ pub mod refunds;
 pub mod search;
 pub mod secrets;
 pub mod subscriptions;
+pub mod sync_runs;
 mod trials;
 pub mod webhook_endpoints;
 mod withdrawals;
-pub mod sync_runs;
 
 pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};

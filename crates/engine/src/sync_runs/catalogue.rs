@@ -78,8 +78,7 @@ impl Run<'_> {
             };
             for row in &page.rows {
                 listed.insert(row.id.clone());
-                let pulled =
-                    self.engine.product_pull(row, wanted, self.request.dry_run).await;
+                let pulled = self.engine.product_pull(row, wanted, self.request.dry_run).await;
                 self.note_pulled(Resource::Products, &row.id, pulled);
             }
             self.save().await;
@@ -380,7 +379,8 @@ impl Engine {
         if cells.is_empty() {
             return Ok(Pulled::Equal);
         }
-        if let Err(error) = check_price(row.amount.minor(), row.billing, &row.grants, row.trial_days)
+        if let Err(error) =
+            check_price(row.amount.minor(), row.billing, &row.grants, row.trial_days)
         {
             return Ok(Pulled::Unusable(error.to_string()));
         }
@@ -484,10 +484,7 @@ impl Engine {
 }
 
 /// What the metadata says a price grants, and its trial; none where it says nothing.
-fn terms(
-    found: &told::Price,
-    billing: Billing,
-) -> Result<(Option<Grants>, Option<u32>), String> {
+fn terms(found: &told::Price, billing: Billing) -> Result<(Option<Grants>, Option<u32>), String> {
     let text = |key: &str| found.metadata.get(key).map(|text| text.trim());
     let bad = |key: &str, text: &str| format!("metadata {key} is {text:?}");
     let trial_days = match text(TRIAL_DAYS_KEY) {
@@ -530,9 +527,10 @@ fn terms(
 
 /// What a price grants, in a line.
 fn summary(grants: &Grants) -> String {
-    let credits = grants.credits.iter().map(|grant| {
-        format!("{} {} every {:?}", grant.amount.get(), grant.unit, grant.every)
-    });
+    let credits = grants
+        .credits
+        .iter()
+        .map(|grant| format!("{} {} every {:?}", grant.amount.get(), grant.unit, grant.every));
     let features = grants.features.iter().map(|grant| match grant.days {
         Some(days) => format!("{} for {days} days", grant.feature),
         None => grant.feature.clone(),

@@ -9,9 +9,7 @@ const DIFFERENCES_MAX: usize = 500;
 const TROUBLES_MAX: usize = 100;
 
 /// What can be compared.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     Products,

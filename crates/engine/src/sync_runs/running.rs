@@ -44,8 +44,7 @@ impl Engine {
         let kind = Loop::parse(&row.kind).unwrap_or(Loop::Manual);
         let saved_at = self.clock().wall();
         let report = Report::default();
-        let mut run =
-            Run { engine: self, row, request, report, watcher, saved_at, lost: false };
+        let mut run = Run { engine: self, row, request, report, watcher, saved_at, lost: false };
         let outcome = match kind {
             Loop::Pending => run.pending().await,
             Loop::Events => run.events().await,

@@ -30,7 +30,7 @@ mod samples;
 mod search;
 mod stories;
 mod subscriptions;
+mod sync_runs;
 mod trials;
 mod versions;
-mod sync_runs;
 mod worlds;

@@ -72,11 +72,7 @@ fn client(provider: &str, timeout_ms: u64) -> anyhow::Result<stripe::Client> {
     })?)
 }
 
-fn engine(
-    store: Store,
-    client: stripe::Client,
-    offset: Arc<AtomicI64>,
-) -> anyhow::Result<Engine> {
+fn engine(store: Store, client: stripe::Client, offset: Arc<AtomicI64>) -> anyhow::Result<Engine> {
     Ok(Engine::new(store, Some(client), Clock::adjustable(offset), settings()?))
 }
 

@@ -10,9 +10,7 @@ use super::{
     unreadable,
 };
 use crate::errors::ProviderError;
-use crate::facts::{
-    Charge, CheckoutSession, CreditNote, Dispute, Invoice, Refund, Subscription,
-};
+use crate::facts::{Charge, CheckoutSession, CreditNote, Dispute, Invoice, Refund, Subscription};
 
 const PAGE_ROWS: &str = "100";
 

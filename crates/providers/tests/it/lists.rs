@@ -24,11 +24,8 @@ async fn pitfall_048_pages_follow_each_other_and_keep_their_filter() {
     .await;
     let client = double.client(0);
     let from = Timestamp::from_seconds(1_700_000_000);
-    let filter = Filter {
-        customer: Some("cus_1".into()),
-        created_from: Some(from),
-        ..Filter::default()
-    };
+    let filter =
+        Filter { customer: Some("cus_1".into()), created_from: Some(from), ..Filter::default() };
     let (mut seen, mut unreadable, mut after) = (Vec::new(), 0, None);
     loop {
         let page = client.subscriptions_page(&filter, after.as_deref()).await.unwrap();
