@@ -127,6 +127,9 @@ statements! {
                                     WHERE customer_id = ? AND browser_hash IS NOT NULL))
            AND mode = 'subscription' AND status = 'open'
          ORDER BY id";
+    OPEN_OF_CUSTOMER = "checkout_sessions.open_of_customer":
+        "SELECT * FROM checkout_sessions
+         WHERE customer_id = ? AND mode = 'subscription' AND status = 'open' ORDER BY id";
     RECENT = "checkout_sessions.recent":
         "SELECT requested_at FROM checkout_sessions
          WHERE rate_key = ? AND requested_at > ? ORDER BY requested_at";
@@ -275,6 +278,14 @@ impl Tx {
     ) -> Result<Vec<CheckoutSession>, StoreError> {
         let args = args![&of.customer_id, &of.browser_hash, &of.customer_id];
         self.all(&OPEN_SUBSCRIPTIONS, args).await?.iter().map(session).collect()
+    }
+
+    /// Pages at which the customer could still buy a subscription, oldest first.
+    pub async fn checkout_sessions_open_of_customer(
+        &mut self,
+        customer: &CustomerId,
+    ) -> Result<Vec<CheckoutSession>, StoreError> {
+        self.all(&OPEN_OF_CUSTOMER, args![customer]).await?.iter().map(session).collect()
     }
 
     /// When this buyer's attempts after `since` were made, oldest first.

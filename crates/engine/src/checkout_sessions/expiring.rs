@@ -6,6 +6,7 @@ use crate::Engine;
 use crate::clock::random;
 use crate::failures::Failure;
 use domain::codes::Code;
+use domain::ids::CustomerId;
 use providers::errors::ProviderError;
 use providers::facts;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
@@ -39,6 +40,19 @@ impl Engine {
             if let Err(refusal) = self.check_still_sellable(newest, &session).await {
                 self.checkout_expire(newest).await?;
                 return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a plan change has settled is not also paid for on a page that was open for it.
+    pub(crate) async fn expire_pages_of(&self, customer: &CustomerId) -> Result<(), Failure> {
+        let mut tx = self.store().read("checkout.open").await?;
+        let open = tx.checkout_sessions_open_of_customer(customer).await?;
+        drop(tx);
+        for session in open {
+            if let Expiry::PaidAlready(told) = self.checkout_expire(&session).await? {
+                self.session_fetched(*told).await?;
             }
         }
         Ok(())

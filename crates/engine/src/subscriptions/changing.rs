@@ -150,6 +150,10 @@ impl Engine {
             let call = self.call_intend(&mut tx, &wish, Some(&customer.id), id.as_str()).await?;
             tx.commit().await?;
             self.call_finish(&call.id).await?;
+            if let Err(failure) = self.expire_pages_of(&customer.id).await {
+                // The change is made; a page that is paid nevertheless shows as a surplus.
+                tracing::warn!(%failure, "open payment pages could not be closed");
+            }
         } else {
             drop(tx);
         }

@@ -119,7 +119,33 @@ async fn row_82_an_upgrade_is_made_once_and_refills_after_its_money() -> anyhow:
         let now = state(&world.engine, "buyer").await;
         assert_eq!(now["payments"].as_array().map(Vec::len), Some(2), "{now}");
         assert_eq!(now["subscriptions"].as_array().map(Vec::len), Some(1), "in place");
+        assert_eq!(now["balance"][0], 100, "row 67: only a period refills: {now}");
+        world.advance("period-end").await;
+        world.tell_all().await;
+        let next = state(&world.engine, "buyer").await;
+        assert_eq!(next["balance"][0], 500, "the new plan's allowance, after its money: {next}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_083_a_page_is_closed_once_its_plan_is_had_otherwise() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    subscribed(&world, "buyer", "Free").await?;
+    let page = world.request("buyer", "Pro monthly").await;
+    let page = world.engine.checkout_create(page).await?.session.provider_session_id.unwrap();
+    let customer = provider_subscription(&world, "buyer").await["customer"].clone();
+    let customer = customer.as_str().unwrap();
+    let path = "/v1/payment_methods/pm_card_visa/attach";
+    let card = world.post(path, &[("customer", customer)]).await["id"].clone();
+    let card = card.as_str().unwrap();
+    let form = [("invoice_settings[default_payment_method]", card)];
+    world.post(&format!("/v1/customers/{customer}"), &form).await;
+    let wish = to(&world.price("Pro monthly").await);
+    let changed = world.engine.subscriptions_change(&own("buyer"), None, &wish).await?;
+    assert_eq!(changed.progress, Progress::Done, "{changed:?}");
+    let told = world.get(&format!("/v1/checkout/sessions/{page}")).await;
+    assert_eq!(told["status"], "expired", "nobody pays for it a second time");
     Ok(())
 }
 

@@ -85,7 +85,7 @@ async fn row_77_both_seeds_agree_on_the_subscription() {
 }
 
 #[tokio::test]
-async fn rows_79_and_81_the_third_seed_previews_and_cancels() {
+async fn row_79_and_row_81_the_third_seed_previews_and_cancels() {
     let (server, base) = Server::with_provider().await;
     subscribe(&server, &base, "anna").await;
     let (yearly, _) = plan(&server, "Pro yearly").await;
@@ -117,7 +117,7 @@ async fn change(server: &Server, id: &str, who: &str, what: &str, body: Value) -
 }
 
 #[tokio::test]
-async fn rows_80_82_and_85_our_own_face_changes_and_ends_plans() {
+async fn row_80_row_82_and_row_85_our_own_face_changes_and_ends_plans() {
     let (server, base) = Server::with_provider().await;
     subscribe(&server, &base, "anna").await;
     let id = seed(&server, "anna").await["id"].as_str().unwrap().to_owned();
