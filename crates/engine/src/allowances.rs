@@ -96,7 +96,7 @@ impl Engine {
         if let Some(id) = &schedule.payment_id
             && let Some(payment) = tx.payments_get(id).await?
         {
-            self.withdraw_refunded(tx, &payment).await?;
+            self.settle_lots(tx, &payment).await?;
         }
         Ok(())
     }

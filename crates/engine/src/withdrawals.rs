@@ -77,11 +77,7 @@ impl Engine {
     }
 
     /// Brings the credits that a payment brought to what is left of its money.
-    pub(crate) async fn withdraw_refunded(
-        &self,
-        tx: &mut Tx,
-        payment: &Payment,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn settle_lots(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Failure> {
         let back = self.given_back(tx, payment).await?;
         let target =
             |lot: &Grant| withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount);
@@ -180,7 +176,7 @@ impl Engine {
             if let Some(id) = &lot.payment_id
                 && let Some(payment) = tx.payments_get(id).await?
             {
-                self.withdraw_refunded(tx, &payment).await?;
+                self.settle_lots(tx, &payment).await?;
             }
             self.withdraw_again(tx, &lot).await?;
         }

@@ -159,7 +159,7 @@ impl Engine {
         let quantity = i64::from(session.quantity);
         self.grant_pack(tx, &payment, &session.grants, quantity).await?;
         self.unlock_once(tx, &payment, &session.grants, session.quantity).await?;
-        self.withdraw_refunded(tx, &payment).await?;
+        self.settle_lots(tx, &payment).await?;
         self.access_follows(tx, &payment).await
     }
 

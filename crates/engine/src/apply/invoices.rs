@@ -56,7 +56,7 @@ impl Engine {
             self.invoice_refills(tx, &owner, told, payment.as_ref(), refill).await?;
         }
         if let Some(payment) = &payment {
-            self.withdraw_refunded(tx, payment).await?;
+            self.settle_lots(tx, payment).await?;
         }
         self.settle_subscription_of(tx, told).await
     }

@@ -332,7 +332,7 @@ impl Engine {
             status = PaymentStatus::Failed;
         }
         self.payment_settle(tx, &mut payment, status, at).await?;
-        self.withdraw_refunded(tx, &payment).await?;
+        self.settle_lots(tx, &payment).await?;
         self.access_follows(tx, &payment).await?;
         Ok(true)
     }

@@ -4,6 +4,9 @@ use crate::orders::{of_kind, permutations, told};
 use crate::worlds::{World, state};
 use serde_json::{Value, json};
 
+/// What is asked for, the balance that is left, and the payment's status and refunds.
+type Case<'a> = (&'a [(&'a str, &'a str)], Value, Value);
+
 async fn noted(form: &[(&str, &str)]) -> anyhow::Result<(World, Value)> {
     let world = World::sqlite().await?;
     world.pay(world.request("buyer", "Pro monthly").await).await?;
@@ -19,7 +22,7 @@ async fn noted(form: &[(&str, &str)]) -> anyhow::Result<(World, Value)> {
 #[tokio::test]
 async fn row_73_what_a_credit_note_gives_back_is_given_back() -> anyhow::Result<()> {
     let half = json!([50, 0, 0]);
-    let cases: [(&[(&str, &str)], Value, Value); 4] = [
+    let cases: [Case<'_>; 4] = [
         (&[("amount", "1500"), ("credit_amount", "1500")], half.clone(), json!(["paid", 0])),
         (&[("amount", "1500"), ("out_of_band_amount", "1500")], half.clone(), json!(["paid", 0])),
         (

@@ -210,7 +210,9 @@ async fn pitfall_100_lots_are_a_function_of_the_facts_in_any_order() -> anyhow::
             let of_family = story.iter().filter(|event| {
                 event["type"].as_str().is_some_and(|kind| kind.starts_with(family))
             });
-            of_family.last().map(|event| event["data"]["object"].clone())
+            of_family
+                .max_by_key(|event| event["created"].as_i64())
+                .map(|event| event["data"]["object"].clone())
         };
         let refunded =
             newest("charge.refunded").map_or(0, |it| it["amount_refunded"].as_i64().unwrap());
