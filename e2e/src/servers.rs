@@ -66,9 +66,26 @@ impl Data {
     }
 
     pub fn start_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Dev> {
+        self.launch(tollgate(&[])?, arguments, settings)
+    }
+
+    /// Starts it so that a file that may not grow is an error, as on a full disk, and no signal.
+    pub fn start_deaf_to_full_files(&self) -> Result<Dev> {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary()?);
+        forget_settings(&mut shell);
+        self.launch(shell, &[], &[])
+    }
+
+    fn launch(
+        &self,
+        mut command: Command,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Result<Dev> {
         let log = self.folder.path().join("server.log");
         let logged = fs::read_to_string(&log).unwrap_or_default().len();
-        let mut command = tollgate(&["dev", "--port", "0", "--sandbox-port", "0"])?;
+        command.args(["dev", "--port", "0", "--sandbox-port", "0"]);
         command.arg("--data").arg(self.path()).args(arguments);
         command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -185,6 +202,11 @@ impl Drop for Dev {
 pub fn tollgate(arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(binary()?);
     command.args(arguments);
+    forget_settings(&mut command);
+    Ok(command)
+}
+
+fn forget_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let is_setting = name.to_str().is_some_and(|name| {
             let prefixes = ["TOLLGATE_", "STRIPE_", "PAYMENT_"];
@@ -195,7 +217,6 @@ pub fn tollgate(arguments: &[&str]) -> Result<Command> {
             command.env_remove(name);
         }
     }
-    Ok(command)
 }
 
 /// Where the binary is: named by `cargo xtask test`, else built here once.

@@ -23,8 +23,9 @@ use crate::config::{Config, EVENT_PAYLOAD_DAYS, Plans, SecondSubscription, Token
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
-/// How long one call to the provider may take, and how often it is repeated with the same key.
-const PROVIDER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one call to the provider may take, and how often it is repeated with the same key. A
+/// slow answer is better than none.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 const PROVIDER_RETRIES: u32 = 2;
 /// How long the start waits for the provider.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -229,6 +230,8 @@ pub fn log_to_stderr(filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that cannot be written, on a full disk for example, must not end anything.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second call in one process (tests) keeps the first.
     let _ = lines.try_init();

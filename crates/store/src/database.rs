@@ -14,7 +14,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{Postgres, Sqlite};
+use sqlx::{Connection as _, Postgres, Sqlite};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -146,6 +146,11 @@ async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
         SqlitePoolOptions::new()
             .max_connections(size)
             .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+            // A full disk undoes a transaction behind the driver's back, which would then wait for
+            // ever for its end: such a connection is not used again.
+            .before_acquire(|connection, _| {
+                Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+            })
     };
     let write = pool(1).connect_with(options.clone()).await.map_err(failed("open"))?;
     let read = pool(READERS_MAX).connect_lazy_with(options);

@@ -10,5 +10,6 @@ mod debits;
 mod deliveries;
 mod hosted_pages;
 mod inputs;
+mod outages;
 mod processes;
 mod sdks;
