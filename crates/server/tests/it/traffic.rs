@@ -119,7 +119,9 @@ async fn pitfall_046_any_part_of_a_recorded_event_may_be_null_or_absent_at_the_d
                 let row =
                     taken(&server, &format!("{name} {pointer} {replacement:?}"), &variant).await;
                 let decides = ["/livemode", "/account", "/context"].contains(&pointer.as_str())
-                    || pointer.starts_with("/related_object");
+                    || pointer.starts_with("/related_object")
+                    // The oldest disputes are known by their charge alone.
+                    || event["data"]["object"]["id"].is_null() && pointer == "/data/object/charge";
                 assert!(
                     decides || row.state == whole.state,
                     "{name} {pointer} {replacement:?}: {:?} {:?}",
