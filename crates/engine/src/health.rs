@@ -8,6 +8,8 @@ use std::time::Duration;
 /// Whoever asks gives up soon after.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL_SECONDS: i64 = 30;
+/// An event that waits longer than this is told of: the workers are away or the provider is.
+const STALE_SECONDS: i64 = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderHealth {
@@ -22,6 +24,8 @@ pub enum ProviderHealth {
 pub struct Health {
     pub database: bool,
     pub provider: ProviderHealth,
+    /// Whether an event has been waiting for long to be applied.
+    pub inbox_is_stale: bool,
 }
 
 /// The provider's last answer and when it was asked for.
@@ -35,11 +39,17 @@ impl Engine {
     pub async fn health(&self) -> Health {
         let ping = async {
             let mut tx = self.store().read("health").await?;
-            tx.ping().await
+            tx.ping().await?;
+            tx.gauge_oldest_pending().await
         };
         let answer = tokio::time::timeout(PING_TIMEOUT, ping).await;
-        let database = matches!(answer, Ok(Ok(())));
-        Health { database, provider: self.provider_health() }
+        let (database, oldest) = match answer {
+            Ok(Ok(oldest)) => (true, oldest),
+            _ => (false, None),
+        };
+        let stale = self.clock().wall().plus_seconds(-STALE_SECONDS);
+        let inbox_is_stale = oldest.is_some_and(|oldest| oldest < stale);
+        Health { database, provider: self.provider_health(), inbox_is_stale }
     }
 
     fn provider_health(&self) -> ProviderHealth {

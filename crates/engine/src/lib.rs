@@ -28,6 +28,7 @@ pub mod invoices;
 mod jobs;
 mod limits;
 pub mod lists;
+pub mod metrics;
 mod mails;
 mod notices;
 pub mod outbox;
@@ -123,6 +124,8 @@ struct Inner {
     probe: health::Probe,
     attempts: admin_sessions::Attempts,
     sync_pace: sync_runs::Pace,
+    /// Payment pages that the provider has just been asked about.
+    returned: moka::sync::Cache<String, ()>,
 }
 
 impl Engine {
@@ -141,6 +144,7 @@ impl Engine {
             probe: health::Probe::default(),
             attempts: admin_sessions::Attempts::default(),
             sync_pace: sync_runs::Pace::default(),
+            returned: checkout_sessions::returned(),
         };
         Self { inner: Arc::new(inner) }
     }

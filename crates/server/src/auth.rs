@@ -73,6 +73,21 @@ impl FromRequestParts<App> for Admin {
     }
 }
 
+/// A server key, unless the settings show the metrics to everybody.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricsReader;
+
+impl FromRequestParts<App> for MetricsReader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if !app.site.metrics_are_public {
+            Admin::from_request_parts(parts, app).await?;
+        }
+        Ok(MetricsReader)
+    }
+}
+
 /// Keys of the merchant, of either scope: an admin key opens more, not less.
 fn is_key(token: &str) -> bool {
     token.starts_with("sk_")

@@ -60,6 +60,15 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Compare everything with the provider now, and put right what differs
+    #[command(after_help = "It works while the server runs, and ends with 1 where something could \
+        not be compared.\n\nExamples:\n  \
+        tollgate sync --dry-run                     only say what differs\n  \
+        tollgate sync --customer user-17            one customer: your id, ours or the provider's\n  \
+        tollgate sync --since 30d                   nothing older; or a date, 2026-01-31\n  \
+        tollgate sync --resource products --resource prices\n  \
+        \u{20}                                           take the provider's catalogue over\n")]
+    Sync(SyncArgs),
     /// Check settings, database and provider, and say what is wrong
     Doctor(Place),
     /// Make an end-user token for a customer (HS256 secrets only)
@@ -179,6 +188,27 @@ pub struct Place {
     pub settings: ConfigArgs,
 }
 
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One customer alone
+    #[arg(long, value_name = "ID")]
+    pub customer: Option<String>,
+    /// Nothing that was made earlier: 12h, 30d, a date or an instant
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// What to compare instead of everything but the catalogue; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub resource: Vec<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub place: Place,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Direction {
     /// Apply every migration that is missing
@@ -250,7 +280,7 @@ pub enum ClockCommand {
 }
 
 /// A span such as `90s`, `15m`, `12h` or `30d`.
-fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn parse_span(text: &str) -> Result<std::time::Duration, String> {
     let unit_seconds = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,

@@ -13,7 +13,7 @@ use store::Store;
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
 use crate::config::{self, Config, Database, PLANS};
-use crate::{dev, serve, simulator, snapshots};
+use crate::{dev, serve, simulator, snapshots, sync};
 
 /// Runs what the command line asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -25,6 +25,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         },
         Command::Serve(args) => serve::run(settings(args.config.as_deref())?).await,
         Command::Migrate { direction, place } => migrate(direction, &place).await,
+        Command::Sync(args) => sync::run(args).await,
         Command::Doctor(place) => doctor(&place).await,
         Command::Token { customer, expires_in, place } => {
             let verifier = verifier(&place)?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use engine::debts::DebtPolicy;
 use engine::deliveries::Outgoing;
+use engine::sync_runs::SyncSettings;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::Value;
 use figment::{Figment, error::Kind};
@@ -73,6 +74,11 @@ const SETTINGS: &[Setting] = &[
     setting("plans.second_subscription", Form::Word, &["SECOND_SUBSCRIPTION"]),
     setting("plans.checkouts_per_minute", Form::Number, &["CHECKOUTS_PER_MINUTE"]),
     setting("events.payload_days", Form::Number, &["EVENT_PAYLOAD_DAYS"]),
+    setting("sync.pending_seconds", Form::Number, &["SYNC_PENDING_SECONDS"]),
+    setting("sync.events_seconds", Form::Number, &["SYNC_EVENTS_SECONDS"]),
+    setting("sync.objects_seconds", Form::Number, &["SYNC_OBJECTS_SECONDS"]),
+    setting("sync.window_days", Form::Number, &["SYNC_WINDOW_DAYS"]),
+    setting("metrics.public", Form::Switch, &["METRICS_PUBLIC"]),
 ];
 
 const SECRET_KEY_NAMES: &[&str] = &["STRIPE_SECRET_KEY", "PAYMENT_API_KEY", "STRIPE_API_KEY"];
@@ -126,6 +132,29 @@ struct File {
     tokens: Tokens,
     plans: Plans,
     events: Events,
+    sync: Sync,
+    metrics: Metrics,
+}
+
+/// How often what we hold is compared with the provider; zero is never.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sync {
+    /// Open pages, payments on their way, overdue subscriptions.
+    pending_seconds: u32,
+    /// Events that nobody has delivered.
+    events_seconds: u32,
+    /// Every object, both ways.
+    objects_seconds: u32,
+    /// How far back the last one lists what has a date of its own.
+    window_days: u32,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    /// Whether they are shown without a key.
+    public: bool,
 }
 
 /// What becomes of the events that were received.
@@ -220,6 +249,8 @@ pub struct Config {
     pub tokens: TokenRules,
     pub plans: Plans,
     pub event_payload_days: u32,
+    pub sync: SyncSettings,
+    pub metrics_are_public: bool,
 }
 
 /// What end users' tokens are proven with.
@@ -304,6 +335,7 @@ fn read(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Fil
 }
 
 fn defaults() -> File {
+    let sync = SyncSettings::default();
     File {
         environment: Environment::Development,
         listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
@@ -325,6 +357,13 @@ fn defaults() -> File {
         tokens: Tokens::default(),
         plans: PLANS,
         events: Events { payload_days: EVENT_PAYLOAD_DAYS },
+        sync: Sync {
+            pending_seconds: sync.pending_seconds,
+            events_seconds: sync.events_seconds,
+            objects_seconds: sync.objects_seconds,
+            window_days: sync.window_days,
+        },
+        metrics: Metrics::default(),
     }
 }
 

@@ -356,6 +356,7 @@ fn site(secrets: &Secrets, api_url: &str) -> anyhow::Result<Site> {
         allowed_hosts: ["127.0.0.1", "localhost"].map(str::to_owned).into(),
         trusted_proxies: 0,
         verifier: verifier(secrets),
+        metrics_are_public: false,
     })
 }
 

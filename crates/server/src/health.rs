@@ -13,12 +13,14 @@ use crate::limits::HEALTH_TIMEOUT;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HealthView {
-    /// `healthy`, `degraded` (the provider is away) or `unhealthy` (the database is).
+    /// `healthy`, `degraded` (the provider is away, or events wait) or `unhealthy` (the database is).
     status: &'static str,
     timestamp: String,
     version: &'static str,
     database: &'static str,
     provider: &'static str,
+    /// `current`, or `stale`: an event has been waiting for more than five minutes.
+    inbox: &'static str,
 }
 
 /// Whether this process can do its work
@@ -30,7 +32,11 @@ pub struct HealthView {
     ),
 )]
 pub async fn show(State(app): State<App>) -> Response {
-    let away = Health { database: false, provider: ProviderHealth::Unknown };
+    let away = Health {
+        database: false,
+        provider: ProviderHealth::Unknown,
+        inbox_is_stale: false,
+    };
     let health = tokio::time::timeout(HEALTH_TIMEOUT, app.engine.health()).await.unwrap_or(away);
     let provider = match health.provider {
         ProviderHealth::Up => "up",
@@ -41,6 +47,7 @@ pub async fn show(State(app): State<App>) -> Response {
     let (code, status) = match (health.database, health.provider) {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (true, ProviderHealth::Down) => (StatusCode::OK, "degraded"),
+        (true, _) if health.inbox_is_stale => (StatusCode::OK, "degraded"),
         (true, _) => (StatusCode::OK, "healthy"),
     };
     let view = HealthView {
@@ -49,6 +56,7 @@ pub async fn show(State(app): State<App>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         database: if health.database { "up" } else { "down" },
         provider,
+        inbox: if health.inbox_is_stale { "stale" } else { "current" },
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(view)).into_response()
 }

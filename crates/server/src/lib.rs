@@ -15,6 +15,7 @@ pub mod config;
 pub mod dev;
 pub mod health;
 pub mod limits;
+pub mod metrics;
 pub mod openapi;
 pub mod payments;
 pub mod problem;
@@ -23,6 +24,7 @@ pub mod routes;
 pub mod serve;
 pub mod simulator;
 pub mod snapshots;
+pub mod sync;
 pub mod subscriptions;
 pub mod web;
 pub mod webhooks;
@@ -45,6 +47,8 @@ pub struct Site {
     /// How many proxies of ours are in front of us, each of which adds who it heard from.
     pub trusted_proxies: usize,
     pub verifier: auth::Verifier,
+    /// Whether the metrics are shown to whoever asks.
+    pub metrics_are_public: bool,
 }
 
 impl Site {

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::limits::{API_BODY_BYTES, REQUEST_TIMEOUT};
 use crate::problem::{Problem, after_panic, render};
 use crate::web::{admin, layout, pay, portal, pricing, sessions};
-use crate::{App, api, health, openapi, payments, requests, subscriptions, webhooks};
+use crate::{App, api, health, metrics, openapi, payments, requests, subscriptions, webhooks};
 
 fn customers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -74,8 +74,11 @@ fn operating() -> OpenApiRouter<App> {
         .routes(routes!(api::events::replay))
         .routes(routes!(api::events::ignore))
         .routes(routes!(api::provider_calls::list))
+        .routes(routes!(api::sync_runs::create, api::sync_runs::list))
+        .routes(routes!(api::sync_runs::get))
         .routes(routes!(api::clock::settle))
         .routes(routes!(health::show))
+        .routes(routes!(metrics::show))
         .routes(routes!(openapi::document))
 }
 

@@ -49,6 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         allowed_hosts: config.allowed_hosts.clone(),
         trusted_proxies: config.trusted_proxies,
         verifier: verifier(&config.tokens)?,
+        metrics_are_public: config.metrics_are_public,
     };
     let app = App { engine: engine.clone(), site: Arc::new(site) };
     tracing::info!(listen = %listener.local_addr()?, livemode = config.livemode, "serving");
@@ -109,6 +110,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Engine> {
         public_url: config.public_url.clone(),
         outgoing: config.outgoing.clone(),
         event_payload_days: config.event_payload_days,
+        sync: config.sync.clone(),
         ..settings(config.frontend_url.clone(), config.plans)
     };
     Ok(Engine::new(store, client, clock, settings))

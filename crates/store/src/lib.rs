@@ -25,6 +25,7 @@ pub mod entitlements;
 pub mod errors;
 pub mod event_log;
 pub mod features;
+pub mod gauges;
 pub mod holdings;
 pub mod holds;
 pub mod idempotency;
@@ -73,6 +74,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         entitlements::ALL,
         event_log::ALL,
         features::ALL,
+        gauges::ALL,
         holdings::ALL,
         holds::ALL,
         idempotency::ALL,

@@ -6,7 +6,10 @@
 mod creating;
 mod expiring;
 mod intents;
+mod refreshing;
 mod sweeping;
+
+pub(crate) use refreshing::returned;
 
 use crate::failures::Failure;
 use crate::portal_sessions::{WebSession, digest};

@@ -104,7 +104,12 @@ impl SyncRequest {
         Self { since: Some(at.seconds()), ..self }
     }
 
-    fn created_from(&self) -> Option<Timestamp> {
+    /// As a run keeps it.
+    pub fn parse(scope: Option<&str>) -> Self {
+        scope.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    pub fn created_from(&self) -> Option<Timestamp> {
         self.since.map(Timestamp::from_seconds)
     }
 }

@@ -38,8 +38,7 @@ impl Engine {
         row: SyncRun,
         watcher: Watcher<'_>,
     ) -> Result<(), Failure> {
-        let scope = row.scope.as_deref().unwrap_or("{}");
-        let mut request: SyncRequest = serde_json::from_str(scope).unwrap_or_default();
+        let mut request = SyncRequest::parse(row.scope.as_deref());
         request.dry_run = row.dry_run;
         let kind = Loop::parse(&row.kind).unwrap_or(Loop::Manual);
         let saved_at = self.clock().wall();

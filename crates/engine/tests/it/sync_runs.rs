@@ -310,3 +310,192 @@ async fn a_queued_run_is_done_by_one_worker_and_can_be_read() -> anyhow::Result<
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn row_30_what_is_made_at_the_provider_is_for_sale_here() -> anyhow::Result<()> {
+    for world in World::all().await? {
+        let engine = &world.engine;
+        let local = local_product(engine).await?;
+        let made = world.post("/v1/products", &[("name", "Made there")]).await;
+        let product = made["id"].as_str().unwrap().to_owned();
+        let price = [
+            ("product", product.as_str()),
+            ("currency", "usd"),
+            ("unit_amount", "700"),
+            ("recurring[interval]", "month"),
+            ("nickname", "There monthly"),
+            ("metadata[tollgate_credits]", "50"),
+            ("metadata[tollgate_features]", "api_access, reports"),
+            ("metadata[tollgate_trial_days]", "7"),
+        ];
+        let price = world.post("/v1/prices", &price).await["id"].as_str().unwrap().to_owned();
+        let sold = engine.catalogue().await?.len();
+        let everything = sync_all(engine).await;
+        assert_eq!(everything.counts_of(Resource::Prices).seen, 0, "not without being asked");
+        let pull = SyncRequest {
+            resources: vec![Resource::Products, Resource::Prices],
+            ..SyncRequest::default()
+        };
+        let (outcome, first) = sync(engine, pull.clone()).await;
+        assert_eq!(outcome, SyncState::Completed, "{first:#?}");
+        assert_eq!(first.counts_of(Resource::Products).created, 1, "{first:#?}");
+        assert_eq!(first.counts_of(Resource::Prices).created, 1, "{first:#?}");
+        let (_, second) = sync(engine, pull.clone()).await;
+        assert_eq!((second.total().created, second.total().repaired), (0, 0), "{second:#?}");
+        let ours = engine.prices_get(&price).await?;
+        assert_eq!((ours.amount.minor(), ours.trial_days, ours.active), (700, 7, true));
+        assert_eq!(ours.grants.credits[0].amount.get(), 50);
+        let features: Vec<_> = ours.grants.features.iter().map(|it| it.feature.as_str()).collect();
+        assert_eq!(features, ["api_access", "reports"]);
+        assert_eq!(engine.catalogue().await?.len(), sold + 1);
+        world.post(&format!("/v1/prices/{price}"), &[("active", "false")]).await;
+        world.post(&format!("/v1/products/{product}"), &[("name", "Renamed there")]).await;
+        let dry = SyncRequest { dry_run: true, ..pull.clone() };
+        let (_, dry) = sync(engine, dry).await;
+        assert_eq!(dry.total().repaired, 2, "{dry:#?}");
+        assert!(engine.prices_get(&price).await?.active, "a dry run changes nothing");
+        let (_, third) = sync(engine, pull).await;
+        assert_eq!(third.total().repaired, 2, "{third:#?}");
+        assert!(!engine.prices_get(&price).await?.active, "archived there, off sale here");
+        assert_eq!(engine.products_get(&product).await?.name, "Renamed there");
+        assert!(engine.products_get(&local).await?.active, "what only exists here stays");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_30_a_product_that_was_deleted_there_goes_off_sale_and_stays() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let made = world.post("/v1/products", &[("name", "Short-lived")]).await;
+    let product = made["id"].as_str().unwrap().to_owned();
+    let resources = vec![Resource::Products];
+    let pull = SyncRequest { resources, ..SyncRequest::default() };
+    sync(&world.engine, pull.clone()).await;
+    assert!(world.engine.products_get(&product).await?.active);
+    world.delete(&format!("/v1/products/{product}")).await;
+    sync(&world.engine, pull).await;
+    assert!(!world.engine.products_get(&product).await?.active);
+    Ok(())
+}
+
+/// A product that the provider has never heard of.
+async fn local_product(engine: &Engine) -> anyhow::Result<String> {
+    let sample = engine.products_list(Page::first(), engine::products::Shown::Everything).await?.data;
+    let mut row = sample[0].clone();
+    row.id = domain::ids::ProductId::new(engine.clock().wall(), [9; 10]);
+    row.provider_product_id = None;
+    row.active = true;
+    let mut tx = engine.store().begin("test").await?;
+    tx.products_insert(&row).await?;
+    tx.commit().await?;
+    Ok(row.id.to_string())
+}
+
+#[tokio::test]
+async fn pitfall_048_nothing_is_cut_off_after_the_first_page() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "100 Credits").await).await?;
+    sync_all(&world.engine).await;
+    let customer = world.only("customers").await;
+    let product = world.product().await;
+    let mut prices = Vec::new();
+    for number in 0..300 {
+        let form = [
+            ("product", product.as_str()),
+            ("currency", "usd"),
+            ("unit_amount", &(100 + number).to_string()),
+            ("recurring[interval]", "month"),
+        ];
+        let made = world.post("/v1/prices", &form).await;
+        prices.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let resources = vec![Resource::Products, Resource::Prices];
+    let pull = SyncRequest { resources, ..SyncRequest::default() };
+    let (_, report) = sync(&world.engine, pull).await;
+    assert_eq!(report.counts_of(Resource::Prices).created, 300, "{:#?}", report.troubles);
+    let bare = [
+        ("customer".to_owned(), customer),
+        ("collection_method".to_owned(), "send_invoice".to_owned()),
+        ("days_until_due".to_owned(), "30".to_owned()),
+    ];
+    for number in 0..131 {
+        // The first has twenty-five items, more than an embedded list holds.
+        let items = if number == 0 { 25 } else { 1 };
+        let mut form = bare.to_vec();
+        for item in 0..items {
+            form.push((format!("items[{item}][price]"), prices[item].clone()));
+        }
+        let form: Vec<_> = form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let made = world.post("/v1/subscriptions", &form).await;
+        assert!(made["id"].is_string(), "{made}");
+    }
+    let report = sync_all(&world.engine).await;
+    let counts = report.counts_of(Resource::Subscriptions);
+    assert_eq!((counts.seen, counts.repaired), (131, 131), "{:#?}", report.troubles);
+    assert_eq!(report.counts_of(Resource::Invoices).seen, 131);
+    let mut tx = world.engine.store().read("test").await?;
+    let owner = tx.customers_find("buyer").await?.unwrap();
+    let held = tx.holdings(&owner.id).await?;
+    let rows = |kind: &str| held.keys().filter(|name| name.kind == kind).count();
+    assert_eq!((rows("subscription"), rows("subscription_item")), (131, 25 + 130));
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_028_whoever_comes_back_before_the_event_is_served() -> anyhow::Result<()> {
+    for world in World::all().await? {
+        let session = world.pay(world.request("buyer", "Pro monthly").await).await?;
+        let seen = world.engine.checkout_returned(&session).await?.map(|it| it.as_str());
+        assert_eq!(seen, Some("complete"), "{}", world.name);
+        assert_eq!(state(&world.engine, "buyer").await["balance"], json!([100, 0, 0]));
+        world.tell_all().await;
+        assert_eq!(state(&world.engine, "buyer").await["balance"], json!([100, 0, 0]));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_029_coming_back_and_the_event_fulfil_once() -> anyhow::Result<()> {
+    for world in World::all().await? {
+        let session = world.pay(world.request("buyer", "100 Credits").await).await?;
+        let events = world.events().await;
+        let engine = &world.engine;
+        let back = || engine.checkout_returned(&session);
+        let told = async {
+            for event in events.iter().chain(&events) {
+                deliver(engine, event).await;
+            }
+            while engine.apply_next().await.unwrap() {}
+        };
+        let (a, b, c, d, e, ()) = tokio::join!(back(), back(), back(), back(), back(), told);
+        for progress in [a, b, c, d, e] {
+            progress?;
+        }
+        drain(engine).await;
+        let after = state(engine, "buyer").await;
+        assert_eq!(after["balance"], json!([0, 100, 0]), "{} {after}", world.name);
+        assert_eq!(after["payments"].as_array().map(Vec::len), Some(1), "{after}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_030_coming_back_unpaid_or_to_a_stranger_changes_nothing() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro monthly").await).await?;
+    world.tell_all().await;
+    let before = state(&world.engine, "buyer").await;
+    let open = world.engine.checkout_create(world.request("buyer", "100 Credits").await).await?;
+    let open = open.session.provider_session_id.unwrap();
+    let seen = world.engine.checkout_returned(&open).await?.map(|it| it.as_str());
+    assert_eq!(seen, Some("open"), "nobody has paid");
+    let gone = world.engine.checkout_create(world.request("buyer", "RAG Access").await).await?;
+    let gone = gone.session.provider_session_id.unwrap();
+    world.post(&format!("/v1/checkout/sessions/{gone}/expire"), &[]).await;
+    let seen = world.engine.checkout_returned(&gone).await?.map(|it| it.as_str());
+    assert_eq!(seen, Some("expired"));
+    let foreign = world.engine.checkout_returned("cs_test_somebody_elses").await?;
+    assert_eq!(foreign.map(|it| it.as_str()), None);
+    assert_eq!(state(&world.engine, "buyer").await, before);
+    Ok(())
+}

@@ -27,6 +27,7 @@ pub mod provider_calls;
 pub mod refunds;
 pub mod search;
 pub mod subscriptions;
+pub mod sync_runs;
 pub mod webhook_endpoints;
 
 /// Which page of a list.

@@ -2,6 +2,7 @@
 
 use engine::deliveries::{MailHook, Outgoing};
 use engine::secrets::SealingKeys;
+use engine::sync_runs::SyncSettings;
 use providers::receivers::Reach;
 use secrecy::SecretString;
 use url::Url;
@@ -10,6 +11,9 @@ use super::{
     Config, Environment, File, LOG_LEVELS, Stripe, TokenKeys, TokenRules, Tokens, variable_names,
 };
 
+/// A quarter of what the provider allows in either mode.
+const LIVE_REQUESTS: u32 = 25;
+const TEST_REQUESTS: u32 = 6;
 /// HS256 is only as strong as its secret.
 const JWT_SECRET_BYTES: usize = 32;
 const WEBHOOK_SECRET_BYTES: usize = 16;
@@ -54,6 +58,14 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         tokens,
         plans: file.plans,
         event_payload_days: file.events.payload_days,
+        sync: SyncSettings {
+            pending_seconds: file.sync.pending_seconds,
+            events_seconds: file.sync.events_seconds,
+            objects_seconds: file.sync.objects_seconds,
+            window_days: file.sync.window_days,
+            requests_per_second: if livemode { LIVE_REQUESTS } else { TEST_REQUESTS },
+        },
+        metrics_are_public: file.metrics.public,
     })
 }
 

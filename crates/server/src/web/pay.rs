@@ -1,4 +1,5 @@
-//! Coming back from the provider's page. These pages look, and never grant.
+//! Coming back from the provider's page. These pages look, and let the engine ask the provider; what
+//! is granted is decided where events are applied.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -37,7 +38,7 @@ pub async fn success(
     headers: HeaderMap,
     Params(params): Params<SuccessParams>,
 ) -> Result<Response, Problem> {
-    let progress = app.engine.checkout_progress(&params.session_id).await?;
+    let progress = app.engine.checkout_returned(&params.session_id).await?;
     let status = progress.map(|progress| progress.as_str());
     let (title, text) = match status {
         Some("complete") => ("Thank you", "Your payment is complete and everything is unlocked."),

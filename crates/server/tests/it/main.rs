@@ -18,6 +18,7 @@ mod samples;
 mod servers;
 mod simulator;
 mod subscriptions;
+mod sync_runs;
 mod traffic;
 mod webhook_endpoints;
 mod webhooks;

@@ -141,6 +141,7 @@ impl Server {
             allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             trusted_proxies: 1,
             verifier: verifier(),
+            metrics_are_public: false,
         };
         let app = App { engine: engine.clone(), site: Arc::new(site) };
         let key = key.expose_secret().to_owned();
