@@ -32,11 +32,7 @@ pub struct HealthView {
     ),
 )]
 pub async fn show(State(app): State<App>) -> Response {
-    let away = Health {
-        database: false,
-        provider: ProviderHealth::Unknown,
-        inbox_is_stale: false,
-    };
+    let away = Health { database: false, provider: ProviderHealth::Unknown, inbox_is_stale: false };
     let health = tokio::time::timeout(HEALTH_TIMEOUT, app.engine.health()).await.unwrap_or(away);
     let provider = match health.provider {
         ProviderHealth::Up => "up",

@@ -24,8 +24,8 @@ pub mod routes;
 pub mod serve;
 pub mod simulator;
 pub mod snapshots;
-pub mod sync;
 pub mod subscriptions;
+pub mod sync;
 pub mod web;
 pub mod webhooks;
 

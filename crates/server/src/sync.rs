@@ -47,7 +47,8 @@ pub async fn run(args: SyncArgs) -> anyhow::Result<()> {
         ..SyncRequest::default()
     };
     if let Some(text) = &args.since {
-        let at = since(text, engine.clock().now()).map_err(|why| anyhow::anyhow!("--since {why}"))?;
+        let at =
+            since(text, engine.clock().now()).map_err(|why| anyhow::anyhow!("--since {why}"))?;
         request = request.since(at);
     }
     let bar = bar(&request)?;

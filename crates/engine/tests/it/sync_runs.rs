@@ -380,7 +380,8 @@ async fn row_30_a_product_that_was_deleted_there_goes_off_sale_and_stays() -> an
 
 /// A product that the provider has never heard of.
 async fn local_product(engine: &Engine) -> anyhow::Result<String> {
-    let sample = engine.products_list(Page::first(), engine::products::Shown::Everything).await?.data;
+    let sample =
+        engine.products_list(Page::first(), engine::products::Shown::Everything).await?.data;
     let mut row = sample[0].clone();
     row.id = domain::ids::ProductId::new(engine.clock().wall(), [9; 10]);
     row.provider_product_id = None;

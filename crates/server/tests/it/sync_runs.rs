@@ -41,10 +41,9 @@ async fn row_83_a_run_is_queued_done_and_told_with_its_counts() {
 #[tokio::test]
 async fn row_83_what_cannot_be_run_is_refused_by_name() {
     let (server, _) = Server::with_provider().await;
-    for (body, param) in [
-        (r#"{"resources":["plans"]}"#, "resources"),
-        (r#"{"since":"yesterday"}"#, "since"),
-    ] {
+    for (body, param) in
+        [(r#"{"resources":["plans"]}"#, "resources"), (r#"{"since":"yesterday"}"#, "since")]
+    {
         let answer = server.call("POST", "/v1/sync-runs", &server.key, body).await;
         assert_eq!((answer.status.as_u16(), answer.json()["param"].as_str()), (422, Some(param)));
     }
