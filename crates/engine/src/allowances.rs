@@ -111,10 +111,16 @@ impl Engine {
         let provider_id = &schedule.provider_subscription_id;
         let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
         let begun = schedule.every.begun_within(schedule.covered, now);
+        let later = self.later_refills(tx, schedule).await?;
         for period in &begun {
-            if ended.is_some_and(|ended| ended <= period.start) {
+            let amount = match period.start == schedule.covered.start {
+                true => Some(schedule.amount),
+                false => later,
+            };
+            let is_over = ended.is_some_and(|ended| ended <= period.start);
+            let Some(amount) = amount.filter(|_| !is_over) else {
                 return Ok(tx.allowance_schedules_next(&schedule.id, None).await?);
-            }
+            };
             let start = period.start.micros();
             let item = &schedule.provider_item_id;
             let lot = Grant {
@@ -125,13 +131,38 @@ impl Engine {
                 reason: "allowance".to_owned(),
                 starts_at: period.start,
                 expires_at: Some(period.end),
-                ..self.lot(&schedule.customer_id, &schedule.unit, schedule.amount)
+                ..self.lot(&schedule.customer_id, &schedule.unit, amount)
             };
             self.lot_open_and_add(tx, &lot).await?;
         }
         let next = begun.last().map_or(schedule.covered.start, |period| period.end);
         let next_at = (next < schedule.covered.end).then_some(next);
         Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
+    }
+
+    /// What the refills after the first bring: who changed to another plan that is paid as often gets
+    /// that plan's from then on; one that is paid more or less often has invoices of its own.
+    async fn later_refills(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+    ) -> Result<Option<Credits>, Failure> {
+        let same = Some(schedule.amount);
+        let item = tx.subscription_items_find(PROVIDER, &schedule.provider_item_id).await?;
+        let Some((item, now)) = item.and_then(|item| item.price_id.clone().map(|id| (item, id)))
+        else {
+            return Ok(same);
+        };
+        if now == schedule.price_id {
+            return Ok(same);
+        }
+        let (was, is) = (tx.prices_get(&schedule.price_id).await?, tx.prices_get(&now).await?);
+        if was.map(|price| price.billing) != is.map(|price| price.billing) {
+            return Ok(None);
+        }
+        let mut grants = item.grants.credits.iter();
+        let grant = grants.find(|grant| grant.unit == schedule.unit);
+        Ok(grant.map(|grant| times(grant.amount, item.quantity)))
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.

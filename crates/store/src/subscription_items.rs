@@ -32,6 +32,8 @@ statements! {
         "INSERT INTO subscription_items (provider, provider_item_id, subscription_id, customer_id,
              position, provider_price_id, price_id, quantity, period_start, period_end, grants)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    FIND = "subscription_items.find":
+        "SELECT * FROM subscription_items WHERE provider = ? AND provider_item_id = ?";
     OF = "subscription_items.of_subscription":
         "SELECT * FROM subscription_items WHERE subscription_id = ? ORDER BY position";
 }
@@ -77,6 +79,16 @@ impl Tx {
             self.change_one(&INSERT, args).await?;
         }
         Ok(())
+    }
+
+    /// By the provider's id.
+    pub async fn subscription_items_find(
+        &mut self,
+        provider: &str,
+        provider_item_id: &str,
+    ) -> Result<Option<SubscriptionItem>, StoreError> {
+        let row = self.first(&FIND, args![provider, provider_item_id]).await?;
+        row.as_ref().map(item).transpose()
     }
 
     /// In the provider's order.

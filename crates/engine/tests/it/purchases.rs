@@ -510,3 +510,25 @@ async fn a_month_changed_to_a_year_goes_on_refilling() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_year_changed_to_a_month_refills_once_a_month() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let year = world.request("buyer", "Pro yearly").await;
+    world.pay(year).await?;
+    world.tell_all().await;
+    let held = world.engine.subscriptions_current(&own("buyer")).await?.unwrap().subscription;
+    let path = format!("/v1/subscriptions/{}", held.provider_subscription_id);
+    let item = world.get(&path).await["items"]["data"][0]["id"].as_str().unwrap().to_owned();
+    let month = world.engine.prices_get(&world.price("Pro monthly").await).await?;
+    let month = month.provider_price_id.unwrap();
+    world.post(&path, &[("items[0][id]", &item), ("items[0][price]", &month)]).await;
+    world.tell_all().await;
+    for _ in 0..3 {
+        world.advance("1mo").await;
+        world.tell_all().await;
+        let state = state(&world.engine, "buyer").await;
+        assert_eq!(state["balance"], json!([100, 0, 0]), "{state}");
+    }
+    Ok(())
+}
