@@ -301,6 +301,10 @@ impl Process<'_> {
             event_payload_days: 90,
             checkouts_per_minute: 100,
             outgoing: engine::deliveries::Outgoing::default(),
+            sync: engine::sync_runs::SyncSettings {
+                requests_per_second: 0,
+                ..engine::sync_runs::SyncSettings::default()
+            },
         };
         let store = store.watched(self.weather.watcher());
         Ok(Engine::new(store, Some(client), self.clock, settings))
