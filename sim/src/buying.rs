@@ -201,7 +201,12 @@ impl Year {
             return Ok(());
         }
         let subscription = self.dice.pick(&live).clone();
-        let plan = *self.dice.pick(&PLANS);
+        let from = text(&subscription["items"]["data"][0]["price"]["id"]);
+        let yearly = self.world.catalogue.price(&from).is_some_and(|p| p.every == Some("year"));
+        if yearly {
+            return Ok(());
+        }
+        let plan = *self.dice.pick(&["basic-monthly", "pro-monthly"]);
         let price = self.world.catalogue.named(plan).context("no such price")?;
         let price = price.provider_id.clone();
         let item = text(&subscription["items"]["data"][0]["id"]);

@@ -74,7 +74,7 @@ const ACTIONS: &[(u64, Action)] = &[
     (6, Action::ChangeCard),
     (5, Action::CancelOrResume),
     (1, Action::CancelNow),
-    (0, Action::ChangePlan),
+    (4, Action::ChangePlan),
     (5, Action::Refund),
     (4, Action::AnswerDispute),
     (14, Action::Spend),
