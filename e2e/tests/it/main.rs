@@ -11,5 +11,6 @@ mod deliveries;
 mod hosted_pages;
 mod inputs;
 mod outages;
+mod operators;
 mod processes;
 mod sdks;
