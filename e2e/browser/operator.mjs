@@ -51,7 +51,7 @@ await withPage({}, async (page, context) => {
   const payload = await page.locator("pre").textContent();
   check(payload.includes("<script>"), `the payload is not shown as it came: ${payload}`);
   check(await page.evaluate(() => window.hacked === undefined), "the payload was run");
-  const more = ["/events", "/audits", "/calls", "/deliveries"].map((path) => admin + path);
+  const more = ["/events", "/audits", "/calls", "/deliveries", "/sync-runs"].map((path) => admin + path);
   await look(page, [admin, event, evil, ...more]);
 });
 
