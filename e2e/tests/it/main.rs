@@ -10,7 +10,7 @@ mod debits;
 mod deliveries;
 mod hosted_pages;
 mod inputs;
-mod outages;
 mod operators;
+mod outages;
 mod processes;
 mod sdks;
