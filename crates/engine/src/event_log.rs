@@ -3,6 +3,7 @@
 //! What an operator does is written into the audit log by the transaction that does it.
 
 use crate::audits::Act;
+use crate::effects::{Effect, effects_of};
 use crate::failures::Failure;
 use crate::limits::check_text;
 use crate::lists::{Listed, Page};
@@ -41,6 +42,8 @@ pub struct EventDetail {
     /// Nothing once the payload's time is over.
     pub payload: Option<Vec<u8>>,
     pub headers: BTreeMap<String, String>,
+    /// What the object it is about has become here, as it is now.
+    pub effects: Vec<Effect>,
     /// What operators did about it, newest first.
     pub audits: Vec<Audit>,
 }
@@ -87,9 +90,13 @@ impl Engine {
         let row = row.ok_or_else(not_found)?;
         let event = tx.event_log_get(&row.id).await?.ok_or_else(not_found)?;
         let audits = tx.audits_of(row.id.as_str(), AUDITS_SHOWN).await?;
+        let effects = match &row.object_id {
+            Some(object) => effects_of(&mut tx, object).await?,
+            None => Vec::new(),
+        };
         let headers = row.headers.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let payload = event.payload_purged_at.is_none().then_some(row.payload);
-        Ok(EventDetail { event, payload, headers: headers.unwrap_or_default(), audits })
+        Ok(EventDetail { event, payload, headers: headers.unwrap_or_default(), effects, audits })
     }
 
     /// Puts a parked or ignored event back in line; one that waits for a later attempt is due now.

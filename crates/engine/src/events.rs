@@ -271,7 +271,8 @@ impl Engine {
         found.ok_or_else(|| Failure::refused(Code::NotFound, "no such event"))
     }
 
-    /// Puts a parked or ignored event back in line.
+    /// Puts a parked or ignored event back in line. What people do goes through `event_replay`, which
+    /// writes it down.
     pub async fn events_replay(&self, id: &str) -> Result<InboxEvent, Failure> {
         let event = self.events_get(id).await?;
         let mut tx = self.store().begin("events.replay").await?;
@@ -281,19 +282,6 @@ impl Engine {
         }
         tx.commit().await?;
         self.inner.arrived.notify_one();
-        self.events_get(id).await
-    }
-
-    /// Sets a parked or pending event aside for good.
-    pub async fn events_ignore(&self, id: &str) -> Result<InboxEvent, Failure> {
-        let event = self.events_get(id).await?;
-        let mut tx = self.store().begin("events.ignore").await?;
-        let now = self.clock().wall();
-        if !tx.inbox_ignore(&event.id, "set aside by an operator", now).await? {
-            let detail = format!("an event that is {} is not set aside", event.state.as_str());
-            return Err(Failure::refused(Code::EventNotReplayable, detail));
-        }
-        tx.commit().await?;
         self.events_get(id).await
     }
 }

@@ -18,6 +18,7 @@ pub mod debts;
 pub mod deliveries;
 pub mod demo;
 pub mod documents;
+pub mod effects;
 pub mod entitlements;
 pub mod event_log;
 pub mod events;

@@ -144,6 +144,7 @@ fn admin_pages() -> OpenApiRouter<App> {
         .routes(routes!(admin::events::ignore))
         .routes(routes!(admin::provider_calls::list))
         .routes(routes!(admin::deliveries::list))
+        .routes(routes!(admin::sync_runs::list))
         .routes(routes!(admin::audits::list))
 }
 

@@ -10,6 +10,7 @@ mod debits;
 mod deliveries;
 mod hosted_pages;
 mod inputs;
+mod operators;
 mod outages;
 mod processes;
 mod sdks;

@@ -269,6 +269,11 @@ async fn pitfall_018_row_76_an_unknown_price_is_parked_and_applied_once_it_is_kn
         let mended = state(engine, "anna").await;
         assert_eq!(mended["balance"][0], 100, "{}: {mended}", world.name);
         assert_eq!(mended["subscriptions"][0][0], "active");
+        let told = world.events().await;
+        let begun = told.iter().rfind(|one| one["type"] == "customer.subscription.created");
+        let detail = engine.event_detail(begun.unwrap()["id"].as_str().unwrap()).await?;
+        let effects: Vec<_> = detail.effects.iter().map(|one| (one.what, &*one.status)).collect();
+        assert_eq!(effects, [("subscription", "active")], "{}", world.name);
         world.tell_all().await;
         assert_eq!(state(engine, "anna").await, mended, "{}: nothing comes twice", world.name);
     }

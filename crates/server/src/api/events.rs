@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use engine::audits::Act;
+use engine::effects::Effect;
 use engine::event_log::{EventDetail, EventSearch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -105,6 +106,15 @@ impl From<Audit> for AuditView {
     }
 }
 
+/// A row of ours that the object of the event has become.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EffectView {
+    /// `subscription`, `invoice`, `payment` and the like.
+    what: &'static str,
+    id: String,
+    status: String,
+}
+
 /// An event with all that is kept of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventDetailView {
@@ -115,6 +125,8 @@ pub struct EventDetailView {
     payload_purged_at: Option<String>,
     /// Some of the delivery's headers.
     headers: BTreeMap<String, String>,
+    /// What the object it is about has become here, as it is now.
+    effects: Vec<EffectView>,
     /// What operators did about it, newest first.
     audits: Vec<AuditView>,
 }
@@ -127,9 +139,14 @@ impl From<EventDetail> for EventDetailView {
             payload_purged_at: time_text(detail.event.payload_purged_at),
             event: detail.event.into(),
             headers: detail.headers,
+            effects: detail.effects.into_iter().map(effect_view).collect(),
             audits: detail.audits.into_iter().map(AuditView::from).collect(),
         }
     }
+}
+
+fn effect_view(effect: Effect) -> EffectView {
+    EffectView { what: effect.what, id: effect.id, status: effect.status }
 }
 
 /// Why something is done; kept in the audit log.

@@ -121,6 +121,7 @@ async fn only_an_admin_key_opens_the_operators_pages() {
         "/admin/events/inbox_1",
         "/admin/calls",
         "/admin/deliveries",
+        "/admin/sync-runs",
         "/admin/audits",
     ] {
         for cookie in ["", "tollgate_admin=invented"] {
@@ -411,13 +412,14 @@ async fn the_api_shows_and_does_the_same() {
 }
 
 #[tokio::test]
-async fn calls_and_deliveries_are_listed_by_state() {
+async fn calls_deliveries_and_comparisons_are_listed() {
     let server = Server::start().await;
     let (_, cookie, _) = operator(&server).await;
     for (path, empty) in [
         ("/admin/calls?state=unknown", "No such calls."),
         ("/admin/calls?state=", "No such calls."),
         ("/admin/deliveries?state=failed", "No such deliveries."),
+        ("/admin/sync-runs", "None yet."),
     ] {
         let page = get(&server, path, &cookie).await;
         assert_eq!(page.status, 200, "{path}");

@@ -15,6 +15,7 @@ const PUBLIC: &[&str] = &[
     "GET /admin/deliveries",
     "GET /admin/events",
     "GET /admin/events/{id}",
+    "GET /admin/sync-runs",
     "GET /assets/tollgate.css",
     "GET /health",
     "GET /openapi.json",

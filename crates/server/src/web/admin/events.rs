@@ -222,6 +222,12 @@ fn detail_page(
         (buttons(signed_in, event))
         h2 { "What is known" }
         (facts(event))
+        h2 { "What became of it" }
+        @if detail.effects.is_empty() { p { "Nothing of ours belongs to its object." } } @else {
+            dl .rows { @for effect in &detail.effects {
+                div { dt { (effect.what) } dd { code { (effect.id) } " " (effect.status) } }
+            } }
+        }
         h2 #payload { "Payload" }
         (payload(detail))
         h2 #headers { "Headers" }
@@ -238,12 +244,12 @@ fn buttons(signed_in: &SignedIn, event: &LoggedEvent) -> Markup {
     let is_settled = event.state == InboxState::Applied;
     let may_replay = !is_settled && event.payload_purged_at.is_none();
     let may_ignore = matches!(event.state, InboxState::Parked | InboxState::Pending);
-    let form = |verb: &str, label: &str, is_plain: bool| {
+    let form = |verb: &str, label: &str, why: &str, is_plain: bool| {
         let id = format!("{verb}-reason");
         html! {
             form .act method="post" action={ (LIST) "/" (event.id) "/" (verb) } {
                 (signed_in.csrf_field())
-                label for=(id) { "Why (kept in the audit log)" }
+                label for=(id) { (why) ", for the audit log" }
                 input id=(id) name="reason" maxlength="250" autocomplete="off";
                 button .plain[is_plain] type="submit" { (label) }
             }
@@ -252,8 +258,8 @@ fn buttons(signed_in: &SignedIn, event: &LoggedEvent) -> Markup {
     html! {
         @if may_replay || may_ignore {
             div .acts {
-                @if may_replay { (form("replay", "Replay", false)) }
-                @if may_ignore { (form("ignore", "Ignore", true)) }
+                @if may_replay { (form("replay", "Replay", "Why replay it", false)) }
+                @if may_ignore { (form("ignore", "Ignore", "Why ignore it", true)) }
             }
         }
     }
@@ -280,7 +286,7 @@ fn facts(event: &LoggedEvent) -> Markup {
             (when("Next attempt", waits.then_some(event.next_attempt_at)))
             (when("Happened", Some(event.occurred_at)))
             (when("Received", Some(event.received_at)))
-            (when("Settled", event.applied_at))
+            (when(event.state.as_str(), event.applied_at))
             (when("Payload purged", event.payload_purged_at))
         }
     }

@@ -10,6 +10,7 @@ pub mod events;
 pub mod overview;
 pub mod provider_calls;
 pub mod sessions;
+pub mod sync_runs;
 mod tables;
 
 use axum::extract::FromRequestParts;
@@ -98,11 +99,12 @@ fn foreign_form() -> Problem {
 }
 
 /// Where the pages are, in the order of the bar.
-const PLACES: [(&str, &str); 5] = [
+const PLACES: [(&str, &str); 6] = [
     ("/admin", "Overview"),
     ("/admin/events", "Events"),
     ("/admin/calls", "Calls"),
     ("/admin/deliveries", "Deliveries"),
+    ("/admin/sync-runs", "Comparisons"),
     ("/admin/audits", "Audit log"),
 ];
 

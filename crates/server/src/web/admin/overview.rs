@@ -75,6 +75,10 @@ fn groups(groups: &[ParkedGroup], signed_in: &SignedIn, now: Timestamp) -> Marku
             "These events could not be applied. Once the cause is mended, put them back in line; "
             "nothing happens twice."
         }
+        form .buttons method="post" action="/admin/events/replay" {
+            (signed_in.csrf_field())
+            button type="submit" { "Replay everything parked" }
+        }
         div .scroll role="region" aria-labelledby="parked" tabindex="0" {
             table {
                 thead { tr {
@@ -109,7 +113,7 @@ fn replay_all(group: &ParkedGroup, signed_in: &SignedIn) -> Markup {
             @if let Some(reason) = &group.reason {
                 input type="hidden" name="parked_because" value=(reason);
             }
-            button .small type="submit" aria-label=(label) { "Replay all" }
+            button .small .plain type="submit" aria-label=(label) { "Replay all" }
         }
     }
 }
