@@ -109,11 +109,18 @@ impl Engine {
     ) -> Result<(), Failure> {
         let now = self.clock().now();
         let provider_id = &schedule.provider_subscription_id;
-        let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
+        let subscription = tx.subscriptions_find(PROVIDER, provider_id).await?;
+        let ended = subscription.as_ref().and_then(|row| row.ended_at);
+        let is_left = self.is_left(tx, schedule, subscription.as_ref()).await?;
+        let superseded = tx.allowance_schedules_superseded(schedule).await?;
         let begun = schedule.every.begun_within(schedule.covered, now);
         for period in &begun {
             if ended.is_some_and(|ended| ended <= period.start) {
                 return Ok(tx.allowance_schedules_next(&schedule.id, None).await?);
+            }
+            let is_later = schedule.covered.start < period.start;
+            if is_later && (is_left || superseded.is_some_and(|at| at <= period.start)) {
+                continue;
             }
             let start = period.start.micros();
             let item = &schedule.provider_item_id;
@@ -132,6 +139,22 @@ impl Engine {
         let next = begun.last().map_or(schedule.covered.start, |period| period.end);
         let next_at = (next < schedule.covered.end).then_some(next);
         Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
+    }
+
+    /// Whether the item has been changed to another price: what its old one would refill later was
+    /// given back in money, or given up.
+    async fn is_left(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+        subscription: Option<&Subscription>,
+    ) -> Result<bool, Failure> {
+        let Some(subscription) = subscription else {
+            return Ok(false);
+        };
+        let items = tx.subscription_items_of(&subscription.id).await?;
+        let item = items.iter().find(|item| item.provider_item_id == schedule.provider_item_id);
+        Ok(item.is_none_or(|item| item.price_id.as_ref() != Some(&schedule.price_id)))
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.

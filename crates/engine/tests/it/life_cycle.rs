@@ -406,3 +406,29 @@ async fn pitfall_072_a_subscription_made_elsewhere_is_recognised() -> anyhow::Re
     assert_eq!(story.live.events_list(page, Some("pending")).await?.data.len(), 0);
     Ok(())
 }
+
+#[tokio::test]
+async fn pitfall_065_paused_collection_serves_out_what_was_paid_for() -> anyhow::Result<()> {
+    for behavior in ["void", "keep_as_draft", "mark_uncollectible"] {
+        let story = Story::bought("Pro monthly", 0).await?;
+        story.world.advance("10d").await;
+        story.change(&[("pause_collection[behavior]", behavior)]).await;
+        let paused = story.tell().await;
+        assert_eq!((status(&paused), access(&paused)), ("active", "entitled"), "{paused}");
+        assert_eq!(paused["balance"], json!([100, 0, 0]), "it was paid for");
+        story.world.advance("1mo").await;
+        story.world.advance("2h").await;
+        let over = story.end().await;
+        assert_eq!((status(&over), access(&over)), ("active", "ended"), "{behavior} {over}");
+        assert_eq!(over["balance"], json!([0, 0, 0]), "{behavior}: no credits without money");
+        assert_eq!((count(&over, "payments"), count(&over, "grants")), (1, 1), "{behavior}");
+        story.change(&[("pause_collection", "")]).await;
+        story.world.advance("1mo").await;
+        story.world.advance("2h").await;
+        let back = story.end().await;
+        assert_eq!((status(&back), access(&back)), ("active", "entitled"), "{behavior} {back}");
+        assert_eq!(back["balance"], json!([100, 0, 0]), "{behavior} {back}");
+        assert_eq!(count(&back, "payments"), 2, "{behavior}");
+    }
+    Ok(())
+}

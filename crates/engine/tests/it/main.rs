@@ -3,6 +3,7 @@
 
 mod accounts;
 mod amounts;
+mod bills;
 mod credit_notes;
 mod credits;
 mod debts;
@@ -19,13 +20,12 @@ mod outages;
 mod owners;
 mod payment_pages;
 mod payments;
+mod plan_changes;
 mod provider_calls;
 mod proxies;
 mod purchases;
 mod receivers;
 mod refunds;
-#[expect(dead_code, reason = "a part of it is used here")]
-#[path = "../../../providers/tests/it/samples.rs"]
 mod samples;
 mod search;
 mod stories;
