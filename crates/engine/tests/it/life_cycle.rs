@@ -369,6 +369,47 @@ async fn pitfall_071_row_76_an_unknown_price_waits_for_the_catalogue() -> anyhow
     let parked = story.tell().await;
     assert!(0 < count(&parked, "parked"), "{parked}");
     assert_eq!(parked["balance"], json!([100, 0, 0]), "and nothing is guessed");
+    let monthly = story.world.price("Pro monthly").await;
+    let sold = story.live.prices_get(&monthly).await?;
+    let now = story.live.clock().now();
+    let id = domain::ids::PriceId::new(now, [7; 10]);
+    let price =
+        store::prices::Price { id: id.clone(), provider_price_id: Some(unknown), ..sold };
+    let mut tx = story.live.store().begin("test.price").await?;
+    tx.prices_insert(&price).await?;
+    tx.commit().await?;
+    let page = Page::new(Some(100), None)?;
+    for event in story.live.events_list(page, Some("parked")).await?.data {
+        story.live.events_replay(event.id.as_str()).await?;
+    }
+    drain(&story.live).await;
+    let mended = seen(&story.live, "buyer").await;
+    assert_eq!(mended["parked"], json!([]), "{mended}");
+    assert_eq!(mended["details"][0]["price"], json!(id.as_str()));
+    assert_eq!((access(&mended), count(&mended, "grants")), ("entitled", 2), "{mended}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_071_an_unknown_price_does_not_keep_access_open() -> anyhow::Result<()> {
+    for word in ["unpaid", "paused", "past_due", "hibernating"] {
+        let story = Story::bought("Pro monthly", 0).await?;
+        story.tell().await;
+        let mut object = story.subscription().await;
+        object["items"]["data"][0]["price"]["id"] = json!("price_unknown");
+        object["status"] = json!(word);
+        let event = json!({
+            "id": "evt_closed", "object": "event", "livemode": false,
+            "created": story.live.clock().now().seconds() + 60,
+            "type": "customer.subscription.updated", "data": { "object": object },
+        });
+        deliver(&story.live, &event).await;
+        drain(&story.live).await;
+        let closed = seen(&story.live, "buyer").await;
+        assert_eq!(status(&closed), word, "{closed}");
+        let due = word == "past_due";
+        assert_eq!(access(&closed), if due { "ended" } else { "revoked" }, "{closed}");
+    }
     Ok(())
 }
 

@@ -26,6 +26,8 @@ mod proxies;
 mod purchases;
 mod receivers;
 mod refunds;
+#[expect(dead_code, reason = "a part of it is used here")]
+#[path = "../../../providers/tests/it/samples.rs"]
 mod samples;
 mod search;
 mod stories;
