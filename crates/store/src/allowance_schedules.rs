@@ -140,8 +140,7 @@ impl Tx {
         &mut self,
         schedule: &AllowanceSchedule,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let args =
-            args![&schedule.provider, &schedule.provider_item_id, schedule.covered.start];
+        let args = args![&schedule.provider, &schedule.provider_item_id, schedule.covered.start];
         let row = self.first(&NEXT_OF_ITEM, args).await?;
         row.map(|row| row.time("covered_from")).transpose()
     }

@@ -313,8 +313,7 @@ async fn pitfall_085_pages_that_we_did_not_make_bring_nothing() -> anyhow::Resul
         object["payment_intent"] = json!(null);
         object["payment_status"] =
             json!(if *mode == "setup" { "no_payment_required" } else { "paid" });
-        let event =
-            made(&story, &format!("evt_{mode}"), "checkout.session.completed", 0, &object);
+        let event = made(&story, &format!("evt_{mode}"), "checkout.session.completed", 0, &object);
         let end = hear(&story, &event).await;
         assert_eq!(end["balance"], json!([0, 0, 0]), "{mode} {end}");
         assert_eq!((count(&end, "payments"), count(&end, "parked")), (0, 0), "{mode} {end}");

@@ -373,8 +373,7 @@ async fn pitfall_071_row_76_an_unknown_price_waits_for_the_catalogue() -> anyhow
     let sold = story.live.prices_get(&monthly).await?;
     let now = story.live.clock().now();
     let id = domain::ids::PriceId::new(now, [7; 10]);
-    let price =
-        store::prices::Price { id: id.clone(), provider_price_id: Some(unknown), ..sold };
+    let price = store::prices::Price { id: id.clone(), provider_price_id: Some(unknown), ..sold };
     let mut tx = story.live.store().begin("test.price").await?;
     tx.prices_insert(&price).await?;
     tx.commit().await?;

@@ -41,7 +41,10 @@ async fn pitfall_037_the_plans_own_item_counts_wherever_it_stands() -> anyhow::R
         let renewed = story.after("2h").await;
         assert_eq!(renewed["balance"], json!([100, 0, 0]), "{renewed}");
         assert_eq!(count(&renewed, "grants"), 2);
-        assert!(told["details"][0]["paid_until"].as_i64() < renewed["details"][0]["paid_until"].as_i64());
+        assert!(
+            told["details"][0]["paid_until"].as_i64()
+                < renewed["details"][0]["paid_until"].as_i64()
+        );
         story.end().await;
     }
     Ok(())
@@ -115,7 +118,8 @@ async fn scheduled_downgrade() -> anyhow::Result<(Story, String)> {
     let form = [("from_subscription", held["id"].as_str().unwrap())];
     let schedule = story.post("/v1/subscription_schedules", &form).await;
     let schedule = schedule["id"].as_str().unwrap().to_owned();
-    let (start, end) = (item["current_period_start"].to_string(), item["current_period_end"].to_string());
+    let (start, end) =
+        (item["current_period_start"].to_string(), item["current_period_end"].to_string());
     let (pro, free) = (story.price("Pro monthly").await, story.price("Free").await);
     let form = [
         ("phases[0][items][0][price]", pro.as_str()),
@@ -197,11 +201,8 @@ async fn row_71_what_is_changed_in_the_portal_shows_here() -> anyhow::Result<()>
     assert_eq!(more["details"][0]["quantity"], 3, "{more}");
     assert_eq!(more["balance"], json!([100, 0, 0]), "before the money nothing more");
     let yearly = story.price("Pro yearly").await;
-    let form = [
-        ("items[0][id]", item),
-        ("items[0][price]", yearly.as_str()),
-        ("items[0][quantity]", "1"),
-    ];
+    let form =
+        [("items[0][id]", item), ("items[0][price]", yearly.as_str()), ("items[0][quantity]", "1")];
     story.change(&form).await;
     story.change(&[("cancel_at_period_end", "true")]).await;
     let changed = story.end().await;
