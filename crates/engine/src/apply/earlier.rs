@@ -27,7 +27,7 @@ impl Engine {
         let (Some(_), Some(customer)) = (&change.subscription, customer) else {
             return Ok(());
         };
-        let filter = Filter { customer: Some(customer), created_from: None };
+        let filter = Filter { customer: Some(customer), ..Filter::default() };
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let asked_at = self.clock().now();
