@@ -110,16 +110,18 @@ impl Engine {
         let now = self.clock().now();
         let provider_id = &schedule.provider_subscription_id;
         let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
+        let superseded = tx.allowance_schedules_superseded(schedule).await?;
         let begun = schedule.every.begun_within(schedule.covered, now);
         let later = self.later_refills(tx, schedule).await?;
         for period in &begun {
-            let amount = match period.start == schedule.covered.start {
-                true => Some(schedule.amount),
-                false => later,
-            };
-            let is_over = ended.is_some_and(|ended| ended <= period.start);
-            let Some(amount) = amount.filter(|_| !is_over) else {
+            if ended.is_some_and(|ended| ended <= period.start) {
                 return Ok(tx.allowance_schedules_next(&schedule.id, None).await?);
+            }
+            let is_first = period.start == schedule.covered.start;
+            let is_superseded = superseded.is_some_and(|at| at <= period.start);
+            let amount = if is_first { Some(schedule.amount) } else { later };
+            let Some(amount) = amount.filter(|_| is_first || !is_superseded) else {
+                continue;
             };
             let start = period.start.micros();
             let item = &schedule.provider_item_id;

@@ -40,6 +40,10 @@ statements! {
     STOP_SUBSCRIPTION = "allowance_schedules.stop_subscription":
         "UPDATE allowance_schedules SET next_at = NULL
          WHERE provider = ? AND provider_subscription_id = ? AND next_at IS NOT NULL";
+    NEXT_OF_ITEM = "allowance_schedules.next_of_item":
+        "SELECT covered_from FROM allowance_schedules
+         WHERE provider = ? AND provider_item_id = ? AND covered_from > ?
+         ORDER BY covered_from LIMIT 1";
     WAITING = "allowance_schedules.waiting":
         "SELECT * FROM allowance_schedules
          WHERE payment_id = ? AND next_at IS NOT NULL ORDER BY id";
@@ -129,6 +133,16 @@ impl Tx {
         provider_subscription_id: &str,
     ) -> Result<u64, StoreError> {
         self.execute(&STOP_SUBSCRIPTION, args![provider, provider_subscription_id]).await
+    }
+
+    /// From when on something that was paid for later refills the same item.
+    pub async fn allowance_schedules_superseded(
+        &mut self,
+        schedule: &AllowanceSchedule,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let args = args![&schedule.provider, &schedule.provider_item_id, schedule.covered.start];
+        let row = self.first(&NEXT_OF_ITEM, args).await?;
+        row.map(|row| row.time("covered_from")).transpose()
     }
 
     /// What a payment still has to refill.

@@ -209,6 +209,7 @@ statements! {
     ALLOWED_UNTIL = "credit_grants.allowed_until":
         "SELECT expires_at FROM credit_grants
          WHERE provider_subscription_id = ? AND class = 'allowance' AND expires_at IS NOT NULL
+           AND starts_at <= ?
          ORDER BY expires_at DESC LIMIT 1";
     EXPIRED = "credit_grants.expired":
         "SELECT DISTINCT customer_id, unit FROM credit_grants
@@ -444,12 +445,13 @@ impl Tx {
         rows.iter().map(grant).collect()
     }
 
-    /// When the newest allowance of a subscription ends, spent or not.
+    /// When the newest allowance ends, spent or not, that a subscription had by `at`.
     pub async fn credits_allowed_until(
         &mut self,
         provider_subscription_id: &str,
+        at: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let row = self.first(&ALLOWED_UNTIL, args![provider_subscription_id]).await?;
+        let row = self.first(&ALLOWED_UNTIL, args![provider_subscription_id, at]).await?;
         row.map(|row| row.time("expires_at")).transpose()
     }
 

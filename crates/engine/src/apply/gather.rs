@@ -6,6 +6,7 @@ use crate::{Engine, PROVIDER};
 use domain::subscriptions::{News, Status, news};
 use providers::errors::ProviderError;
 use providers::facts::{self, Event, Fact, InvoiceStatus};
+use std::collections::BTreeMap;
 use store::subscriptions::Subscription;
 
 impl Engine {
@@ -16,6 +17,7 @@ impl Engine {
         self.gather_fact(&mut gathered, fact).await?;
         self.gather_around(&mut gathered).await?;
         self.gather_money_around(&mut gathered).await?;
+        self.gather_before(&mut gathered).await?;
         Ok(gathered)
     }
 
@@ -48,6 +50,10 @@ impl Engine {
                 gathered.subscriptions.extend(told);
             }
             Fact::Schedule(schedule) => {
+                let prices = schedule.phases.iter().flat_map(|phase| &phase.prices);
+                let mut prices = prices.map(String::as_str);
+                let customer = schedule.customer.as_deref();
+                self.check_ours(customer, &BTreeMap::new(), &mut prices).await?;
                 if let Some(id) = &schedule.subscription {
                     gathered.subscriptions.extend(self.fetch_subscription(id, None).await?);
                 }

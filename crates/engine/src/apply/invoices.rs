@@ -185,7 +185,7 @@ impl Engine {
             let start = match refill {
                 Refill::FromItsStart => start,
                 Refill::AfterTheRunningOne => {
-                    let running = tx.credits_allowed_until(subscription).await?;
+                    let running = tx.credits_allowed_until(subscription, start).await?;
                     running.map_or(start, |until| until.max(start))
                 }
             };

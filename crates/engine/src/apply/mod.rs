@@ -9,6 +9,7 @@ mod checkout_sessions;
 mod credit_notes;
 mod customers;
 mod disputes;
+mod earlier;
 mod entitlements;
 mod gather;
 mod invoices;
@@ -168,6 +169,10 @@ impl Engine {
             let owner = self.owner_of_subscription(tx, &told.object).await?;
             tx.customers_lock(&owner.customer).await?;
             self.subscription_apply(tx, &owner, told, gathered.schedule.as_ref(), at).await?;
+        }
+        if gathered.event.kind == "invoice.finalization_failed" {
+            let invoice = gathered.event.object_id.as_deref().unwrap_or_default();
+            tracing::error!(invoice, "the provider cannot finalise an invoice: nobody is charged");
         }
         for told in &gathered.invoices {
             match self.invoice_told(tx, &told.object, told.as_of(at)).await {

@@ -45,13 +45,17 @@ impl Engine {
         };
         let plan = match self.plan_of(tx, owner, &id, held.as_ref(), subscription).await? {
             Some(plan) => plan,
-            // An end is an end, whatever was changed to before it.
-            None if let Some(held) = held.filter(|_| status.is_terminal()) => {
-                let ended_at = ended_at(subscription, &status, at);
-                let canceled_at = subscription.canceled_at.or(held.canceled_at);
+            // What takes access away does not wait for the catalogue.
+            None if let Some(held) = held.filter(|_| !opens(&status)) => {
                 let before = held.clone();
-                let ended = Subscription { status, ended_at, canceled_at, ..held };
-                return self.subscription_write(tx, Some(&before), ended).await;
+                let closed = Subscription {
+                    ended_at: ended_at(subscription, &status, at),
+                    canceled_at: subscription.canceled_at.or(held.canceled_at),
+                    as_of: held.as_of.max(told.as_of(at)),
+                    status,
+                    ..held
+                };
+                return self.subscription_write(tx, Some(&before), closed).await;
             }
             None => {
                 return Err(Stop::Parked("none of the subscription's prices is known".to_owned()));
@@ -322,4 +326,8 @@ fn is_news(
 fn ended_at(told: &facts::Subscription, status: &Status, at: Timestamp) -> Option<Timestamp> {
     let latest = told.canceled_at.unwrap_or(at);
     told.ended_at.or(status.is_terminal().then_some(latest))
+}
+
+fn opens(status: &Status) -> bool {
+    matches!(status, Status::Active | Status::Trialing)
 }

@@ -369,6 +369,46 @@ async fn pitfall_071_row_76_an_unknown_price_waits_for_the_catalogue() -> anyhow
     let parked = story.tell().await;
     assert!(0 < count(&parked, "parked"), "{parked}");
     assert_eq!(parked["balance"], json!([100, 0, 0]), "and nothing is guessed");
+    let monthly = story.world.price("Pro monthly").await;
+    let sold = story.live.prices_get(&monthly).await?;
+    let now = story.live.clock().now();
+    let id = domain::ids::PriceId::new(now, [7; 10]);
+    let price = store::prices::Price { id: id.clone(), provider_price_id: Some(unknown), ..sold };
+    let mut tx = story.live.store().begin("test.price").await?;
+    tx.prices_insert(&price).await?;
+    tx.commit().await?;
+    let page = Page::new(Some(100), None)?;
+    for event in story.live.events_list(page, Some("parked")).await?.data {
+        story.live.events_replay(event.id.as_str()).await?;
+    }
+    drain(&story.live).await;
+    let mended = seen(&story.live, "buyer").await;
+    assert_eq!(mended["parked"], json!([]), "{mended}");
+    assert_eq!(mended["details"][0]["price"], json!(id.as_str()));
+    assert_eq!((access(&mended), count(&mended, "grants")), ("entitled", 2), "{mended}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_071_an_unknown_price_does_not_keep_access_open() -> anyhow::Result<()> {
+    for word in ["unpaid", "paused", "past_due", "hibernating"] {
+        let story = Story::bought("Pro monthly", 0).await?;
+        story.tell().await;
+        let mut object = story.subscription().await;
+        object["items"]["data"][0]["price"]["id"] = json!("price_unknown");
+        object["status"] = json!(word);
+        let event = json!({
+            "id": "evt_closed", "object": "event", "livemode": false,
+            "created": story.live.clock().now().seconds() + 60,
+            "type": "customer.subscription.updated", "data": { "object": object },
+        });
+        deliver(&story.live, &event).await;
+        drain(&story.live).await;
+        let closed = seen(&story.live, "buyer").await;
+        assert_eq!(status(&closed), word, "{closed}");
+        let due = word == "past_due";
+        assert_eq!(access(&closed), if due { "ended" } else { "revoked" }, "{closed}");
+    }
     Ok(())
 }
 
@@ -404,5 +444,31 @@ async fn pitfall_072_a_subscription_made_elsewhere_is_recognised() -> anyhow::Re
     assert_eq!(end["balance"], json!([100, 0, 0]));
     let page = Page::new(Some(100), None)?;
     assert_eq!(story.live.events_list(page, Some("pending")).await?.data.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn pitfall_065_paused_collection_serves_out_what_was_paid_for() -> anyhow::Result<()> {
+    for behavior in ["void", "keep_as_draft", "mark_uncollectible"] {
+        let story = Story::bought("Pro monthly", 0).await?;
+        story.world.advance("10d").await;
+        story.change(&[("pause_collection[behavior]", behavior)]).await;
+        let paused = story.tell().await;
+        assert_eq!((status(&paused), access(&paused)), ("active", "entitled"), "{paused}");
+        assert_eq!(paused["balance"], json!([100, 0, 0]), "it was paid for");
+        story.world.advance("1mo").await;
+        story.world.advance("2h").await;
+        let over = story.end().await;
+        assert_eq!((status(&over), access(&over)), ("active", "ended"), "{behavior} {over}");
+        assert_eq!(over["balance"], json!([0, 0, 0]), "{behavior}: no credits without money");
+        assert_eq!((count(&over, "payments"), count(&over, "grants")), (1, 1), "{behavior}");
+        story.change(&[("pause_collection", "")]).await;
+        story.world.advance("1mo").await;
+        story.world.advance("2h").await;
+        let back = story.end().await;
+        assert_eq!((status(&back), access(&back)), ("active", "entitled"), "{behavior} {back}");
+        assert_eq!(back["balance"], json!([100, 0, 0]), "{behavior} {back}");
+        assert_eq!(count(&back, "payments"), 2, "{behavior}");
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod amounts;
+mod bills;
 mod credit_notes;
 mod credits;
 mod debts;
@@ -19,6 +20,7 @@ mod outages;
 mod owners;
 mod payment_pages;
 mod payments;
+mod plan_changes;
 mod provider_calls;
 mod proxies;
 mod purchases;
