@@ -44,11 +44,13 @@ impl Engine {
         grants: &Grants,
         quantity: i64,
     ) -> Result<(), Failure> {
+        let now = self.clock().now();
         for (position, grant) in grants.credits.iter().enumerate() {
             let lot = Grant {
                 fact: format!("payment:{}:{position}", payment.id),
                 class: Class::Purchased,
                 payment_id: Some(payment.id.clone()),
+                starts_at: payment.paid_at.map_or(now, |paid_at| paid_at.min(now)),
                 ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
             };
             self.lot_open_and_add(tx, &lot).await?;
@@ -142,29 +144,33 @@ impl Engine {
         Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
     }
 
-    /// What the refills after the first bring: who changed to another plan that is paid as often gets
-    /// that plan's from then on; one that is paid more or less often has invoices of its own.
+    /// What the refills after the first bring: no more than was paid for, and less where fewer seats
+    /// or a smaller plan are held by then. What is more comes with the next period that is paid; a
+    /// plan that is paid more or less often has invoices of its own.
     async fn later_refills(
         &self,
         tx: &mut Tx,
         schedule: &AllowanceSchedule,
     ) -> Result<Option<Credits>, Failure> {
-        let same = Some(schedule.amount);
         let item = tx.subscription_items_find(PROVIDER, &schedule.provider_item_id).await?;
         let Some((item, now)) = item.and_then(|item| item.price_id.clone().map(|id| (item, id)))
         else {
-            return Ok(same);
+            return Ok(Some(schedule.amount));
         };
-        if now == schedule.price_id {
-            return Ok(same);
+        if now != schedule.price_id {
+            let was = tx.prices_get(&schedule.price_id).await?.map(|price| price.billing);
+            let is = tx.prices_get(&now).await?.map(|price| price.billing);
+            if was != is {
+                return Ok(None);
+            }
         }
-        let (was, is) = (tx.prices_get(&schedule.price_id).await?, tx.prices_get(&now).await?);
-        if was.map(|price| price.billing) != is.map(|price| price.billing) {
-            return Ok(None);
-        }
-        let mut grants = item.grants.credits.iter();
-        let grant = grants.find(|grant| grant.unit == schedule.unit);
-        Ok(grant.map(|grant| times(grant.amount, item.quantity)))
+        let mut same_unit = item.grants.credits.iter().filter(|it| it.unit == schedule.unit);
+        let place = usize::try_from(schedule.position).unwrap_or(usize::MAX);
+        let grant = match item.grants.credits.get(place).filter(|it| it.unit == schedule.unit) {
+            Some(grant) => Some(grant),
+            None => same_unit.next(),
+        };
+        Ok(grant.map(|grant| times(grant.amount, item.quantity).min(schedule.amount)))
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.

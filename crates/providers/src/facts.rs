@@ -140,6 +140,7 @@ words! {
         SubscriptionCreate = "subscription_create",
         SubscriptionCycle = "subscription_cycle",
         SubscriptionUpdate = "subscription_update",
+        QuoteAccept = "quote_accept",
         Manual = "manual",
     }
 }

@@ -28,13 +28,15 @@ impl Engine {
     ) -> Result<SubscriptionMoney, Stop> {
         let id = &row.provider_subscription_id;
         let invoices = tx.invoices_of_subscription(PROVIDER, id).await?;
-        let is_open = |invoice: &&Invoice| {
+        let is_owed = |invoice: &&Invoice| {
             let word = invoice.status.as_str();
             let owed = word == InvoiceStatus::Open.as_str()
                 || word == InvoiceStatus::Uncollectible.as_str();
             owed && 0 < invoice.amount_due
         };
-        let oldest = invoices.iter().find(is_open);
+        // What was given up before a later period was paid is not what is owed now.
+        let settled = invoices.iter().rposition(paid_for_a_period).map_or(0, |at| at + 1);
+        let oldest = invoices.iter().skip(settled).find(is_owed);
         let owed_since = oldest.and_then(|invoice| invoice.due_at.or(invoice.issued_at));
         let paid = InvoiceStatus::Paid.as_str();
         let mut paid_until = None;
@@ -56,19 +58,10 @@ impl Engine {
     /// last can have been given back in full. Side invoices do not count, and a period that cost
     /// nothing was not given back.
     async fn is_paid_for(&self, tx: &mut Tx, invoices: &[Invoice]) -> Result<bool, Stop> {
-        let first = BillingReason::SubscriptionCreate;
-        let next = BillingReason::SubscriptionCycle;
-        let paid = InvoiceStatus::Paid.as_str();
-        let bills_period = |invoice: &&Invoice| {
-            invoice.reason == first.as_str() || invoice.reason == next.as_str()
+        let Some(newest) = invoices.iter().rev().find(|invoice| paid_for_a_period(invoice)) else {
+            return Ok(!invoices.iter().any(|it| bills_a_period(it) && 0 < it.amount_due));
         };
-        let newest = invoices.iter().rev().find(|it| it.status == paid && bills_period(it));
-        match newest {
-            Some(invoice) => Ok(!self.is_given_back(tx, invoice).await?),
-            None => Ok(!invoices
-                .iter()
-                .any(|invoice| invoice.reason == first.as_str() && 0 < invoice.amount_due)),
-        }
+        Ok(!self.is_given_back(tx, newest).await?)
     }
 
     /// Whether all the money of an invoice went back.
@@ -125,4 +118,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether an invoice asks for a period of a plan: the first, the next, or one that a change began.
+fn bills_a_period(invoice: &Invoice) -> bool {
+    let first = BillingReason::SubscriptionCreate;
+    let next = BillingReason::SubscriptionCycle;
+    let usual = invoice.reason == first.as_str() || invoice.reason == next.as_str();
+    usual || invoice.covers_until.is_some()
+}
+
+fn paid_for_a_period(invoice: &Invoice) -> bool {
+    invoice.status == InvoiceStatus::Paid.as_str() && bills_a_period(invoice)
 }

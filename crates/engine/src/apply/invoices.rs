@@ -46,9 +46,9 @@ impl Engine {
             false => None,
         };
         let refill = match told.reason {
-            BillingReason::SubscriptionCreate | BillingReason::SubscriptionCycle => {
-                Some(Refill::FromItsStart)
-            }
+            BillingReason::SubscriptionCreate
+            | BillingReason::SubscriptionCycle
+            | BillingReason::QuoteAccept => Some(Refill::FromItsStart),
             BillingReason::SubscriptionUpdate => Some(Refill::AfterTheRunningOne),
             _ => None,
         };

@@ -65,6 +65,13 @@ impl Engine {
             if earlier.request_hash.as_deref() != Some(hash.as_str()) {
                 return Err(Failure::key_conflict());
             }
+            if let Some(customer) = &customer
+                && earlier.mode == Mode::Subscription
+                && matches!(earlier.status, SessionStatus::Creating | SessionStatus::Open)
+            {
+                // Meanwhile somebody may have subscribed on another page.
+                check_not_subscribed(&mut tx, &customer.id, &price).await?;
+            }
             if !matches!(earlier.status, SessionStatus::Expired | SessionStatus::Failed) {
                 let (browser, origin) = (None, Origin::Earlier);
                 return Ok(Intended { session: earlier, customer, price, browser, origin });
