@@ -27,7 +27,7 @@ const PUBLIC: [(&str, &str); 13] = [
 ];
 
 /// What a customer's own token is refused with 403.
-const ADMINISTRATOR: [(&str, &str); 14] = [
+const ADMINISTRATOR: [(&str, &str); 31] = [
     ("GET", "/v1/customers"),
     ("POST", "/v1/customers"),
     ("POST", "/v1/products"),
@@ -42,6 +42,23 @@ const ADMINISTRATOR: [(&str, &str); 14] = [
     ("POST", "/v1/events/{id}/ignore"),
     ("POST", "/v1/clock/settle"),
     ("POST", "/v1/collections"),
+    ("GET", "/metrics"),
+    ("GET", "/v1/deliveries"),
+    ("POST", "/v1/deliveries/{id}/redeliver"),
+    ("GET", "/v1/notifications"),
+    ("GET", "/v1/notifications/{id}"),
+    ("GET", "/v1/provider-calls"),
+    ("POST", "/v1/refunds"),
+    ("GET", "/v1/sync-runs"),
+    ("POST", "/v1/sync-runs"),
+    ("GET", "/v1/sync-runs/{id}"),
+    ("GET", "/v1/webhook-endpoints"),
+    ("POST", "/v1/webhook-endpoints"),
+    ("GET", "/v1/webhook-endpoints/{id}"),
+    ("PATCH", "/v1/webhook-endpoints/{id}"),
+    ("DELETE", "/v1/webhook-endpoints/{id}"),
+    ("POST", "/v1/webhook-endpoints/{id}/rotate-secret"),
+    ("POST", "/v1/webhook-endpoints/{id}/test"),
 ];
 
 /// The pages of a stranger. The others belong to whoever has the cookie of a portal link.
