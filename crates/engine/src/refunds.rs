@@ -59,7 +59,8 @@ impl Engine {
         tx.customers_lock(&payment.customer_id).await?;
         // Read again: the lock may have waited for a refund.
         let payment = tx.payments_get(&id).await?.ok_or_else(not_found)?;
-        let fact = format!("refund:{id}:{}", request.idempotency_key);
+        // The key alone: with another payment it is another request under a used key.
+        let fact = format!("refund:{}", request.idempotency_key);
         let wish = wish(&mut tx, &payment, request).await?;
         let call = match tx.provider_calls_find(&fact).await? {
             Some(earlier) if wish.is_of(&earlier)? => earlier,
