@@ -143,16 +143,18 @@ pub struct ChangeBody {
     price: Option<String>,
     quantity: Option<i64>,
     /// `automatic` unless given: more now, less with the next period; or `now`, or `period_end`.
+    /// With an end-user token `now` is `automatic`: less now gives money back, as a merchant may.
     when: Option<String>,
 }
 
 impl ChangeBody {
-    fn request(&self) -> Result<ChangeRequest, Problem> {
-        let timing = match self.when.as_deref() {
-            None | Some("automatic") => Timing::Automatic,
-            Some("now") => Timing::Now,
-            Some("period_end") => Timing::PeriodEnd,
-            Some(_) => return Err(when_unknown("when must be automatic, now or period_end")),
+    fn request(&self, caller: &Caller) -> Result<ChangeRequest, Problem> {
+        let timing = match (self.when.as_deref(), caller) {
+            (None | Some("automatic"), _) => Timing::Automatic,
+            (Some("now"), Caller::Customer { .. }) => Timing::Automatic,
+            (Some("now"), Caller::Server) => Timing::Now,
+            (Some("period_end"), _) => Timing::PeriodEnd,
+            (Some(_), _) => return Err(when_unknown("when must be automatic, now or period_end")),
         };
         Ok(ChangeRequest { price: self.price.clone(), quantity: self.quantity, timing })
     }
@@ -208,7 +210,7 @@ pub async fn preview(
     Body(body): Body<ChangeBody>,
 ) -> Result<Json<ChangePreviewView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
-    let request = body.request()?;
+    let request = body.request(&caller)?;
     let preview = app.engine.subscriptions_preview(&subject, Some(&id), &request).await?;
     Ok(Json(ChangePreviewView {
         prorated_amount: preview.prorated_amount,
@@ -234,7 +236,7 @@ pub async fn change(
     Body(body): Body<ChangeBody>,
 ) -> Result<Json<ChangeView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
-    let request = body.request()?;
+    let request = body.request(&caller)?;
     Ok(Json(app.engine.subscriptions_change(&subject, Some(&id), &request).await?.into()))
 }
 

@@ -149,6 +149,10 @@ async fn row_80_row_82_and_row_85_our_own_face_changes_and_ends_plans() {
         (&five.json()["progress"], &five.json()["subscription"]["quantity"]),
         (&json!("done"), &json!(5))
     );
+    // Less now would give money back: that is the merchant's to say.
+    let now = json!({"price": plan(&server, "Free").await.0, "when": "now"});
+    let planned = change(&server, &id, "anna", "change", now).await.json();
+    assert_eq!(planned["progress"], "scheduled", "{planned}");
     let later = json!({"price": plan(&server, "Free").await.0});
     let planned = change(&server, &id, "anna", "change", later).await.json();
     assert_eq!(planned["progress"], "scheduled");
@@ -208,6 +212,11 @@ async fn refunds_are_the_merchants_and_once_for_each_key() {
     let calls = server.call("GET", "/v1/provider-calls?state=done", &key, "").await.json();
     assert_eq!(calls["data"][0]["kind"], "refund.create", "{calls}");
     assert_eq!(server.call("GET", "/v1/provider-calls", &token("anna"), "").await.status, 403);
+    subscribe(&server, &base, "bert").await;
+    let payments = server.call("GET", "/v1/payments", &token("bert"), "").await.json();
+    let other = json!({"payment": payments["data"][0]["id"], "amount": 500});
+    let used = refund(&server, Some("a"), &key, &other).await;
+    assert_eq!(used.code(), "idempotency_conflict", "one key, one refund: {}", used.text);
 }
 
 async fn open_page(server: &Server, body: &Value) -> Answer {
