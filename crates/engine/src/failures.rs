@@ -44,6 +44,17 @@ impl Failure {
         Failure::Refused { code, detail: detail.into(), param: None }
     }
 
+    /// What may be kept and shown: a database's words stay in our logs.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Failure::Store(error) => {
+                tracing::error!(%error, "the database did not do what was asked");
+                "our database could not do it; the log says why".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn key_conflict() -> Self {
         let detail = "this idempotency key was used for another request";
         Self::refused(Code::IdempotencyConflict, detail)

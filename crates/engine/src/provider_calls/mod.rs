@@ -28,8 +28,9 @@ const BACKOFF_SECONDS_MAX: i64 = 600;
 /// The provider remembers an idempotency key for a day.
 const KEY_LIFE_SECONDS: i64 = 23 * 60 * 60;
 /// How long a request waits for the same wish of another one.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
-const WAITS_MAX: u32 = 600;
+const WAIT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What we may ask. It is kept as JSON beside its key: one key, one set of parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +155,7 @@ impl Outcome {
             _ => Code::Internal,
         };
         let code = Some(code.as_str().to_owned());
-        Self { object: None, code, detail: Some(failure.to_string()) }
+        Self { object: None, code, detail: Some(failure.told()) }
     }
 
     pub(crate) fn read(call: &ProviderCall) -> Self {
@@ -180,6 +181,8 @@ impl Outcome {
             Code::OutcomeUnknown | Code::ProviderRefused | Code::ProviderUnavailable => {
                 Failure::Provider { code, detail }
             }
+            // A trouble of ours: whoever asks again learns the outcome.
+            Code::Internal => unsettled(),
             _ => Failure::refused(code, detail),
         }
     }
@@ -306,31 +309,42 @@ impl Engine {
 
     /// Makes the call, or waits for whoever makes it: the row, done, or why it is not.
     pub(crate) async fn call_finish(&self, id: &ProviderCallId) -> Result<ProviderCall, Failure> {
-        let mut waited = false;
-        for _ in 0..WAITS_MAX {
+        let mut waited = Duration::ZERO;
+        let mut pause = WAIT_PAUSE;
+        while waited < WAIT_MAX {
             let wall = self.clock().wall();
-            let mut tx = self.store().begin("provider_calls.lease").await?;
+            // Who only waits must not take the one writer's turn.
+            let mut tx = self.store().read("provider_calls.look").await?;
             let mut call = tx.provider_calls_get(id).await?.ok_or_else(unsettled)?;
+            drop(tx);
+            let is_free = call.leased_until <= wall;
             match call.state {
                 CallState::Done => return Ok(call),
                 CallState::Refused => return Err(Outcome::read(&call).failure()),
                 // Who waited for an attempt that failed does not make the next one: a provider that
                 // is down would be asked by everybody in turn.
-                CallState::Unknown if waited && call.leased_until <= wall => {
+                CallState::Unknown if is_free && !waited.is_zero() => {
                     return Err(Outcome::read(&call).failure());
                 }
                 CallState::Unknown | CallState::Intended => {}
             }
-            let until = wall.plus_seconds(LEASE_SECONDS);
-            if tx.provider_calls_lease(&mut call, wall, until).await? {
-                tx.commit().await?;
+            if is_free && self.call_lease(&mut call).await? {
                 return self.call_make(call).await;
             }
-            drop(tx);
-            waited = true;
-            tokio::time::sleep(WAIT_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            waited += pause;
+            pause = (2 * pause).min(WAIT_PAUSE_MAX);
         }
         Err(unsettled())
+    }
+
+    /// Takes a call that was free a moment ago; `false` where somebody was faster.
+    async fn call_lease(&self, call: &mut ProviderCall) -> Result<bool, Failure> {
+        let wall = self.clock().wall();
+        let mut tx = self.store().begin("provider_calls.lease").await?;
+        let leased = tx.provider_calls_lease(call, wall, wall.plus_seconds(LEASE_SECONDS)).await?;
+        tx.commit().await?;
+        Ok(leased)
     }
 
     /// One attempt at a leased call.
@@ -343,7 +357,23 @@ impl Engine {
                 Err(failure) => self.call_later(&call, failure).await,
             },
             Err(error) if may_pass(&error, &wish) => self.call_later(&call, error.into()).await,
+            Err(error) if self.is_about_the_key(&call, &error).await => {
+                self.call_later(&call, error.into()).await
+            }
             Err(error) => self.call_refused(&call, refusal(error)).await,
+        }
+    }
+
+    /// Whether a refusal says nothing about an earlier attempt that may have been carried out: the
+    /// key was refused since, or may belong to another account, which knows nothing of ours.
+    async fn is_about_the_key(&self, call: &ProviderCall, error: &ProviderError) -> bool {
+        if call.attempts <= 1 {
+            return false;
+        }
+        match error {
+            ProviderError::Unauthorized => true,
+            ProviderError::NotFound { .. } => !matches!(self.check_own_account().await, Ok(true)),
+            _ => false,
         }
     }
 

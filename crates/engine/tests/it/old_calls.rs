@@ -52,6 +52,29 @@ async fn pitfall_089_what_happened_a_day_ago_is_read_and_not_done_again() -> any
 }
 
 #[tokio::test]
+async fn a_key_that_is_refused_later_refuses_nothing_that_may_have_happened() -> anyhow::Result<()>
+{
+    let Aged { world, proxy, engine, wall } = aged().await?;
+    let (subject, wish) = (own("buyer"), seats(4));
+    proxy.breaks("/v1/subscriptions", Fault::Silent);
+    tokio::select! {
+        changed = engine.subscriptions_change(&subject, None, &wish) => panic!("{changed:?}"),
+        () = proxy.silent() => {}
+    }
+    for (fault, state) in [(Some(Fault::Status(401)), "unknown"), (None, "done")] {
+        if let Some(fault) = fault {
+            proxy.breaks("/v1/subscriptions", fault);
+        }
+        wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
+        engine.provider_calls_sweep().await?;
+        assert_eq!(calls(&engine).await[0].state.as_str(), state);
+    }
+    let invoices = world.get("/v1/invoices").await;
+    assert_eq!(invoices["data"].as_array().map(Vec::len), Some(2), "charged once");
+    Ok(())
+}
+
+#[tokio::test]
 async fn pitfall_090_an_old_wish_that_was_never_heard_is_given_up() -> anyhow::Result<()> {
     let Aged { world, proxy, engine, wall } = aged().await?;
     let subject = own("buyer");
