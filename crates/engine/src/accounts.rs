@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::failures::Failure;
+use domain::codes::Code;
 use providers::errors::ProviderError;
 use providers::stripe::API_VERSION;
 use providers::stripe::webhook_endpoints::Endpoint;
@@ -58,6 +59,23 @@ impl Engine {
     /// The same, as far as it is known without asking anybody.
     pub(crate) fn known_account(&self) -> Option<&str> {
         self.inner.account.get().map(String::as_str)
+    }
+
+    /// Fails where the key belongs to another account than this database; `false` where a
+    /// restricted key may not tell.
+    pub(crate) async fn check_own_account(&self) -> Result<bool, Failure> {
+        let provider = self.provider()?;
+        let found = match provider.account().await {
+            Err(ProviderError::Unauthorized) if provider.is_restricted() => return Ok(false),
+            answer => answer?,
+        };
+        match self.own_account().await? {
+            Some(bound) if bound != found => {
+                let detail = Misfit::OtherAccount { bound, found }.to_string();
+                Err(Failure::Provider { code: Code::ProviderUnavailable, detail })
+            }
+            _ => Ok(true),
+        }
     }
 
     /// Compares the settings with the account at the provider.

@@ -73,7 +73,7 @@ impl Run<'_> {
             let page = match page {
                 Ok(page) => page,
                 Err(failure) => {
-                    return self.report.broke_off(Resource::Products, failure.to_string());
+                    return self.report.broke_off(Resource::Products, failure.told());
                 }
             };
             for row in &page.rows {
@@ -88,7 +88,7 @@ impl Run<'_> {
             }
         }
         if let Err(failure) = self.products_unlisted(&listed).await {
-            self.report.broke_off(Resource::Products, failure.to_string());
+            self.report.broke_off(Resource::Products, failure.told());
         }
     }
 
@@ -103,7 +103,7 @@ impl Run<'_> {
             let page = match page {
                 Ok(page) => page,
                 Err(failure) => {
-                    return self.report.broke_off(Resource::Prices, failure.to_string());
+                    return self.report.broke_off(Resource::Prices, failure.told());
                 }
             };
             for row in &page.rows {
@@ -118,12 +118,15 @@ impl Run<'_> {
             }
         }
         if let Err(failure) = self.prices_unlisted(&listed).await {
-            self.report.broke_off(Resource::Prices, failure.to_string());
+            self.report.broke_off(Resource::Prices, failure.told());
         }
     }
 
     /// A product that no list told of is asked for; one that was deleted there goes off sale here.
     async fn products_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), Failure> {
+        if !self.knows_account {
+            return Ok(());
+        }
         let mut after = String::new();
         loop {
             let mut tx = self.engine.store().read("sync_runs.products").await?;
@@ -154,6 +157,9 @@ impl Run<'_> {
     }
 
     async fn prices_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), Failure> {
+        if !self.knows_account {
+            return Ok(());
+        }
         let mut after = String::new();
         loop {
             let mut tx = self.engine.store().read("sync_runs.prices").await?;
@@ -205,7 +211,7 @@ impl Run<'_> {
                 self.report.list(found.collect());
             }
             Ok(Pulled::Unusable(why)) => self.report.fail(resource, id, why),
-            Err(failure) => self.report.fail(resource, id, failure.to_string()),
+            Err(failure) => self.report.fail(resource, id, failure.told()),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Run<'_> {
         match self.engine.take_in(payload, &BTreeMap::new()).await {
             Ok(taken) if taken.duplicate => self.report.counts(Resource::Events).equal += 1,
             Ok(_) => self.report.counts(Resource::Events).created += 1,
-            Err(failure) => self.report.fail(Resource::Events, "unknown", failure.to_string()),
+            Err(failure) => self.report.fail(Resource::Events, "unknown", failure.told()),
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     pub row: SyncRun,
     pub request: SyncRequest,
     pub report: Report,
+    /// Whether what the provider does not know is gone: another account knows nothing of ours.
+    pub knows_account: bool,
     watcher: Watcher<'a>,
     saved_at: Timestamp,
     lost: bool,
@@ -43,11 +45,16 @@ impl Engine {
         let kind = Loop::parse(&row.kind).unwrap_or(Loop::Manual);
         let saved_at = self.clock().wall();
         let report = Report::default();
-        let mut run = Run { engine: self, row, request, report, watcher, saved_at, lost: false };
-        let outcome = match kind {
-            Loop::Pending => run.pending().await,
-            Loop::Events => run.events().await,
-            Loop::Objects | Loop::Manual => run.objects(kind).await,
+        let own = self.check_own_account().await;
+        let knows_account = matches!(own, Ok(true));
+        let lost = false;
+        let mut run =
+            Run { engine: self, row, request, report, knows_account, watcher, saved_at, lost };
+        let outcome = match (own, kind) {
+            (Err(failure), _) => Err(failure),
+            (_, Loop::Pending) => run.pending().await,
+            (_, Loop::Events) => run.events().await,
+            (_, Loop::Objects | Loop::Manual) => run.objects(kind).await,
         };
         run.finish(outcome.err()).await
     }
@@ -89,7 +96,7 @@ impl Run<'_> {
                 }
                 outcome => self.note(&subject, outcome),
             },
-            Err(failure) => self.report.fail(resource, &subject.id, failure.to_string()),
+            Err(failure) => self.report.fail(resource, &subject.id, failure.told()),
         }
         self.save_if_due().await;
     }
@@ -122,7 +129,7 @@ impl Run<'_> {
                 self.report.fail(resource, &subject.id, why);
                 self.report.drifted(subject.changed_at, now, false);
             }
-            Err(failure) => self.report.fail(resource, &subject.id, failure.to_string()),
+            Err(failure) => self.report.fail(resource, &subject.id, failure.told()),
         }
     }
 
@@ -170,7 +177,7 @@ impl Run<'_> {
             (None, false) => SyncState::Partial,
             (None, true) => SyncState::Completed,
         };
-        self.row.error = failure.map(|failure| failure.to_string());
+        self.row.error = failure.map(|failure| failure.told());
         self.row.report = self.report.text();
         let now = self.engine.clock().wall();
         let mut tx = self.engine.store().begin("sync_runs.finish").await?;

@@ -5,12 +5,14 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use engine::accounts::Misfit;
+use engine::sync_runs::{Resource, SyncRequest};
 use engine::{Clock, Engine};
 use providers::stripe::{self, API_VERSION};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use store::prices::Price;
 
 const OTHER: &str = "the event belongs to another account";
 
@@ -133,6 +135,31 @@ async fn the_account_is_remembered_and_another_one_is_refused() -> anyhow::Resul
     let (bound, found) = ("acct_ours".to_owned(), "acct_another".to_owned());
     assert_eq!(misfits, [Misfit::OtherAccount { bound, found }]);
     assert!(misfits[0].is_fatal());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_compared_with_another_account() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.engine.store().deployment_bind(false, world.engine.clock().wall()).await?;
+    let catalogue = || SyncRequest {
+        resources: vec![Resource::Products, Resource::Prices],
+        ..SyncRequest::default()
+    };
+    let engine = engine_with(&world, "sk_test_1", &fine()).await?;
+    assert_eq!(engine.account_misfits().await?, []);
+    let on_sale = |rows: Vec<Price>| rows.iter().filter(|row| row.active).count();
+    let mut tx = engine.store().read("test").await?;
+    let before = on_sale(tx.prices_known("stripe", "", 100).await?);
+    drop(tx);
+    let other = Case { account: "acct_another", ..fine() };
+    let engine = engine_with(&world, "sk_test_2", &other).await?;
+    let run = engine.sync(catalogue(), &|_| {}).await?;
+    assert_eq!(run.state.as_str(), "failed");
+    assert!(run.error.as_deref().is_some_and(|why| why.contains("acct_another")), "{run:?}");
+    let mut tx = engine.store().read("test").await?;
+    let after = on_sale(tx.prices_known("stripe", "", 100).await?);
+    assert!(0 < before && after == before, "all of it stays on sale");
     Ok(())
 }
 
