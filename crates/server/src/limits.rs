@@ -33,6 +33,8 @@ pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long requests in flight may take after the signal to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the success page waits for the provider; a buyer who has just paid must see a page.
+pub const PROVIDER_WAIT: Duration = Duration::from_secs(2);
 /// How often the success page asks again, and how many times.
 pub const POLL_SECONDS: u32 = 2;
 pub const POLLS: u32 = 30;

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::layout::{Page, Privacy, Refresh};
 use super::sessions::{Cookie, Visitor};
 use crate::App;
-use crate::limits::{POLL_SECONDS, POLLS};
+use crate::limits::{POLL_SECONDS, POLLS, PROVIDER_WAIT};
 use crate::problem::Problem;
 use crate::requests::Params;
 
@@ -38,7 +38,12 @@ pub async fn success(
     headers: HeaderMap,
     Params(params): Params<SuccessParams>,
 ) -> Result<Response, Problem> {
-    let progress = app.engine.checkout_returned(&params.session_id).await?;
+    let asked = app.engine.checkout_returned(&params.session_id);
+    let progress = match tokio::time::timeout(PROVIDER_WAIT, asked).await {
+        Ok(progress) => progress?,
+        // The provider is slow; its event will tell, and this page looks again.
+        Err(_) => app.engine.checkout_progress(&params.session_id).await?,
+    };
     let status = progress.map(|progress| progress.as_str());
     let (title, text) = match status {
         Some("complete") => ("Thank you", "Your payment is complete and everything is unlocked."),
