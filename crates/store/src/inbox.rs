@@ -100,7 +100,7 @@ statements! {
     PARKED = "inbox_events.parked":
         "SELECT id FROM inbox_events
          WHERE state = 'parked' AND (CAST(? AS TEXT) IS NULL OR kind = ?)
-           AND (CAST(? AS TEXT) IS NULL OR reason = ?)
+           AND (CAST(? AS TEXT) IS NULL OR COALESCE(reason, '') = ?)
          ORDER BY id LIMIT ?";
     PURGEABLE = "inbox_events.purgeable":
         "SELECT id FROM inbox_events
@@ -246,7 +246,7 @@ impl Tx {
         self.change_if(&HURRY, args![id, now]).await
     }
 
-    /// Parked events of a kind and reason, oldest first.
+    /// Parked events of a kind and reason, oldest first; an empty reason is none.
     pub async fn inbox_parked(
         &mut self,
         kind: Option<&str>,

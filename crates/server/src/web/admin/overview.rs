@@ -110,9 +110,9 @@ fn replay_all(group: &ParkedGroup, signed_in: &SignedIn) -> Markup {
         form method="post" action="/admin/events/replay" {
             (signed_in.csrf_field())
             input type="hidden" name="kind" value=(group.kind);
-            @if let Some(reason) = &group.reason {
-                input type="hidden" name="parked_because" value=(reason);
-            }
+            // Empty means those without a reason, and not all of the kind.
+            input type="hidden" name="parked_because"
+                value=(group.reason.as_deref().unwrap_or_default());
             button .small .plain type="submit" aria-label=(label) { "Replay all" }
         }
     }
