@@ -91,6 +91,16 @@ statements! {
                   UNION SELECT id FROM inbox_events WHERE object_id = ?
                   UNION SELECT id FROM inbox_events WHERE ordering_key = ?)"
     );
+    ABOUT_OF_CUSTOMER = "event_log.about_of_customer": listed!(
+        "e.id IN (SELECT id FROM inbox_events WHERE id = ?
+                  UNION SELECT id FROM inbox_events WHERE provider = ? AND provider_event_id = ?
+                  UNION SELECT id FROM inbox_events WHERE object_id = ?
+                  UNION SELECT id FROM inbox_events WHERE ordering_key = ?)
+         AND (e.ordering_key IN
+                  (SELECT provider_customer_id FROM provider_customers WHERE customer_id = ?)
+              OR e.object_id IN
+                  (SELECT provider_session_id FROM checkout_sessions WHERE customer_id = ?))"
+    );
     COUNT = "event_log.count":
         "SELECT state, COUNT(*) AS found FROM inbox_events
          WHERE state IN ('pending', 'applied', 'ignored', 'parked') AND id >= ? AND id < ?
@@ -144,6 +154,10 @@ impl Tx {
         let state = wanted.state.map(InboxState::as_str);
         let EventFilter { kind, family, customer, about, .. } = wanted;
         let (sql, mut args): (_, Vec<Arg>) = match (about, customer, kind, state) {
+            (Some(about), Some(customer), ..) => {
+                let args = args![about, provider, about, about, about, customer, customer];
+                (&ABOUT_OF_CUSTOMER, args)
+            }
             (Some(about), ..) => (&ABOUT, args![about, provider, about, about, about]),
             (_, Some(customer), ..) => (&BY_CUSTOMER, args![customer, customer]),
             (_, _, Some(kind), _) => (&BY_KIND, args![kind]),

@@ -12,6 +12,11 @@ fn found(rows: &[store::event_log::LoggedEvent]) -> Vec<&str> {
     rows.iter().map(|row| row.provider_event_id.as_str()).collect()
 }
 
+fn about_of(customer: &Customer, about: &str) -> EventFilter {
+    let (customer, about) = (Some(customer.id.clone()), Some(about.to_owned()));
+    EventFilter { customer, about, ..EventFilter::default() }
+}
+
 #[tokio::test]
 async fn each_filter_narrows_and_pages_go_on_where_the_last_one_ended() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {
@@ -64,6 +69,8 @@ async fn each_filter_narrows_and_pages_go_on_where_the_last_one_ended() -> anyho
             (EventFilter { about: Some("in_4".into()), ..none() }, vec!["evt_4"]),
             (EventFilter { about: Some("cus_theirs".into()), ..none() }, vec!["evt_2", "evt_1"]),
             (EventFilter { about: Some("IN_4".into()), ..none() }, vec![]),
+            (about_of(&customer, "evt_1"), vec!["evt_1"]),
+            (about_of(&customer, "evt_3"), vec![]),
         ];
         for (wanted, expected) in cases {
             let rows = tx.event_log_list("stripe", &wanted, "~", 10).await?;
