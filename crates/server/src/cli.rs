@@ -48,7 +48,12 @@ pub enum Command {
         Also read: FRONTEND_URL, PUBLIC_URL, ENVIRONMENT, ALLOWED_HOSTS, TRUSTED_PROXIES,\n\
         LOG_LEVEL, DEBUG, LISTEN, JWT_SECRET, JWKS_URL, JWKS_FILE, JWT_ISSUER, JWT_AUDIENCE,\n\
         STRIPE_PUBLIC_KEY, STRIPE_API_BASE, STRIPE_ENABLED, TRIAL_DAYS,\n\
-        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE, SECOND_SUBSCRIPTION, EVENT_PAYLOAD_DAYS.\n\
+        PAST_DUE_GRACE_DAYS, CHECKOUTS_PER_MINUTE, SECOND_SUBSCRIPTION, CREDIT_DEBT_POLICY,\n\
+        ENCRYPTION_KEYS, PRIVATE_RECEIVERS, MAIL_HOOK_URL, MAIL_HOOK_SECRET,\n\
+        EVENT_PAYLOAD_DAYS, METRICS_PUBLIC, SYNC_PENDING_SECONDS, SYNC_EVENTS_SECONDS,\n\
+        SYNC_OBJECTS_SECONDS, SYNC_WINDOW_DAYS (a loop of 0 seconds is off).\n\
+        Other names of the same: PAYMENT_API_KEY, STRIPE_API_KEY (the secret key),\n\
+        STRIPE_PUBLISHABLE_KEY, WEBHOOK_SECRET, PAYMENT_WEBHOOK_SECRET.\n\
         Real keys are refused with debug on, weak\n\
         secrets or plain http, and tokens need a JWT_SECRET of at least 32 bytes.\n\
         Several webhook secrets, separated by commas, let one be rotated without a pause.\n")]

@@ -81,6 +81,11 @@ const SETTINGS: &[Setting] = &[
     setting("metrics.public", Form::Switch, &["METRICS_PUBLIC"]),
 ];
 
+/// Every name that is read from the environment.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().flat_map(|setting| setting.names.iter().copied())
+}
+
 const SECRET_KEY_NAMES: &[&str] = &["STRIPE_SECRET_KEY", "PAYMENT_API_KEY", "STRIPE_API_KEY"];
 const WEBHOOK_SECRET_NAMES: &[&str] =
     &["STRIPE_WEBHOOK_SECRET", "WEBHOOK_SECRET", "PAYMENT_WEBHOOK_SECRET"];

@@ -76,6 +76,15 @@ fn help_names_every_command() {
 }
 
 #[test]
+fn the_help_of_serve_names_every_setting() {
+    let help = text(&tollgate(&["serve", "--help"], &[]).stdout);
+    let words: Vec<&str> = help.split(|it: char| !it.is_ascii_uppercase() && it != '_').collect();
+    for name in server::config::variables() {
+        assert!(words.contains(&name), "{name}: {help}");
+    }
+}
+
+#[test]
 fn row_2_serve_refuses_incomplete_settings() {
     let secret = "sk_test_that_nobody_should_see";
     let variables = [("DATABASE_URL", "sqlite:///never.db"), ("STRIPE_SECRET_KEY", secret)];
