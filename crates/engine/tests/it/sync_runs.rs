@@ -246,7 +246,8 @@ async fn pitfall_113_foreign_objects_leave_no_rows_and_cause_few_calls() -> anyh
     assert_eq!(report.counts_of(Resource::Invoices).foreign, 12);
     assert_eq!(report.total().repaired, 0);
     let calls = count.load(std::sync::atomic::Ordering::SeqCst);
-    assert!(calls <= 8, "{calls} calls for nothing of ours");
+    // Two of them ask whose account it is, where none is bound yet.
+    assert!(calls <= 9, "{calls} calls for nothing of ours");
     let events = SyncRequest { resources: vec![Resource::Events], ..SyncRequest::default() };
     let (_, report) = sync(&engine, events).await;
     assert_eq!(report.counts_of(Resource::Events).created, 0, "{report:#?}");
