@@ -76,7 +76,7 @@ fn limit_files(dev: &Dev, limit: &str) -> Result<bool> {
             Ok(true)
         }
         Err(error) => {
-            println!("skipped: prlimit cannot be run: {error}");
+            eprintln!("skipped: prlimit cannot be run: {error}");
             Ok(false)
         }
     }

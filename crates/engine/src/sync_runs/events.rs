@@ -66,10 +66,7 @@ impl Run<'_> {
             };
             // Oldest first, as they would have come.
             for payload in page.rows.iter().rev() {
-                let event = match events::parse(payload) {
-                    Ok(event) => Some(event),
-                    Err(_) => None,
-                };
+                let event = events::parse(payload).ok();
                 if let Some(event) = &event {
                     newest = newest.max(event.created_at);
                     self.hear(event, payload).await?;

@@ -302,3 +302,26 @@ async fn row_61_a_session_without_an_address_finds_its_user() -> anyhow::Result<
     assert_eq!(outcome(&world.engine, id).await.0, "applied");
     Ok(())
 }
+
+#[tokio::test]
+async fn pitfall_117_an_address_that_somebody_typed_links_nobody() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let mut known = world.request("known", "100 Credits").await;
+    known.email = Some("guest@example.com".to_owned());
+    world.pay(known).await?;
+    let mut pack = world.request("nobody", "100 Credits").await;
+    pack.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: None };
+    world.pay(pack).await?;
+    world.tell_all().await;
+    assert_eq!(state(&world.engine, "known").await["balance"], json!([0, 100, 0]));
+    let mut other = world.request("other", "RAG Access").await;
+    other.email = Some("guest@example.com".to_owned());
+    world.pay(other).await?;
+    world.tell_all().await;
+    let other = state(&world.engine, "other").await;
+    assert_eq!(
+        (&other["balance"], other["payments"].as_array().map(Vec::len)),
+        (&json!([0, 0, 0]), Some(1))
+    );
+    Ok(())
+}

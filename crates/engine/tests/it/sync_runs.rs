@@ -424,8 +424,8 @@ async fn pitfall_048_nothing_is_cut_off_after_the_first_page() -> anyhow::Result
         // The first has as many items as the provider allows.
         let items = if number == 0 { 20 } else { 1 };
         let mut form = bare.to_vec();
-        for item in 0..items {
-            form.push((format!("items[{item}][price]"), prices[item].clone()));
+        for (item, price) in prices.iter().take(items).enumerate() {
+            form.push((format!("items[{item}][price]"), price.clone()));
         }
         let form: Vec<_> = form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let made = world.post("/v1/subscriptions", &form).await;

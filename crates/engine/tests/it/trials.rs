@@ -53,8 +53,7 @@ async fn pitfall_061_a_trial_follows_its_moved_end() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn pitfall_061_064_a_converted_trial_is_followed_by_the_first_paid_grant()
--> anyhow::Result<()> {
+async fn pitfall_064_a_converted_trial_is_followed_by_the_first_paid_grant() -> anyhow::Result<()> {
     let story = Story::on_trial("Pro monthly").await?;
     let trial = story.tell().await;
     assert_eq!(trial["balance"], json!([100, 0, 0]), "the trial's allowance only");
