@@ -1,4 +1,5 @@
-//! What buyers and the shop do: open pages, pay, change cards and plans, cancel, ask for money back.
+//! What buyers and the shop do: open pages, pay, change cards and plans, cancel, ask for money
+//! back.
 
 use crate::years::Year;
 use anyhow::{Context as _, Result};

@@ -2,9 +2,9 @@
 //!
 //! Left out, each with its reason: the inbox and what describes its work (which events came, and
 //! when, is what differs between two orders); the log of comparisons; when rows were written or
-//! changed, and by which of several equal pieces of news (`as_of`, `revision`). Ids that we drew are
-//! replaced by the fact that they stand for, and ledger lines are summed per lot and kind, because a
-//! refund that comes first leaves fewer lines than one that comes last.
+//! changed, and by which of several equal pieces of news (`as_of`, `revision`). Ids that we drew
+//! are replaced by the fact that they stand for, and ledger lines are summed per lot and kind,
+//! because a refund that comes first leaves fewer lines than one that comes last.
 
 use crate::tables::{Record, rows, text};
 use anyhow::Result;

@@ -144,9 +144,9 @@ impl Engine {
         Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
     }
 
-    /// What the refills after the first bring: no more than was paid for, and less where fewer seats
-    /// or a smaller plan are held by then. What is more comes with the next period that is paid; a
-    /// plan that is paid more or less often has invoices of its own.
+    /// What the refills after the first bring: no more than was paid for, and less where fewer
+    /// seats or a smaller plan are held by then. What is more comes with the next period that is
+    /// paid; a plan that is paid more or less often has invoices of its own.
     async fn later_refills(
         &self,
         tx: &mut Tx,

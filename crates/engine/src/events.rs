@@ -271,8 +271,8 @@ impl Engine {
         found.ok_or_else(|| Failure::refused(Code::NotFound, "no such event"))
     }
 
-    /// Puts a parked or ignored event back in line. What people do goes through `event_replay`, which
-    /// writes it down.
+    /// Puts a parked or ignored event back in line. What people do goes through `event_replay`,
+    /// which writes it down.
     pub async fn events_replay(&self, id: &str) -> Result<InboxEvent, Failure> {
         let event = self.events_get(id).await?;
         let mut tx = self.store().begin("events.replay").await?;

@@ -54,7 +54,7 @@ pub(crate) fn wants(endpoint: &WebhookEndpoint, kind: &str) -> bool {
 }
 
 fn new_secret() -> String {
-    format!("whsec_{}", hex::encode(random_secret()))
+    format!("hooksec_{}", hex::encode(random_secret()))
 }
 
 fn checked_kinds(kinds: Option<Vec<String>>) -> Result<Vec<String>, Failure> {

@@ -70,7 +70,7 @@ pub enum Command {
         after_help = "It works while the server runs, and ends with 1 where something could \
         not be compared.\n\nExamples:\n  \
         tollgate sync --dry-run                     only say what differs\n  \
-        tollgate sync --customer user-17            one customer: your id, ours or the provider's\n  \
+        tollgate sync --customer user-17            one customer: any of its ids\n  \
         tollgate sync --since 30d                   nothing older; or a date, 2026-01-31\n  \
         tollgate sync --resource products --resource prices\n  \
         \u{20}                                           take the provider's catalogue over\n"

@@ -13,7 +13,8 @@ use crate::limits::HEALTH_TIMEOUT;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HealthView {
-    /// `healthy`, `degraded` (the provider is away, or events wait) or `unhealthy` (the database is).
+    /// `healthy`, `degraded` (the provider is away, or events wait) or `unhealthy` (the database
+    /// is).
     status: &'static str,
     timestamp: String,
     version: &'static str,

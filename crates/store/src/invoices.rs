@@ -38,7 +38,8 @@ statements! {
     INSERT = "invoices.insert":
         "INSERT INTO invoices (provider_subscription_id, status, reason, number, total, amount_due,
              amount_paid, attempt_count, hosted_url, pdf_url, issued_at, paid_at, due_at,
-             covers_until, as_of, updated_at, id, customer_id, provider, provider_invoice_id, currency, created_at)
+             covers_until, as_of, updated_at, id, customer_id, provider, provider_invoice_id,
+             currency, created_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = "invoices.update":
         "UPDATE invoices SET provider_subscription_id = ?, status = ?, reason = ?, number = ?,

@@ -45,7 +45,8 @@ pub struct Subscription {
     pub paid_until: Option<Timestamp>,
     /// Since when it has been one too many.
     pub surplus_since: Option<Timestamp>,
-    /// Our time when the newest description was fetched, else the provider's time of the newest snapshot applied.
+    /// Our time when the newest description was fetched, else the provider's time of the newest
+    /// snapshot applied.
     pub as_of: Timestamp,
     /// Grows with every change: whoever fetched before one of them has to fetch again.
     pub revision: i64,

@@ -40,14 +40,16 @@ statements! {
         "SELECT id, provider_subscription_id AS provider_id, (
              SELECT MAX(c.provider_customer_id) FROM provider_customers c
              WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM subscriptions t WHERE t.provider = ? AND status NOT IN ('canceled', 'incomplete_expired')
+         FROM subscriptions t
+         WHERE t.provider = ? AND status NOT IN ('canceled', 'incomplete_expired')
            AND (customer_id = ? OR ? = '') AND id > ?
          ORDER BY id LIMIT ?";
     DUE_SUBSCRIPTIONS = "unsettled.due_subscriptions":
         "SELECT id, provider_subscription_id AS provider_id, (
              SELECT MAX(c.provider_customer_id) FROM provider_customers c
              WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM subscriptions t WHERE t.provider = ? AND status IN ('incomplete', 'past_due', 'unpaid')
+         FROM subscriptions t
+         WHERE t.provider = ? AND status IN ('incomplete', 'past_due', 'unpaid')
            AND (customer_id = ? OR ? = '') AND id > ?
          ORDER BY id LIMIT ?";
     INVOICES = "unsettled.invoices":

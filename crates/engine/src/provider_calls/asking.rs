@@ -162,7 +162,8 @@ async fn subscription_asked(
     }
 }
 
-/// Ends a subscription with its period, or takes that back. Setting a flag twice is setting it once.
+/// Ends a subscription with its period, or takes that back. Setting a flag twice is setting it
+/// once.
 async fn ending(
     provider: &Client,
     id: &str,

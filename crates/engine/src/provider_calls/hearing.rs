@@ -38,7 +38,8 @@ impl Engine {
         }
         let settled = tx.provider_calls_get(&call.id).await?.ok_or_else(unsettled)?;
         tx.commit().await?;
-        tracing::info!(call.id = %call.id, call.kind = call.kind, "the provider did what was asked");
+        let (id, kind) = (&call.id, &call.kind);
+        tracing::info!(call.id = %id, call.kind = kind, "the provider did what was asked");
         Ok(settled)
     }
 

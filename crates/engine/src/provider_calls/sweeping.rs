@@ -25,7 +25,8 @@ impl Engine {
         }
     }
 
-    /// Makes every call that is due; says how many there were. One that fails keeps no other waiting.
+    /// Makes every call that is due; says how many there were. One that fails keeps no other
+    /// waiting.
     pub async fn provider_calls_sweep(&self) -> Result<usize, Failure> {
         if self.inner.provider.is_none() {
             return Ok(0);

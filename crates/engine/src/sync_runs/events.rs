@@ -35,7 +35,8 @@ impl Run<'_> {
         let left_off = cursor.and_then(|text| text.parse().ok()).map(Timestamp::from_seconds);
         let since = self.request.created_from().or(left_off);
         let from = since.map_or(oldest, |at| at.plus_seconds(-OVERLAP_SECONDS).max(oldest));
-        // Without a word about deliveries the provider lists them all; those nobody took may be old.
+        // Without a word about deliveries the provider lists them all; those nobody took may be
+        // old.
         let undelivered = self.events_from(Deliveries::Undelivered, oldest).await?;
         let all = self.events_from(Deliveries::All, from).await?;
         if let (Some(_), Some(newest)) = (undelivered, all)

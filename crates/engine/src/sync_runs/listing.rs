@@ -1,4 +1,5 @@
-//! Every object of the provider, list by list, and every unsettled row of ours that no list told of.
+//! Every object of the provider, list by list, and every unsettled row of ours that no list told
+//! of.
 
 use super::comparing::Subject;
 use super::reports::Resource;

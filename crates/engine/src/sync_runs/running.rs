@@ -184,7 +184,8 @@ impl Run<'_> {
         tx.sync_runs_finish(&self.row, now).await?;
         tx.commit().await?;
         tracing::info!(
-            sync.id = %self.row.id, sync.kind = %self.row.kind, sync.state = self.row.state.as_str(),
+            sync.id = %self.row.id, sync.kind = %self.row.kind,
+            sync.state = self.row.state.as_str(),
             sync.seen = total.seen, sync.repaired = total.repaired, sync.failed = total.failed,
             "a comparison with the provider is over"
         );

@@ -189,7 +189,12 @@ async fn pitfall_110_a_restricted_key_that_lacks_a_permission_is_refused() -> an
 async fn pitfall_035_an_endpoint_in_another_version_is_warned_of() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     let ours = world.engine.settings().public_url.join("/payments/webhook")?;
-    let endpoint = |url: &str, version: Value, status: &str| json!({"id": "we", "url": url, "api_version": version, "status": status});
+    let endpoint = |url: &str, version: Value, status: &str| {
+        let mut endpoint = json!({"id": "we", "url": url});
+        endpoint["api_version"] = version;
+        endpoint["status"] = json!(status);
+        endpoint
+    };
     let case = Case {
         endpoints: json!([
             endpoint(ours.as_str(), json!(API_VERSION), "enabled"),

@@ -159,8 +159,7 @@ async fn pitfall_107_a_page_in_another_currency_grants_by_its_price() -> anyhow:
 }
 
 #[tokio::test]
-async fn pitfall_119_a_forged_mark_moves_nothing_and_a_lost_one_loses_nothing() -> anyhow::Result<()>
-{
+async fn pitfall_119_a_forged_mark_moves_nothing_a_lost_one_loses_nothing() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     world.pay(world.request("buyer", "100 Credits").await).await?;
     let sessions = world.get("/v1/checkout/sessions?limit=1").await;

@@ -94,8 +94,7 @@ async fn failed_renewal() -> anyhow::Result<Story> {
 }
 
 #[tokio::test]
-async fn pitfall_055_row_69_past_due_keeps_access_for_the_grace_and_no_longer() -> anyhow::Result<()>
-{
+async fn pitfall_055_row_69_past_due_keeps_access_for_the_grace_alone() -> anyhow::Result<()> {
     let story = failed_renewal().await?;
     let due = story.tell().await;
     assert_eq!((status(&due), access(&due)), ("past_due", "entitled"), "{due}");
@@ -162,8 +161,7 @@ async fn pitfall_056_every_end_of_the_retries_is_understood() -> anyhow::Result<
 }
 
 #[tokio::test]
-async fn pitfall_057_058_flag_and_date_of_a_cancellation_in_every_combination() -> anyhow::Result<()>
-{
+async fn pitfall_057_flag_and_date_of_a_cancellation_in_all_combinations() -> anyhow::Result<()> {
     let story = Story::bought("Pro monthly", 0).await?;
     story.tell().await;
     let held = story.subscription().await;

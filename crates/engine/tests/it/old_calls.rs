@@ -1,4 +1,5 @@
-//! Calls whose key the provider has forgotten: the object is read, nobody is charged for an old wish.
+//! Calls whose key the provider has forgotten: the object is read, nobody is charged for an old
+//! wish.
 
 use crate::provider_calls::{calls, subscribed};
 use crate::proxies::{Fault, Proxy};

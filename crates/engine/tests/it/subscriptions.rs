@@ -1,4 +1,5 @@
-//! Changing a subscription: previews, upgrades after money, downgrades on their day, seats, surplus.
+//! Changing a subscription: previews, upgrades after money, downgrades on their day, seats,
+//! surplus.
 
 use crate::provider_calls::{calls, code, settle_calls, subscribed};
 use crate::proxies::Fault;

@@ -27,8 +27,8 @@ impl Client {
         fields::text(&answer, "/id").ok_or_else(|| unreadable("the id of the customer"))
     }
 
-    /// The customer that was created for one of ours, if any. The search lags behind by a minute, so
-    /// it says nothing about what was created just now.
+    /// The customer that was created for one of ours, if any. The search lags behind by a minute,
+    /// so it says nothing about what was created just now.
     pub async fn customer_find(&self, id: &str) -> Result<Option<String>, ProviderError> {
         let query = format!("metadata['tollgate_customer']:'{id}'");
         let form = Form::new().with("query", &query).with("limit", "1");

@@ -62,7 +62,8 @@ fn objects(value: &Value, path: &str, version: Option<&str>, found: &mut Vec<(St
             if let Some(kind) = kind.filter(|kind| *kind != "list" && *kind != "event") {
                 let id = format!("evt_recorded_{}", found.len());
                 let event = json!({
-                    "id": id, "object": "event", "type": told_by(kind, value), "created": 1_790_000_000,
+                    "id": id, "object": "event", "type": told_by(kind, value),
+                    "created": 1_790_000_000,
                     "livemode": false, "api_version": version, "data": { "object": value },
                 });
                 found.push((format!("{path} {kind} {}", found.len()), event));

@@ -1,5 +1,5 @@
-//! Coming back from the provider's page. These pages look, and let the engine ask the provider; what
-//! is granted is decided where events are applied.
+//! Coming back from the provider's page. These pages look, and let the engine ask the provider;
+//! what is granted is decided where events are applied.
 
 use axum::extract::State;
 use axum::http::HeaderMap;

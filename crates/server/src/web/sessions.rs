@@ -36,7 +36,8 @@ impl Cookie {
         }
     }
 
-    /// Where browsers send it: customers come back from the provider's page, operators from nowhere.
+    /// Where browsers send it: customers come back from the provider's page, operators from
+    /// nowhere.
     const fn reach(self) -> &'static str {
         match self {
             Cookie::Session | Cookie::Checkout => "Path=/; HttpOnly; SameSite=Lax",

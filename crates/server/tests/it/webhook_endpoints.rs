@@ -39,7 +39,7 @@ async fn an_endpoint_lives_from_its_secret_to_its_end() {
     let new = json!({ "url": url, "kinds": ["invoice.paid"], "description": "the shop" });
     let (status, made) = call(&server, "POST", "/v1/webhook-endpoints", new).await;
     assert_eq!(status, 201, "{made}");
-    assert!(made["secret"].as_str().unwrap().starts_with("whsec_"), "{made}");
+    assert!(made["secret"].as_str().unwrap().starts_with("hooksec_"), "{made}");
     let path = format!("/v1/webhook-endpoints/{}", made["id"].as_str().unwrap());
     let (_, shown) = call(&server, "GET", &path, Value::Null).await;
     assert_eq!(shown["secret"], Value::Null, "a secret is shown once");

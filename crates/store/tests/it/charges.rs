@@ -57,69 +57,78 @@ async fn payment(fresh: &Fresh) -> anyhow::Result<(CustomerId, PaymentId)> {
     Ok((customer.id, payment.id))
 }
 
+/// A charge, and everything that can take of it.
+fn money(
+    customer_id: &CustomerId,
+    payment_id: &PaymentId,
+) -> (Charge, Refund, Dispute, CreditNote) {
+    let amount = Money::new(1000, Currency::USD);
+    let charge = Charge {
+        provider: "stripe".into(),
+        provider_charge_id: "ch_1".into(),
+        customer_id: customer_id.clone(),
+        payment_id: payment_id.clone(),
+        provider_payment_intent_id: Some("pi_1".into()),
+        status: "succeeded".into(),
+        amount,
+        amount_captured: 1000,
+        amount_refunded: 0,
+        as_of: NOW,
+        revision: 0,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let refund = Refund {
+        id: RefundId::new(NOW, random()),
+        customer_id: customer_id.clone(),
+        payment_id: payment_id.clone(),
+        provider: "stripe".into(),
+        provider_refund_id: "re_1".into(),
+        provider_charge_id: Some("ch_1".into()),
+        amount: Money::new(300, Currency::USD),
+        status: "pending".into(),
+        reason: None,
+        as_of: NOW,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let dispute = Dispute {
+        id: DisputeId::new(NOW, random()),
+        customer_id: customer_id.clone(),
+        payment_id: payment_id.clone(),
+        provider: "stripe".into(),
+        provider_dispute_id: "du_1".into(),
+        provider_charge_id: Some("ch_1".into()),
+        amount,
+        status: "needs_response".into(),
+        reason: Some("fraudulent".into()),
+        evidence_due_at: Some(NOW.plus_seconds(9)),
+        as_of: NOW,
+        revision: 0,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let note = CreditNote {
+        id: CreditNoteId::new(NOW, random()),
+        customer_id: customer_id.clone(),
+        payment_id: payment_id.clone(),
+        provider: "stripe".into(),
+        provider_credit_note_id: "cn_1".into(),
+        amount,
+        amount_given_back: 200,
+        status: "issued".into(),
+        as_of: NOW,
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    (charge, refund, dispute, note)
+}
+
 #[tokio::test]
 async fn money_that_goes_back_is_read_as_it_was_written() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {
         let (customer_id, payment_id) = payment(&fresh).await?;
-        let amount = Money::new(1000, Currency::USD);
-        let mut charge = Charge {
-            provider: "stripe".into(),
-            provider_charge_id: "ch_1".into(),
-            customer_id: customer_id.clone(),
-            payment_id: payment_id.clone(),
-            provider_payment_intent_id: Some("pi_1".into()),
-            status: "succeeded".into(),
-            amount,
-            amount_captured: 1000,
-            amount_refunded: 0,
-            as_of: NOW,
-            revision: 0,
-            created_at: NOW,
-            updated_at: NOW,
-        };
-        let mut refund = Refund {
-            id: RefundId::new(NOW, random()),
-            customer_id: customer_id.clone(),
-            payment_id: payment_id.clone(),
-            provider: "stripe".into(),
-            provider_refund_id: "re_1".into(),
-            provider_charge_id: Some("ch_1".into()),
-            amount: Money::new(300, Currency::USD),
-            status: "pending".into(),
-            reason: None,
-            as_of: NOW,
-            created_at: NOW,
-            updated_at: NOW,
-        };
-        let mut dispute = Dispute {
-            id: DisputeId::new(NOW, random()),
-            customer_id: customer_id.clone(),
-            payment_id: payment_id.clone(),
-            provider: "stripe".into(),
-            provider_dispute_id: "du_1".into(),
-            provider_charge_id: Some("ch_1".into()),
-            amount,
-            status: "needs_response".into(),
-            reason: Some("fraudulent".into()),
-            evidence_due_at: Some(NOW.plus_seconds(9)),
-            as_of: NOW,
-            revision: 0,
-            created_at: NOW,
-            updated_at: NOW,
-        };
-        let mut note = CreditNote {
-            id: CreditNoteId::new(NOW, random()),
-            customer_id: customer_id.clone(),
-            payment_id: payment_id.clone(),
-            provider: "stripe".into(),
-            provider_credit_note_id: "cn_1".into(),
-            amount,
-            amount_given_back: 200,
-            status: "issued".into(),
-            as_of: NOW,
-            created_at: NOW,
-            updated_at: NOW,
-        };
+        let (mut charge, mut refund, mut dispute, mut note) = money(&customer_id, &payment_id);
         let mut tx = fresh.store.begin("test").await?;
         tx.charges_insert(&charge).await?;
         tx.refunds_put(&refund).await?;

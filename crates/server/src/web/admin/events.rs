@@ -299,7 +299,8 @@ fn others(id: &str) -> Markup {
 
 fn payload(detail: &EventDetail) -> Markup {
     let Some(bytes) = &detail.payload else {
-        return html! { p { "Its time is over; that the event came, and what became of it, stays." } };
+        let text = "Its time is over; that the event came, and what became of it, stays.";
+        return html! { p { (text) } };
     };
     let pretty = match serde_json::from_slice::<serde_json::Value>(bytes) {
         Ok(value) => format!("{value:#}"),

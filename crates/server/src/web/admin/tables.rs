@@ -50,7 +50,8 @@ pub(super) fn state_form(path: &str, states: &[&str], params: &ListParams) -> Ma
 pub(super) fn older(path: &str, params: &ListParams, cursor: Option<&str>) -> Markup {
     html! {
         @if let Some(cursor) = cursor {
-            p { a href=(address(path, &[("state", &params.state), ("cursor", cursor)])) { "Older" } }
+            @let older = address(path, &[("state", &params.state), ("cursor", cursor)]);
+            p { a href=(older) { "Older" } }
         }
     }
 }
