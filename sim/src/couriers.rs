@@ -100,7 +100,7 @@ impl Courier {
                     due: world.now() + hours * HOUR_MICROS,
                     event: event.id.clone(),
                     kind: event.kind.clone(),
-                    version: self.dice.pick(self.habits.versions.as_slice()),
+                    version: self.dice.pick::<&str>(self.habits.versions.as_slice()),
                 });
             }
         }
