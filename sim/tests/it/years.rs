@@ -3,11 +3,14 @@
 use sim::years::{self, Summary};
 
 const STEPS: u64 = 120;
+/// Unoptimised, a year's futures are larger than an ordinary thread takes.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=10;
 
 /// On a thread and a runtime of its own, as the long run does it.
 fn play(seed: u64) -> Result<Summary, String> {
-    let year = std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let year = thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(years::play(seed, STEPS)).map_err(|broken| {
             let lines = broken.last_lines.join("\n");
@@ -15,7 +18,7 @@ fn play(seed: u64) -> Result<Summary, String> {
             format!("{lines}\n{message}\nrepeat: cargo xtask sim --seed {seed} --steps {STEPS}")
         })
     });
-    year.join().unwrap()
+    year.unwrap().join().unwrap()
 }
 
 #[test]
