@@ -6,5 +6,6 @@
 
 pub mod errors;
 pub mod facts;
+mod messages;
 pub mod receivers;
 pub mod stripe;

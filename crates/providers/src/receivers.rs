@@ -14,6 +14,7 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::errors::ClientError;
+use crate::messages;
 
 /// Where the proof of origin is.
 pub const SIGNATURE_HEADER: &str = "tollgate-signature";
@@ -100,7 +101,7 @@ impl Sender {
         match request.send().await {
             Ok(response) => Ok(response.status().as_u16()),
             Err(error) if error.is_timeout() => Err("no answer in time".to_owned()),
-            Err(error) => Err(crate::stripe::transport::causes(error)),
+            Err(error) => Err(messages::causes(error)),
         }
     }
 }
@@ -111,7 +112,7 @@ fn signature(body: &[u8], secrets: &[SecretString], at_seconds: i64) -> String {
     let mut header = format!("t={at}");
     for secret in secrets {
         header.push_str(",v1=");
-        header.push_str(&crate::stripe::webhook::sign(body, secret.expose_secret(), &at));
+        header.push_str(&messages::sign(body, secret.expose_secret(), &at));
     }
     header
 }
@@ -122,8 +123,7 @@ pub fn check(text: &str, reach: Reach) -> Result<Url, AddressError> {
         return Err(AddressError::NotAnAddress);
     }
     let url = Url::parse(text).map_err(|_| AddressError::NotAnAddress)?;
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(AddressError::NotAnAddress);
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -132,14 +132,20 @@ pub fn check(text: &str, reach: Reach) -> Result<Url, AddressError> {
     if reach == Reach::PublicEncrypted && url.scheme() != "https" {
         return Err(AddressError::NotEncrypted);
     }
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let inside = name == "localhost"
-        || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
-        || host.parse().is_ok_and(|ip| !is_public(ip));
-    if reach != Reach::Anywhere && inside {
+    if reach != Reach::Anywhere && is_inside(&url) {
         return Err(AddressError::Private);
     }
     Ok(url)
+}
+
+/// Whether an address says itself that it is in a private network; a name without a dot is one of
+/// this machine or its neighbours.
+pub fn is_inside(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    !name.contains(['.', ':'])
+        || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
+        || host.parse().is_ok_and(|ip| !is_public(ip))
 }
 
 /// Whether the internet routes there. What is not known to be public is not.
@@ -223,6 +229,7 @@ mod tests {
             "http://localhost./",
             "http://LOCALHOST:8000/",
             "http://shop.localhost/",
+            "http://mailer:8080/",
             "http://metadata.google.internal/",
         ];
         for text in private {
@@ -251,8 +258,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_this_machine_is_not_connected_to() {
-        let resolver = PublicOnly;
-        let resolved = resolver.resolve("localhost".parse().unwrap()).await;
-        assert_eq!(resolved.err().unwrap().to_string(), AddressError::Private.to_string());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // The text is not judged here: a name that anybody owns may resolve to this machine, too.
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let sender = Sender::new().unwrap();
+        let answer = async || {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The request is short: it comes in one piece.
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4_096]).await.unwrap();
+            let taken = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, taken).await.unwrap();
+        };
+        let error = tokio::select! {
+            sent = sender.public.post(&url).send() => sent.expect_err("nobody connects"),
+            () = answer() => panic!("this machine was connected to"),
+        };
+        let told = messages::causes(error);
+        assert!(told.contains(&AddressError::Private.to_string()), "{told}");
+        // The listener is there for whoever may reach it.
+        let (taken, ()) = tokio::join!(sender.anywhere.post(&url).send(), answer());
+        assert_eq!(taken.unwrap().status().as_u16(), 204);
     }
 }

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::messages::causes;
+
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request as it is sent.
@@ -99,17 +101,4 @@ pub(super) fn headers(
         headers.insert("idempotency-key", key.clone());
     }
     headers
-}
-
-/// The whole chain of reasons, without the address: what is asked may name a customer.
-pub(crate) fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

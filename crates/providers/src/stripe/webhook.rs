@@ -1,11 +1,10 @@
 //! Proof that a payload comes from Stripe: over the raw bytes, before anything is parsed.
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::errors::SignatureError;
+use crate::messages::sign;
 
 /// Longer headers are refused unread; a real one has a few hundred bytes.
 pub const MAX_HEADER_BYTES: usize = 8 * 1024;
@@ -74,13 +73,4 @@ fn parse(header: &str) -> Result<(&str, Vec<&str>), SignatureError> {
         return Err(SignatureError::NoSignature);
     }
     Ok((timestamp, signatures))
-}
-
-pub(crate) fn sign(payload: &[u8], secret: &str, timestamp: &str) -> String {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("hmac takes keys of any length");
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(payload);
-    hex::encode(mac.finalize().into_bytes())
 }
