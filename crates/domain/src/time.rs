@@ -12,6 +12,25 @@ pub struct Timestamp(i64);
 /// The first instant a calendar can carry forward: 9999-01-01.
 const LATEST_SECONDS: i64 = 253_370_764_800;
 
+/// The seconds of a span such as `90s`, `15m`, `12h` or `30d`.
+///
+/// ```
+/// assert_eq!(domain::time::span_seconds("2m"), Some(120));
+/// assert_eq!(domain::time::span_seconds("2"), None);
+/// ```
+pub fn span_seconds(text: &str) -> Option<u32> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit_seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number = digits.parse::<u32>().ok().filter(|number| 0 < *number)?;
+    number.checked_mul(unit_seconds)
+}
+
 impl Timestamp {
     /// From microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
@@ -26,6 +45,21 @@ impl Timestamp {
     /// ```
     pub fn from_seconds(seconds: i64) -> Self {
         Self(seconds.clamp(-LATEST_SECONDS, LATEST_SECONDS) * 1_000_000)
+    }
+
+    /// An instant in RFC 3339, or the beginning of a date in UTC.
+    ///
+    /// ```
+    /// use domain::time::Timestamp;
+    /// assert_eq!(Timestamp::parse("1970-01-02"), Some(Timestamp::from_seconds(86_400)));
+    /// assert_eq!(Timestamp::parse("yesterday"), None);
+    /// ```
+    pub fn parse(text: &str) -> Option<Self> {
+        let at = match text.parse::<jiff::Timestamp>() {
+            Ok(at) => at,
+            Err(_) => text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+        };
+        Some(Self(at.as_microsecond()))
     }
 
     /// Microseconds since the epoch: the form the database keeps.

@@ -26,16 +26,16 @@ impl Act {
 }
 
 impl Engine {
-    /// Writes down what `act` does to an object, and what was true of it before.
+    /// Writes down what `act` does to an object, and what the log should say of it besides.
     pub(crate) async fn audit(
         &self,
         tx: &mut Tx,
         act: &Act,
         action: &str,
         object_id: &str,
-        before: Option<&str>,
+        note: Option<&str>,
     ) -> Result<(), Failure> {
-        let parts = [act.reason.clone(), before.map(|before| format!("({before})"))];
+        let parts = [act.reason.clone(), note.map(|note| format!("({note})"))];
         let detail = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
         let wall = self.clock().wall();
         let row = Audit {

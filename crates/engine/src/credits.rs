@@ -3,6 +3,7 @@
 //! Each use case locks the customer's account of one unit, writes off what has expired, decides in
 //! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
 
+use crate::audits::Act;
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::limits::check_text;
@@ -193,6 +194,7 @@ impl Engine {
         &self,
         subject: &Subject,
         grant: GrantRequest,
+        act: &Act,
     ) -> Result<Grant, Failure> {
         let amount = Credits::new(grant.amount)?;
         check_unit(&grant.unit)?;
@@ -234,6 +236,8 @@ impl Engine {
         self.lot_add(&mut tx, &mut account, &lot).await?;
         tx.credits_close(account).await?;
         self.remember(&mut tx, request.as_ref(), &lot.fact).await?;
+        let note = format!("{amount_text} {} for {}", lot.unit, lot.customer_id);
+        self.audit(&mut tx, act, "credits.grant", lot.id.as_str(), Some(&note)).await?;
         tx.commit().await?;
         Ok(lot)
     }

@@ -5,6 +5,7 @@
 //! a repetition by the event's id. Receivers do not wait for each other.
 
 use crate::Engine;
+use crate::audits::Act;
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Tx;
 use store::deliveries::{Attempted, Delivery, DeliveryState};
+use store::webhook_endpoints::EndpointStatus;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use url::Url;
@@ -92,7 +94,7 @@ impl Engine {
         let events = tx.outbox_pending(EVENTS_PER_ROUND).await?;
         let endpoints = tx.webhook_endpoints_list().await?;
         for event in &events {
-            for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_enabled) {
+            for endpoint in endpoints.iter().filter(|it| it.status == EndpointStatus::Enabled) {
                 if wants(endpoint, &event.kind) {
                     let id = DeliveryId::new(now, random());
                     tx.deliveries_insert(&id, &event.id, endpoint.id.as_str(), now).await?;
@@ -227,7 +229,7 @@ impl Engine {
         let Some(endpoint) = endpoint else {
             return hopeless("the endpoint was deleted");
         };
-        if !endpoint.is_enabled {
+        if endpoint.status == EndpointStatus::Disabled {
             return hopeless("the endpoint is disabled");
         }
         let external_id = customer.as_ref().and_then(|customer| customer.external_id.as_deref());
@@ -332,8 +334,8 @@ impl Engine {
     }
 
     /// Starts over with a delivery that was taken or given up.
-    pub async fn deliveries_redeliver(&self, id: &str) -> Result<Delivery, Failure> {
-        let missing = || Failure::refused(Code::NotFound, "no such delivery");
+    pub async fn deliveries_redeliver(&self, id: &str, act: &Act) -> Result<Delivery, Failure> {
+        let missing = || Failure::missing("delivery");
         let id = DeliveryId::parse(id).map_err(|_| missing())?;
         let mut tx = self.store().begin("deliveries.redeliver").await?;
         let started = tx.deliveries_redeliver(&id, self.clock().wall()).await?;
@@ -342,6 +344,8 @@ impl Engine {
             let detail = "the delivery is pending already";
             return Err(Failure::refused(Code::DeliveryPending, detail));
         }
+        let note = format!("to {}", delivery.receiver);
+        self.audit(&mut tx, act, "delivery.redeliver", id.as_str(), Some(&note)).await?;
         tx.commit().await?;
         self.inner.told.notify_one();
         Ok(delivery)

@@ -220,7 +220,7 @@ impl Engine {
     /// Deletes a document with everything cut from it; from this commit on no search returns it.
     /// Owners may always delete what is theirs, paid or not.
     pub async fn documents_delete(&self, owner: &DocumentOwner, id: &str) -> Result<(), Failure> {
-        let missing = || Failure::refused(Code::NotFound, "no such document");
+        let missing = || Failure::missing("document");
         let id = DocumentId::parse(id).map_err(|_| missing())?;
         let mut tx = self.store().begin("documents.delete").await?;
         let document = tx.documents_get(&id).await?.ok_or_else(missing)?;

@@ -57,7 +57,7 @@ pub struct Replayed {
 }
 
 fn not_found() -> Failure {
-    Failure::refused(Code::NotFound, "no such event")
+    Failure::missing("event")
 }
 
 /// Sorts before every event that was received from then on.

@@ -268,7 +268,7 @@ impl Engine {
             Ok(ours) => tx.inbox_get(&ours).await?,
             Err(_) => tx.inbox_find(PROVIDER, id).await?,
         };
-        found.ok_or_else(|| Failure::refused(Code::NotFound, "no such event"))
+        found.ok_or_else(|| Failure::missing("event"))
     }
 
     /// Puts a parked or ignored event back in line. What people do goes through `event_replay`,

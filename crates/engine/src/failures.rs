@@ -60,6 +60,11 @@ impl Failure {
         Self::refused(Code::IdempotencyConflict, detail)
     }
 
+    /// Where no code says more than that there is no such thing.
+    pub(crate) fn missing(what: &str) -> Self {
+        Self::refused(Code::NotFound, format!("no such {what}"))
+    }
+
     pub(crate) fn invalid(param: &'static str, detail: impl Into<String>) -> Self {
         Failure::Refused { code: Code::InvalidRequest, detail: detail.into(), param: Some(param) }
     }

@@ -4,6 +4,7 @@ use crate::Engine;
 use domain::time::Timestamp;
 use std::sync::Mutex;
 use std::time::Duration;
+use store::inbox::InboxState;
 
 /// Whoever asks gives up soon after.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ impl Engine {
         let ping = async {
             let mut tx = self.store().read("health").await?;
             tx.ping().await?;
-            tx.gauge_oldest_pending().await
+            tx.event_log_oldest(InboxState::Pending).await
         };
         let answer = tokio::time::timeout(PING_TIMEOUT, ping).await;
         let (database, oldest) = match answer {

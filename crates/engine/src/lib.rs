@@ -55,6 +55,7 @@ pub use lists::{Listed, Page};
 use providers::receivers::Sender;
 use providers::stripe::Client;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use store::Store;
 use tokio::sync::Notify;
@@ -64,7 +65,8 @@ use url::Url;
 const PROVIDER: &str = "stripe";
 
 /// What happens to a second live subscription that a customer has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecondSubscription {
     /// It is shown to the merchant, who decides.
     Flag,
@@ -115,7 +117,7 @@ struct Inner {
     clock: Clock,
     settings: Settings,
     /// Our own account's id at the provider, once somebody had to know it.
-    account: std::sync::OnceLock<String>,
+    account: OnceLock<String>,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
     /// Wakes the sender of deliveries when there is news.
@@ -125,6 +127,8 @@ struct Inner {
     probe: health::Probe,
     attempts: admin_sessions::Attempts,
     sync_pace: sync_runs::Pace,
+    /// What monitoring was told last.
+    metrics: metrics::Told,
     /// Payment pages that the provider has just been asked about.
     returned: moka::sync::Cache<String, ()>,
 }
@@ -137,7 +141,7 @@ impl Engine {
             provider,
             clock,
             settings,
-            account: std::sync::OnceLock::new(),
+            account: OnceLock::new(),
             arrived: Notify::new(),
             told: Notify::new(),
             sender: OnceLock::new(),
@@ -145,6 +149,7 @@ impl Engine {
             probe: health::Probe::default(),
             attempts: admin_sessions::Attempts::default(),
             sync_pace: sync_runs::Pace::default(),
+            metrics: metrics::Told::default(),
             returned: checkout_sessions::returned(),
         };
         Self { inner: Arc::new(inner) }

@@ -1,19 +1,33 @@
 //! Metrics: what an operator's monitoring asks for, read from the database when asked.
+//!
+//! Only what waits is counted: that is never much, while what is settled is kept for ever. What was
+//! told is told again for some seconds, so that nobody who asks often keeps the database busy.
 
 use crate::Engine;
 use crate::failures::Failure;
 use crate::sync_runs::{Drift, Loop, Report, Resource};
 use domain::time::Timestamp;
+use std::sync::Arc;
+use store::inbox::InboxState;
+use tokio::sync::Mutex;
+
+const REMEMBERED_SECONDS: i64 = 5;
+
+/// The last numbers and when they were read; who comes while they are being read waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    last: Mutex<Option<(Timestamp, Arc<Metrics>)>>,
+}
 
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Events by state.
-    pub inbox: Vec<(String, i64)>,
+    /// Events that wait, by state.
+    pub inbox: [(&'static str, i64); 2],
     pub oldest_pending_seconds: i64,
     pub oldest_parked_seconds: i64,
-    /// Calls to the provider by state.
+    /// Calls to the provider without an outcome, by state.
     pub provider_calls: Vec<(String, i64)>,
-    /// Notifications by state.
+    /// Deliveries that wait, and those that were given up.
     pub deliveries: Vec<(String, i64)>,
     /// The newest finished run of each loop.
     pub sync_runs: Vec<SyncMetrics>,
@@ -39,15 +53,30 @@ fn signed(count: u64) -> i64 {
 }
 
 impl Engine {
-    pub async fn metrics(&self) -> Result<Metrics, Failure> {
+    /// What is true now, or was some seconds ago.
+    pub async fn metrics(&self) -> Result<Arc<Metrics>, Failure> {
         let now = self.clock().wall();
+        let mut last = self.inner.metrics.last.lock().await;
+        if let Some((read_at, told)) = last.as_ref()
+            && *read_at <= now
+            && now < read_at.plus_seconds(REMEMBERED_SECONDS)
+        {
+            return Ok(told.clone());
+        }
+        let told = Arc::new(self.metrics_read(now).await?);
+        *last = Some((now, told.clone()));
+        Ok(told)
+    }
+
+    async fn metrics_read(&self, now: Timestamp) -> Result<Metrics, Failure> {
         let mut tx = self.store().read("metrics").await?;
-        let inbox = tx.gauge_inbox().await?;
-        let oldest = |state: &str| {
-            let row = inbox.iter().find(|row| row.state == state);
-            age(now, row.and_then(|row| row.oldest))
+        let waiting = tx.event_log_waiting().await?;
+        let count = |wanted: InboxState| {
+            let found = waiting.iter().find(|(state, _)| *state == wanted);
+            (wanted.as_str(), found.map_or(0, |(_, count)| *count))
         };
-        let (oldest_pending_seconds, oldest_parked_seconds) = (oldest("pending"), oldest("parked"));
+        let oldest_pending = tx.event_log_oldest(InboxState::Pending).await?;
+        let oldest_parked = tx.event_log_oldest(InboxState::Parked).await?;
         let mut sync_runs = Vec::new();
         for kind in Loop::ALL {
             let Some(run) = tx.sync_runs_finished(kind.as_str()).await? else {
@@ -66,11 +95,11 @@ impl Engine {
             });
         }
         Ok(Metrics {
-            oldest_pending_seconds,
-            oldest_parked_seconds,
+            inbox: [InboxState::Pending, InboxState::Parked].map(count),
+            oldest_pending_seconds: age(now, oldest_pending),
+            oldest_parked_seconds: age(now, oldest_parked),
             provider_calls: tx.gauge_provider_calls().await?,
             deliveries: tx.gauge_deliveries().await?,
-            inbox: inbox.into_iter().map(|row| (row.state, row.count)).collect(),
             sync_runs,
         })
     }

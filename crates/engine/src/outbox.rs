@@ -8,7 +8,6 @@ use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
 use crate::{Engine, Subject};
-use domain::codes::Code;
 use domain::ids::{CustomerId, OutboxEventId};
 use domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -150,7 +149,7 @@ impl Engine {
 
     /// One of them, and how far it has come.
     pub async fn notifications_get(&self, id: &str) -> Result<(Value, Vec<Delivery>), Failure> {
-        let missing = || Failure::refused(Code::NotFound, "no such notification");
+        let missing = || Failure::missing("notification");
         let id = OutboxEventId::parse(id).map_err(|_| missing())?;
         let mut tx = self.store().read("notifications.get").await?;
         let event = tx.outbox_get(&id).await?.ok_or_else(missing)?;

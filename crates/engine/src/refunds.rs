@@ -1,5 +1,6 @@
 //! Refunds the merchant asks for. What they take back is applied as events about them are.
 
+use crate::audits::Act;
 use crate::failures::Failure;
 use crate::limits::check_text;
 use crate::lists::{Listed, Page};
@@ -50,7 +51,11 @@ impl RefundRequest {
 
 impl Engine {
     /// Gives a payment back, once for each key.
-    pub async fn refunds_create(&self, request: &RefundRequest) -> Result<Refund, Failure> {
+    pub async fn refunds_create(
+        &self,
+        request: &RefundRequest,
+        act: &Act,
+    ) -> Result<Refund, Failure> {
         self.provider()?;
         request.check()?;
         let mut tx = self.store().begin("refunds.create").await?;
@@ -68,6 +73,9 @@ impl Engine {
             None => {
                 check_refundable(&payment, request)?;
                 let customer = &payment.customer_id;
+                let amount = request.amount.map_or("all".to_owned(), |amount| amount.to_string());
+                let note = format!("amount {amount}, {}", payment.amount.currency());
+                self.audit(&mut tx, act, "refund.create", id.as_str(), Some(&note)).await?;
                 self.call_intend_named(&mut tx, &wish, customer, id.as_str(), fact).await?
             }
         };

@@ -1,6 +1,7 @@
 //! Where the merchant's own servers listen, what they want to hear, and the secrets they check.
 
 use crate::Engine;
+use crate::audits::Act;
 use crate::clock::{random, random_secret};
 use crate::failures::Failure;
 use crate::limits::check_text;
@@ -13,7 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use store::deliveries::Delivery;
 use store::outbox::OutboxEvent;
-use store::webhook_endpoints::WebhookEndpoint;
+use store::webhook_endpoints::{EndpointStatus, WebhookEndpoint};
+use url::Url;
 
 /// Wants every kind, those that come later too.
 const EVERY_KIND: &str = "*";
@@ -37,7 +39,7 @@ pub struct EndpointChange {
     pub url: Option<String>,
     pub description: Option<String>,
     pub kinds: Option<Vec<String>>,
-    pub is_enabled: Option<bool>,
+    pub status: Option<EndpointStatus>,
 }
 
 /// What is sealed: two secrets while one is being replaced.
@@ -74,8 +76,15 @@ fn checked_kinds(kinds: Option<Vec<String>>) -> Result<Vec<String>, Failure> {
     Ok(kinds)
 }
 
+/// An endpoint in the audit log: its path and query may be a secret of the receiver's.
+fn told(endpoint: &WebhookEndpoint) -> String {
+    let at = Url::parse(&endpoint.url).map(|url| url.origin().ascii_serialization());
+    let at = at.unwrap_or_default();
+    format!("{at}, {}, {}", endpoint.status.as_str(), endpoint.kinds.join(" "))
+}
+
 fn missing() -> Failure {
-    Failure::refused(Code::NotFound, "no such webhook endpoint")
+    Failure::missing("webhook endpoint")
 }
 
 fn parsed(id: &str) -> Result<WebhookEndpointId, Failure> {
@@ -122,6 +131,7 @@ impl Engine {
     pub async fn webhook_endpoints_create(
         &self,
         new: NewEndpoint,
+        act: &Act,
     ) -> Result<(WebhookEndpoint, SecretString), Failure> {
         check_text("description", new.description.as_deref())?;
         let now = self.clock().wall();
@@ -133,7 +143,7 @@ impl Engine {
             description: new.description,
             kinds: checked_kinds(new.kinds)?,
             sealed_secret: self.sealed(&id, &kept)?,
-            is_enabled: true,
+            status: EndpointStatus::Enabled,
             created_at: now,
             updated_at: now,
             id,
@@ -143,6 +153,9 @@ impl Engine {
             let detail = format!("there are {ENDPOINTS_MAX} webhook endpoints already");
             return Err(Failure::refused(Code::TooManyEndpoints, detail));
         }
+        let note = told(&endpoint);
+        let id = endpoint.id.as_str();
+        self.audit(&mut tx, act, "webhook_endpoint.create", id, Some(&note)).await?;
         tx.commit().await?;
         Ok((endpoint, secret.into()))
     }
@@ -163,6 +176,7 @@ impl Engine {
         &self,
         id: &str,
         change: EndpointChange,
+        act: &Act,
     ) -> Result<WebhookEndpoint, Failure> {
         check_text("description", change.description.as_deref())?;
         let url = change.url.map(|url| self.checked_url(&url)).transpose()?;
@@ -172,24 +186,27 @@ impl Engine {
         };
         let mut tx = self.store().begin("webhook_endpoints.update").await?;
         let held = tx.webhook_endpoints_lock(&parsed(id)?).await?.ok_or_else(missing)?;
+        let before = told(&held);
         let changed = WebhookEndpoint {
             url: url.unwrap_or(held.url),
             description: change.description.or(held.description),
             kinds: kinds.unwrap_or(held.kinds),
-            is_enabled: change.is_enabled.unwrap_or(held.is_enabled),
+            status: change.status.unwrap_or(held.status),
             updated_at: self.clock().wall(),
             ..held
         };
         tx.webhook_endpoints_update(&changed).await?;
+        let note = format!("from {before} to {}", told(&changed));
+        self.audit(&mut tx, act, "webhook_endpoint.update", id, Some(&note)).await?;
         tx.commit().await?;
         Ok(changed)
     }
 
-    pub async fn webhook_endpoints_delete(&self, id: &str) -> Result<(), Failure> {
+    pub async fn webhook_endpoints_delete(&self, id: &str, act: &Act) -> Result<(), Failure> {
         let mut tx = self.store().begin("webhook_endpoints.delete").await?;
-        if !tx.webhook_endpoints_delete(&parsed(id)?).await? {
-            return Err(missing());
-        }
+        let held = tx.webhook_endpoints_lock(&parsed(id)?).await?.ok_or_else(missing)?;
+        tx.webhook_endpoints_delete(&held.id).await?;
+        self.audit(&mut tx, act, "webhook_endpoint.delete", id, Some(&told(&held))).await?;
         Ok(tx.commit().await?)
     }
 
@@ -198,6 +215,7 @@ impl Engine {
         &self,
         id: &str,
         keep_previous_seconds: Option<i64>,
+        act: &Act,
     ) -> Result<(WebhookEndpoint, SecretString), Failure> {
         let keep = keep_previous_seconds.unwrap_or(OLD_SECRET_SECONDS);
         if !(0..=OLD_SECRET_SECONDS).contains(&keep) {
@@ -218,6 +236,8 @@ impl Engine {
         let sealed_secret = self.sealed(&held.id, &kept)?;
         let changed = WebhookEndpoint { sealed_secret, updated_at: now, ..held };
         tx.webhook_endpoints_update(&changed).await?;
+        let note = format!("the old secret signs for {keep} s");
+        self.audit(&mut tx, act, "webhook_endpoint.rotate_secret", id, Some(&note)).await?;
         tx.commit().await?;
         Ok((changed, secret.into()))
     }

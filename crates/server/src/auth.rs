@@ -16,6 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use store::api_keys::{ApiKey, KeyScope};
 use tokio::sync::{Mutex, RwLock};
 
 use crate::App;
@@ -39,9 +40,10 @@ pub enum Caller {
     Customer { sub: String },
 }
 
-/// A server key, where an end user's token is not enough.
+/// The merchant's own server: a server key, where an end user's token is not enough. An admin key is
+/// one, too.
 #[derive(Debug, Clone)]
-pub struct Admin {
+pub struct Merchant {
     /// For the audit log.
     pub key: ApiKeyId,
 }
@@ -60,20 +62,20 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-impl FromRequestParts<App> for Admin {
+impl FromRequestParts<App> for Merchant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = bearer(parts)?;
         if is_key(token) {
-            return Ok(Admin { key: server_key(app, token).await? });
+            return Ok(Merchant { key: server_key(app, token).await? });
         }
         app.site.verifier.subject(token).await?;
         Err(Problem::new(Code::Forbidden, "this needs a server key"))
     }
 }
 
-/// A server key, unless the settings show the metrics to everybody.
+/// Any key of the merchant's, unless the settings show the metrics to everybody.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricsReader;
 
@@ -81,21 +83,35 @@ impl FromRequestParts<App> for MetricsReader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if !app.site.metrics_are_public {
-            Admin::from_request_parts(parts, app).await?;
+        if app.site.metrics_are_public {
+            return Ok(MetricsReader);
         }
-        Ok(MetricsReader)
+        match bearer(parts)? {
+            token if is_key(token) => known_key(app, token).await.map(|_| MetricsReader),
+            _ => Merchant::from_request_parts(parts, app).await.map(|_| MetricsReader),
+        }
     }
 }
 
-/// Keys of the merchant, of either scope: an admin key opens more, not less.
+/// Keys of the merchant, of every scope.
 fn is_key(token: &str) -> bool {
     token.starts_with("sk_")
 }
 
+/// A key that opens the API: an admin key opens more, a metrics key much less.
 async fn server_key(app: &App, token: &str) -> Result<ApiKeyId, Problem> {
+    let key = known_key(app, token).await?;
+    match key.scope {
+        KeyScope::Server | KeyScope::Admin => Ok(key.id),
+        KeyScope::Metrics => {
+            Err(Problem::new(Code::Forbidden, "this key opens the metrics and nothing else"))
+        }
+    }
+}
+
+async fn known_key(app: &App, token: &str) -> Result<ApiKey, Problem> {
     match app.engine.api_keys_find(token).await? {
-        Some(key) => Ok(key.id),
+        Some(key) => Ok(key),
         None => Err(unauthorized("the api key is not known or was revoked")),
     }
 }

@@ -89,7 +89,7 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Server and admin keys
+    /// Server, admin and metrics keys
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
@@ -232,6 +232,8 @@ pub enum KeyScopeName {
     Server,
     /// The API, and the operator's pages under /admin
     Admin,
+    /// Only /metrics, for a monitoring system
+    Metrics,
 }
 
 impl From<KeyScopeName> for KeyScope {
@@ -239,6 +241,7 @@ impl From<KeyScopeName> for KeyScope {
         match name {
             KeyScopeName::Server => KeyScope::Server,
             KeyScopeName::Admin => KeyScope::Admin,
+            KeyScopeName::Metrics => KeyScope::Metrics,
         }
     }
 }
@@ -287,19 +290,8 @@ pub enum ClockCommand {
 }
 
 /// A span such as `90s`, `15m`, `12h` or `30d`.
-pub(crate) fn parse_span(text: &str) -> Result<std::time::Duration, String> {
-    let unit_seconds = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        _ => return Err("must end with s, m, h or d".into()),
-    };
-    let number = text.get(..text.len() - 1).and_then(|digits| digits.parse::<u32>().ok());
-    match number {
-        Some(number) if 0 < number => {
-            Ok(std::time::Duration::from_secs(u64::from(number) * unit_seconds))
-        }
-        _ => Err("must be a whole number and a unit, such as 12h".into()),
-    }
+fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = domain::time::span_seconds(text);
+    let seconds = seconds.ok_or("must be a whole number and s, m, h or d, such as 12h")?;
+    Ok(std::time::Duration::from_secs(u64::from(seconds)))
 }

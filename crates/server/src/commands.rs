@@ -112,7 +112,7 @@ fn verifier(place: &Place) -> anyhow::Result<Verifier> {
 /// An engine without a provider: only our own database is needed.
 async fn engine(place: &Place) -> anyhow::Result<Engine> {
     let store = open_store(place).await?;
-    store.migrate_up().await.context("cannot migrate the database")?;
+    serve::check_schema(&store).await?;
     let livemode = place.data.is_none() && database(place)?.is_production;
     let frontend = url::Url::parse("http://127.0.0.1")?;
     let settings = Settings { livemode, ..serve::settings(frontend, PLANS) };
@@ -160,17 +160,8 @@ async fn doctor(place: &Place) -> anyhow::Result<()> {
     }
     match open_store(place).await {
         Ok(store) => {
-            let missing = store.migrate_status().await.map(|all| {
-                all.into_iter().filter(|one| !one.applied).map(|one| one.name).collect::<Vec<_>>()
-            });
-            match missing {
-                Ok(names) if names.is_empty() => tell("database", Ok("up to date".into()))?,
-                Ok(names) => {
-                    let names = names.join(", ");
-                    tell("database", Err(format!("run `tollgate migrate up` for: {names}")))?;
-                }
-                Err(error) => tell("database", Err(error.to_string()))?,
-            }
+            let schema = serve::check_schema(&store).await.map(|()| "up to date".into());
+            tell("database", schema.map_err(|error| format!("{error:#}")))?;
         }
         Err(error) => tell("database", Err(format!("{error:#}")))?,
     }

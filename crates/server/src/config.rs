@@ -3,11 +3,12 @@
 //! The four seeds name the same things differently, so every setting has a list of names. No value
 //! of a secret is ever part of a message.
 
-mod checks;
+pub(crate) mod checks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use engine::SecondSubscription;
 use engine::debts::DebtPolicy;
 use engine::deliveries::Outgoing;
 use engine::sync_runs::SyncSettings;
@@ -210,14 +211,6 @@ pub struct Plans {
     pub credit_debt_policy: DebtPolicy,
     pub second_subscription: SecondSubscription,
     pub checkouts_per_minute: u32,
-}
-
-/// What happens to a second live subscription of one customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecondSubscription {
-    Flag,
-    CancelNewest,
 }
 
 /// The seeds' own numbers: fourteen days of trial, five checkouts a minute.

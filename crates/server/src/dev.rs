@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use engine::deliveries::{MailHook, Outgoing};
+use engine::deliveries::Outgoing;
 use engine::secrets::SealingKeys;
 use engine::{Clock, Engine, Settings, Subject};
 use providers::receivers::Reach;
@@ -25,7 +25,7 @@ use url::Url;
 
 use crate::auth::{Keys, Verifier};
 use crate::cli::DevArgs;
-use crate::config::{LOG_LEVELS, PLANS, environment};
+use crate::config::{LOG_LEVELS, PLANS, checks, environment};
 use crate::{App, Site, serve};
 
 pub const DATA_DIR: &str = "./tollgate-data";
@@ -95,6 +95,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     write_private(&dir.join(SECRETS_FILE), &json!(secrets))?;
 
     let engine = open(&dir, offset, &secrets, &api_url, &sandbox_url).await?;
+    serve::check_account(&engine).await?;
     let app = App { engine: engine.clone(), site: Arc::new(site(&secrets, &api_url)?) };
     let site = app.site.clone();
     let listening = tokio::spawn(serve::listen(api_listener, crate::router(app), stopped.clone()));
@@ -244,14 +245,9 @@ fn encryption_key() -> anyhow::Result<String> {
 /// Receivers on this machine are what a demo has.
 fn outgoing(secrets: &Secrets) -> anyhow::Result<Outgoing> {
     let keys: Vec<SecretString> = secrets.encryption_key.iter().cloned().map(Into::into).collect();
-    let hook = environment("MAIL_HOOK_URL").zip(environment("MAIL_HOOK_SECRET"));
-    let mail_hook = match hook {
-        Some((url, secret)) => {
-            let url = Url::parse(&url).context("MAIL_HOOK_URL is not an address")?;
-            Some(MailHook { url, secret: secret.into() })
-        }
-        None => None,
-    };
+    let (url, secret) = (environment("MAIL_HOOK_URL"), environment("MAIL_HOOK_SECRET"));
+    let mail_hook = checks::mail_hook(url.as_deref(), secret.as_deref(), false);
+    let mail_hook = mail_hook.map_err(anyhow::Error::msg)?;
     Ok(Outgoing { keys: SealingKeys::parse(&keys)?, reach: Reach::Anywhere, mail_hook })
 }
 

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod payments;
 pub mod problem;
+pub mod reports;
 pub mod requests;
 pub mod routes;
 pub mod serve;

@@ -13,13 +13,13 @@ use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Settings};
 use jsonwebtoken::jwk::JwkSet;
 use providers::stripe;
-use store::Store;
+use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{KeySet, Keys, Verifier};
-use crate::config::{Config, EVENT_PAYLOAD_DAYS, Plans, SecondSubscription, TokenKeys, TokenRules};
+use crate::config::{Config, EVENT_PAYLOAD_DAYS, Plans, TokenKeys, TokenRules};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
@@ -39,7 +39,9 @@ const PRIVATE_COLLECTION_FEATURE: &str = "knowledge_base";
 pub async fn run(config: Config) -> anyhow::Result<()> {
     log_to_stderr(&config.log_filter());
     tracing::info!("opening the database");
-    let engine = open(&config).await?;
+    let store = Store::open(config.database()).await.context("cannot open the database")?;
+    store.migrate_up().await.context("cannot migrate the database")?;
+    let engine = engine(&config, store).await?;
     check_account(&engine).await?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -92,10 +94,21 @@ pub async fn check_account(engine: &Engine) -> anyhow::Result<()> {
     }
 }
 
-/// The engine on the configured database, migrated and bound to its mode.
-pub async fn open(config: &Config) -> anyhow::Result<Engine> {
-    let store = Store::open(config.database()).await.context("cannot open the database")?;
-    store.migrate_up().await.context("cannot migrate the database")?;
+/// Refuses a database whose schema is not this binary's: a command that runs beside an older server
+/// must not change what that server works with.
+pub async fn check_schema(store: &Store) -> anyhow::Result<()> {
+    match store.migrate_check().await {
+        Ok(()) => Ok(()),
+        Err(error @ StoreError::SchemaOlder(_)) => {
+            bail!("{error}; stop older servers and run `tollgate migrate up`")
+        }
+        Err(error @ StoreError::SchemaNewer(_)) => bail!("{error}; use the newer tollgate"),
+        Err(error) => Err(error).context("cannot read the database's schema"),
+    }
+}
+
+/// The engine on the configured database, as somebody has opened and migrated it.
+pub async fn engine(config: &Config, store: Store) -> anyhow::Result<Engine> {
     let clock = Clock::wall_only();
     if config.stripe_key.is_some() {
         store.deployment_bind(config.livemode, clock.wall()).await?;
@@ -128,10 +141,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         debt_policy: plans.credit_debt_policy,
         past_due_grace_seconds: i64::from(plans.past_due_grace_days) * SECONDS_PER_DAY,
         private_collection_feature: PRIVATE_COLLECTION_FEATURE.into(),
-        second_subscription: match plans.second_subscription {
-            SecondSubscription::Flag => engine::SecondSubscription::Flag,
-            SecondSubscription::CancelNewest => engine::SecondSubscription::CancelNewest,
-        },
+        second_subscription: plans.second_subscription,
         checkouts_per_minute: plans.checkouts_per_minute,
         outgoing: Outgoing::default(),
         event_payload_days: EVENT_PAYLOAD_DAYS,

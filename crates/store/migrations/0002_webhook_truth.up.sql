@@ -11,7 +11,7 @@ CREATE INDEX inbox_events_kind ON inbox_events (kind, id);
 CREATE INDEX inbox_events_object ON inbox_events (object_id);
 CREATE INDEX inbox_events_payload ON inbox_events (id) WHERE payload_purged_at IS NULL;
 ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'server'
-    CHECK (scope IN ('server', 'admin'));
+    CHECK (scope IN ('server', 'admin', 'metrics'));
 
 ALTER TABLE subscriptions ADD COLUMN collection TEXT;
 ALTER TABLE subscriptions ADD COLUMN pause_behavior TEXT;

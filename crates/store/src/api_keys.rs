@@ -14,6 +14,8 @@ pub enum KeyScope {
     Server,
     /// The API and the operator's pages.
     Admin,
+    /// The numbers for monitoring, and nothing else.
+    Metrics,
 }
 
 impl KeyScope {
@@ -21,11 +23,13 @@ impl KeyScope {
         match self {
             KeyScope::Server => "server",
             KeyScope::Admin => "admin",
+            KeyScope::Metrics => "metrics",
         }
     }
 
     fn parse(word: &str) -> Option<Self> {
-        [KeyScope::Server, KeyScope::Admin].into_iter().find(|scope| scope.as_str() == word)
+        let all = [KeyScope::Server, KeyScope::Admin, KeyScope::Metrics];
+        all.into_iter().find(|scope| scope.as_str() == word)
     }
 }
 

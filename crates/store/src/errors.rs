@@ -9,6 +9,10 @@ pub enum StoreError {
     Database { name: &'static str, source: sqlx::Error },
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("the database lacks these migrations: {0}")]
+    SchemaOlder(String),
+    #[error("the database has migration {0}, which this version does not know")]
+    SchemaNewer(i64),
     #[error("{name}: {changed} rows changed where one was expected")]
     RowCount { name: &'static str, changed: u64 },
     #[error("column {column} holds {value:?}, which this version cannot read")]

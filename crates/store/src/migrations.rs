@@ -74,8 +74,34 @@ impl Store {
         Ok(Some(newest.version))
     }
 
+    /// Refuses a schema that is not exactly the one this binary works with.
+    pub async fn migrate_check(&self) -> Result<(), StoreError> {
+        let applied = self.migrations_applied().await?;
+        let known = |version: &i64| STEPS.iter().any(|step| step.0 == *version);
+        if let Some(version) = applied.iter().find(|version| !known(version)) {
+            return Err(StoreError::SchemaNewer(*version));
+        }
+        let missing = STEPS.iter().filter(|step| !applied.contains(&step.0));
+        let missing: Vec<&str> = missing.map(|step| step.1).collect();
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(StoreError::SchemaOlder(missing.join(", "))),
+        }
+    }
+
     /// Every step this binary knows.
     pub async fn migrate_status(&self) -> Result<Vec<MigrationStatus>, StoreError> {
+        let applied = self.migrations_applied().await?;
+        let status = |(version, name, ..): &(i64, &'static str, &str, &str)| MigrationStatus {
+            version: *version,
+            name,
+            applied: applied.contains(version),
+        };
+        Ok(STEPS.iter().map(status).collect())
+    }
+
+    /// The numbers of the steps that this database has.
+    async fn migrations_applied(&self) -> Result<Vec<i64>, StoreError> {
         let migrator = self.migrator();
         let table = &migrator.table_name;
         let failed = |source| StoreError::Database { name: "migrations.status", source };
@@ -91,11 +117,6 @@ impl Store {
                 connection.list_applied_migrations(table).await?
             }
         };
-        let status = |(version, name, ..): &(i64, &'static str, &str, &str)| MigrationStatus {
-            version: *version,
-            name,
-            applied: applied.iter().any(|step| step.version == *version),
-        };
-        Ok(STEPS.iter().map(status).collect())
+        Ok(applied.iter().map(|step| step.version).collect())
     }
 }

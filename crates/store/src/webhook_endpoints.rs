@@ -6,6 +6,29 @@ use crate::rows::{Row, id};
 use crate::sql::{args, statements};
 use domain::ids::WebhookEndpointId;
 use domain::time::Timestamp;
+use serde::Deserialize;
+
+/// Whether news is posted to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointStatus {
+    Enabled,
+    Disabled,
+}
+
+impl EndpointStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EndpointStatus::Enabled => "enabled",
+            EndpointStatus::Disabled => "disabled",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        let all = [EndpointStatus::Enabled, EndpointStatus::Disabled];
+        all.into_iter().find(|status| status.as_str() == word)
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct WebhookEndpoint {
@@ -16,7 +39,7 @@ pub struct WebhookEndpoint {
     pub kinds: Vec<String>,
     /// Encrypted by the engine.
     pub sealed_secret: String,
-    pub is_enabled: bool,
+    pub status: EndpointStatus,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -38,9 +61,6 @@ statements! {
     LIST = "webhook_endpoints.list": "SELECT * FROM webhook_endpoints ORDER BY id DESC";
 }
 
-const ENABLED: &str = "enabled";
-const DISABLED: &str = "disabled";
-
 fn endpoint(row: &Row) -> Result<WebhookEndpoint, StoreError> {
     let kinds = row.text("kinds")?;
     Ok(WebhookEndpoint {
@@ -50,7 +70,7 @@ fn endpoint(row: &Row) -> Result<WebhookEndpoint, StoreError> {
         kinds: serde_json::from_str(&kinds)
             .map_err(|_| StoreError::Inconsistent { column: "kinds", value: kinds })?,
         sealed_secret: row.text("secret")?,
-        is_enabled: row.text("status")? == ENABLED,
+        status: row.parsed("status", EndpointStatus::parse)?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
@@ -58,10 +78,6 @@ fn endpoint(row: &Row) -> Result<WebhookEndpoint, StoreError> {
 
 fn kinds_text(kinds: &[String]) -> String {
     serde_json::json!(kinds).to_string()
-}
-
-const fn status_text(endpoint: &WebhookEndpoint) -> &'static str {
-    if endpoint.is_enabled { ENABLED } else { DISABLED }
 }
 
 impl Tx {
@@ -77,7 +93,7 @@ impl Tx {
             &new.description,
             kinds_text(&new.kinds),
             &new.sealed_secret,
-            status_text(new),
+            new.status.as_str(),
             new.created_at,
             new.updated_at,
             limit
@@ -94,7 +110,7 @@ impl Tx {
             &row.description,
             kinds_text(&row.kinds),
             &row.sealed_secret,
-            status_text(row),
+            row.status.as_str(),
             row.updated_at,
             &row.id
         ];

@@ -17,9 +17,8 @@ use crate::Engine;
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
-use domain::codes::Code;
 use domain::ids::SyncRunId;
-use domain::time::Timestamp;
+use domain::time::{Timestamp, span_seconds};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicI64;
 use store::sync_runs::{SyncRun, SyncState};
@@ -99,9 +98,26 @@ pub struct SyncRequest {
 }
 
 impl SyncRequest {
-    /// What was made at or after an instant.
-    pub fn since(self, at: Timestamp) -> Self {
-        Self { since: Some(at.seconds()), ..self }
+    /// As people and programs ask: names of resources; and an instant, a date, or a span back from
+    /// `now`, before which nothing is looked at.
+    pub fn read(names: &[String], since: Option<&str>, now: Timestamp) -> Result<Self, Failure> {
+        let mut request = Self::default();
+        for name in names {
+            let resource = Resource::parse(name).ok_or_else(|| {
+                let short: String = name.chars().take(64).collect();
+                let known = Resource::ALL.map(Resource::as_str).join(", ");
+                Failure::invalid("resources", format!("{short:?} is not one of {known}"))
+            })?;
+            request.resources.push(resource);
+        }
+        let Some(text) = since else {
+            return Ok(request);
+        };
+        let back = |seconds| now.plus_seconds(-i64::from(seconds));
+        let at = span_seconds(text).map(back).or_else(|| Timestamp::parse(text));
+        let detail = "since must be a span such as 30d, a date, or an instant in RFC 3339";
+        request.since = Some(at.ok_or_else(|| Failure::invalid("since", detail))?.seconds());
+        Ok(request)
     }
 
     /// As a run keeps it.
@@ -124,7 +140,7 @@ pub(crate) struct Pace {
 pub type Watcher<'a> = &'a (dyn Fn(&Report) + Send + Sync);
 
 fn not_found() -> Failure {
-    Failure::refused(Code::NotFound, "no such sync run")
+    Failure::missing("sync run")
 }
 
 impl Engine {

@@ -1,6 +1,6 @@
 //! Spending: exactly once, never too much, and what is held comes back.
 
-use crate::worlds::{World, own};
+use crate::worlds::{World, act, own};
 use domain::codes::Code;
 use domain::credits::Class;
 use domain::invariants::{LedgerStep, ledger_replays, lot_is_exact};
@@ -42,8 +42,8 @@ async fn spender(engine: &Engine, amount: i64) -> Result<Subject, Failure> {
         reason: "test".into(),
         idempotency_key: Some("grant".into()),
     };
-    engine.credits_grant(&own("spender"), grant.clone()).await?;
-    engine.credits_grant(&own("spender"), grant).await?;
+    engine.credits_grant(&own("spender"), grant.clone(), &act()).await?;
+    engine.credits_grant(&own("spender"), grant, &act()).await?;
     Ok(own("spender"))
 }
 
@@ -119,7 +119,7 @@ async fn row_93_a_repeated_request_is_charged_once() -> anyhow::Result<()> {
             reason: "top-up".into(),
             idempotency_key: None,
         };
-        world.engine.credits_grant(&subject, grant).await?;
+        world.engine.credits_grant(&subject, grant, &act()).await?;
         world.engine.credits_consume(&subject, consume(7, Some("order-2"))).await?;
         assert_eq!(audit(&world.engine, &subject).await?, 0);
     }
@@ -179,7 +179,7 @@ async fn row_94_what_expires_is_unusable_at_once_and_written_off() -> anyhow::Re
         reason: "short".into(),
         idempotency_key: None,
     };
-    engine.credits_grant(&subject, grant).await?;
+    engine.credits_grant(&subject, grant, &act()).await?;
     assert_eq!(engine.credits_balance(&subject, "credits").await?.total, 12);
     let work = engine.credits_hold(&subject, HoldRequest { expires_in: Some(86_400), ..hold(3) });
     let work = work.await?;

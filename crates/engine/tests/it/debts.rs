@@ -1,6 +1,6 @@
 //! Credits that were spent before their money went back.
 
-use crate::worlds::{World, deliver, drain, own, state};
+use crate::worlds::{World, act, deliver, drain, own, state};
 use domain::codes::Code;
 use domain::invariants::{LedgerStep, ledger_replays};
 use engine::credits::ConsumeRequest;
@@ -87,7 +87,7 @@ async fn pitfall_098_blocked_until_the_debt_is_paid() -> anyhow::Result<()> {
         reason: "test".into(),
         idempotency_key: None,
     };
-    engine.credits_grant(&own("buyer"), bonus.clone()).await?;
+    engine.credits_grant(&own("buyer"), bonus.clone(), &act()).await?;
     world.advance("1h").await;
     refund_newest(&world).await;
     assert_eq!(engine.debts_open(&own("buyer"), "credits").await?, 100);

@@ -1,7 +1,7 @@
 //! News reaches everybody who wants it: signed, at least once, and nobody waits for anybody.
 
 use crate::receivers::{Answer, Receiver};
-use crate::worlds::settings;
+use crate::worlds::{act, settings};
 use domain::ids::OutboxEventId;
 use engine::customers::NewCustomer;
 use engine::deliveries::{MAIL, MailHook};
@@ -18,6 +18,7 @@ use std::time::Duration;
 use store::Store;
 use store::deliveries::Delivery;
 use store::outbox::OutboxEvent;
+use store::webhook_endpoints::EndpointStatus;
 use tempfile::TempDir;
 
 /// An engine whose clock stands until it is moved.
@@ -42,7 +43,7 @@ impl Shop {
             description: None,
             kinds: (!kinds.is_empty()).then_some(kinds),
         };
-        let (endpoint, secret) = self.engine.webhook_endpoints_create(new).await.unwrap();
+        let (endpoint, secret) = self.engine.webhook_endpoints_create(new, &act()).await.unwrap();
         (endpoint.id.to_string(), secret.expose_secret().to_owned())
     }
 
@@ -160,8 +161,8 @@ async fn what_is_not_taken_comes_again_later_with_the_same_id_until_it_is_given_
     let failed = shop.deliveries(&endpoint).await.remove(0);
     assert_eq!(status(&failed), ("failed", 14, Some(503)));
     assert_eq!(failed.error.as_deref(), Some("answered 503"));
-    shop.engine.deliveries_redeliver(failed.id.as_str()).await.unwrap();
-    let refused = shop.engine.deliveries_redeliver(failed.id.as_str()).await.unwrap_err();
+    shop.engine.deliveries_redeliver(failed.id.as_str(), &act()).await.unwrap();
+    let refused = shop.engine.deliveries_redeliver(failed.id.as_str(), &act()).await.unwrap_err();
     assert!(matches!(refused, Failure::Refused { .. }), "it is pending already");
     assert_eq!(shop.engine.deliver_due().await.unwrap(), 1);
     assert_eq!(status(&shop.deliveries(&endpoint).await[0]), ("delivered", 1, Some(200)));
@@ -228,8 +229,9 @@ async fn endpoints_hear_what_they_want_while_they_are_enabled() {
     shop.tell("invoice.paid", "c", json!({})).await;
     receiver.answers(&[Answer::Status(500)]);
     assert_eq!(shop.engine.deliver_due().await.unwrap(), 1);
-    let off = EndpointChange { is_enabled: Some(false), ..EndpointChange::default() };
-    shop.engine.webhook_endpoints_update(&picky, off).await.unwrap();
+    let off =
+        EndpointChange { status: Some(EndpointStatus::Disabled), ..EndpointChange::default() };
+    shop.engine.webhook_endpoints_update(&picky, off, &act()).await.unwrap();
     shop.tell("invoice.paid", "d", json!({})).await;
     shop.pass(10);
     shop.engine.deliver_due().await.unwrap();
@@ -239,7 +241,7 @@ async fn endpoints_hear_what_they_want_while_they_are_enabled() {
     let failed = held.iter().find(|one| one.state.as_str() == "failed").unwrap();
     assert_eq!(failed.error.as_deref(), Some("the endpoint is disabled"));
     let test = shop.engine.webhook_endpoints_test(&picky).await.unwrap();
-    shop.engine.webhook_endpoints_delete(&picky).await.unwrap();
+    shop.engine.webhook_endpoints_delete(&picky, &act()).await.unwrap();
     shop.engine.deliver_due().await.unwrap();
     let page = Page::new(None, None).unwrap();
     let failed = shop.engine.deliveries_list(page, None, Some("failed")).await.unwrap().data;
@@ -264,7 +266,7 @@ async fn private_addresses_and_redirects_lead_nowhere() {
     let shop = Shop::open(|settings| settings.outgoing.reach = Reach::Public).await;
     for url in ["http://127.0.0.1:9/", "http://[::1]/", "http://169.254.169.254/", "ftp://e.com/"] {
         let new = NewEndpoint { url: url.into(), ..NewEndpoint::default() };
-        let refused = shop.engine.webhook_endpoints_create(new).await.unwrap_err();
+        let refused = shop.engine.webhook_endpoints_create(new, &act()).await.unwrap_err();
         assert!(matches!(refused, Failure::Refused { param: Some("url"), .. }), "{url}");
     }
     let shop = Shop::open(|_| {}).await;
@@ -290,7 +292,8 @@ async fn secrets_rotate_without_a_gap_and_are_sealed_under_the_newest_key() {
     let shop = Shop::open(|_| {}).await;
     let receiver = Receiver::start().await;
     let (endpoint, old) = shop.endpoint(&receiver, &[]).await;
-    let rotated = shop.engine.webhook_endpoints_rotate_secret(&endpoint, None).await.unwrap();
+    let rotated =
+        shop.engine.webhook_endpoints_rotate_secret(&endpoint, None, &act()).await.unwrap();
     let new = rotated.1.expose_secret().to_owned();
     assert!(!rotated.0.sealed_secret.contains("whsec"));
     shop.tell("invoice.paid", "a", json!({})).await;
@@ -326,7 +329,7 @@ async fn secrets_rotate_without_a_gap_and_are_sealed_under_the_newest_key() {
     let change = |settings: &mut Settings| settings.outgoing.keys = SealingKeys::default();
     let keyless = engine(&shop.directory, shop.wall.clone(), change).await;
     let new = NewEndpoint { url: receiver.url.clone(), ..NewEndpoint::default() };
-    let refused = keyless.webhook_endpoints_create(new).await.unwrap_err();
+    let refused = keyless.webhook_endpoints_create(new, &act()).await.unwrap_err();
     let Failure::Refused { code, .. } = refused else { panic!("{refused}") };
     assert_eq!(code.as_str(), "encryption_key_missing");
 }

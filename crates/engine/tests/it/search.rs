@@ -1,6 +1,6 @@
 //! Gated retrieval: only the entitled, only their own, nearest first, paid together.
 
-use crate::worlds::{World, own};
+use crate::worlds::{World, act, own};
 use domain::codes::Code;
 use domain::credits::Class;
 use engine::collections::NewCollection;
@@ -141,7 +141,7 @@ async fn a_search_that_costs_credits_is_paid_with_its_answer() -> anyhow::Result
         reason: "test".into(),
         idempotency_key: None,
     };
-    engine.credits_grant(&own("alice"), grant).await?;
+    engine.credits_grant(&own("alice"), grant, &act()).await?;
     assert_eq!(engine.search(&own("alice"), asked.clone()).await?.len(), 1);
     assert_eq!(engine.search(&own("alice"), asked.clone()).await?.len(), 1, "paid for once");
     let asked = SearchRequest { idempotency_key: None, ..asked };

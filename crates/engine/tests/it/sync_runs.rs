@@ -120,7 +120,11 @@ async fn pitfall_032_an_old_subscription_that_ends_today_is_found() -> anyhow::R
     let subscription = world.only("subscriptions").await;
     world.delete(&format!("/v1/subscriptions/{subscription}")).await;
     let yesterday = world.engine.clock().now().plus_seconds(-86_400);
-    let (_, report) = sync(&world.engine, SyncRequest::default().since(yesterday)).await;
+    let (_, report) = sync(
+        &world.engine,
+        SyncRequest { since: Some(yesterday.seconds()), ..SyncRequest::default() },
+    )
+    .await;
     let cells: Vec<_> = report
         .differences
         .iter()

@@ -1,6 +1,9 @@
 //! A world to test in: a sandbox, a catalogue, and databases that can be copied.
 
 use crate::proxies::Proxy;
+use domain::ids::ApiKeyId;
+use domain::time::Timestamp;
+use engine::audits::Act;
 use engine::checkout_sessions::{Buyer, CheckoutRequest, Pace, TrialRule, Wanted};
 use engine::deliveries::Outgoing;
 use engine::secrets::SealingKeys;
@@ -35,6 +38,11 @@ pub struct World {
 enum Database {
     Sqlite(PathBuf),
     Postgres(String),
+}
+
+/// Something done by hand, for tests that do not look at the log.
+pub fn act() -> Act {
+    Act::new(ApiKeyId::new(Timestamp::from_micros(0), [0; 10]), None).unwrap()
 }
 
 pub fn own(name: &str) -> Subject {

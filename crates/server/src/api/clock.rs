@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::limits::SETTLE_TIMEOUT;
 use crate::problem::Problem;
 
@@ -25,7 +25,10 @@ pub struct SettledView {
         (status = 504, description = "Something is still pending"),
     ),
 )]
-pub async fn settle(State(app): State<App>, _admin: Admin) -> Result<Json<SettledView>, Problem> {
+pub async fn settle(
+    State(app): State<App>,
+    _merchant: Merchant,
+) -> Result<Json<SettledView>, Problem> {
     app.engine.settle(SETTLE_TIMEOUT).await?;
     Ok(Json(SettledView { now: app.engine.clock().now().to_string() }))
 }

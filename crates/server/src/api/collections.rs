@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{CustomerPageParams, ListView};
 use crate::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Caller, Merchant};
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -64,7 +64,7 @@ impl From<store::collections::Collection> for CollectionView {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Body(body): Body<CollectionNewBody>,
 ) -> Result<(StatusCode, Json<CollectionView>), Problem> {
     let new = NewCollection {

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use domain::codes::Code;
 use domain::credits::{Class, DEFAULT_UNIT};
 use domain::time::Timestamp;
+use engine::audits::Act;
 use engine::credits::{Balance, ConsumeRequest, GrantRequest};
 use engine::holds::HoldRequest;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{CustomerBody, CustomerPageParams, ListView, time_text};
 use crate::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Caller, Merchant};
 use crate::problem::Problem;
 use crate::requests::{Body, IdempotencyKey, Params};
 
@@ -277,7 +278,7 @@ pub async fn grants(
 )]
 pub async fn grant(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Body(body): Body<GrantNewBody>,
 ) -> Result<(StatusCode, Json<GrantView>), Problem> {
@@ -288,6 +289,7 @@ pub async fn grant(
             Problem::new(Code::InvalidRequest, detail).on("class")
         })?,
     };
+    let act = Act::new(merchant.key, body.reason.clone())?;
     let request = GrantRequest {
         amount: body.amount,
         unit: unit_or_default(body.unit),
@@ -297,7 +299,7 @@ pub async fn grant(
         idempotency_key,
     };
     let subject = engine::Subject::Named(body.customer);
-    let grant = app.engine.credits_grant(&subject, request).await?;
+    let grant = app.engine.credits_grant(&subject, request, &act).await?;
     Ok((StatusCode::CREATED, Json(grant.into())))
 }
 

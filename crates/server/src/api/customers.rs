@@ -14,7 +14,7 @@ use super::credits::BalanceView;
 use super::subscriptions::SubscriptionView;
 use super::{CustomerParams, ListView, PageParams, time_text};
 use crate::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Caller, Merchant};
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -81,7 +81,7 @@ pub struct CustomerStateView {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Body(body): Body<CustomerNewBody>,
 ) -> Result<(StatusCode, Json<CustomerView>), Problem> {
     let new = NewCustomer {
@@ -103,7 +103,7 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<PageParams>,
 ) -> Result<Json<ListView<CustomerView>>, Problem> {
     let listed = app.engine.customers_list(params.page()?).await?;

@@ -3,12 +3,13 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use engine::audits::Act;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ListView, time_text};
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::Params;
 
@@ -71,7 +72,7 @@ impl From<store::deliveries::Delivery> for DeliveryView {
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<DeliveryParams>,
 ) -> Result<Json<ListView<DeliveryView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
@@ -89,9 +90,10 @@ pub async fn list(
 )]
 pub async fn redeliver(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<DeliveryView>), Problem> {
-    let delivery = app.engine.deliveries_redeliver(&id).await?;
+    let act = Act::new(merchant.key, None)?;
+    let delivery = app.engine.deliveries_redeliver(&id, &act).await?;
     Ok((StatusCode::ACCEPTED, Json(delivery.into())))
 }

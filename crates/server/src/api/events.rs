@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ListView, time_text};
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -183,7 +183,7 @@ pub struct ReplayedView {
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<EventParams>,
 ) -> Result<Json<ListView<EventView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
@@ -200,7 +200,7 @@ pub async fn list(
 )]
 pub async fn get(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<EventDetailView>, Problem> {
     Ok(Json(app.engine.event_detail(&id).await?.into()))
@@ -214,10 +214,10 @@ pub async fn get(
 )]
 pub async fn replay_parked(
     State(app): State<App>,
-    admin: Admin,
+    merchant: Merchant,
     Body(body): Body<ReplayParkedBody>,
 ) -> Result<Json<ReplayedView>, Problem> {
-    let act = Act::new(admin.key, body.reason)?;
+    let act = Act::new(merchant.key, body.reason)?;
     let (kind, because) = (body.kind.as_deref(), body.parked_because.as_deref());
     let done = app.engine.events_replay_parked(kind, because, &act).await?;
     Ok(Json(ReplayedView { replayed: done.replayed, more: done.more }))
@@ -231,11 +231,11 @@ pub async fn replay_parked(
 )]
 pub async fn replay(
     State(app): State<App>,
-    admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<ActBody>,
 ) -> Result<Json<EventDetailView>, Problem> {
-    let act = Act::new(admin.key, body.reason)?;
+    let act = Act::new(merchant.key, body.reason)?;
     Ok(Json(app.engine.event_replay(&id, &act).await?.into()))
 }
 
@@ -247,10 +247,10 @@ pub async fn replay(
 )]
 pub async fn ignore(
     State(app): State<App>,
-    admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<ActBody>,
 ) -> Result<Json<EventDetailView>, Problem> {
-    let act = Act::new(admin.key, body.reason)?;
+    let act = Act::new(merchant.key, body.reason)?;
     Ok(Json(app.engine.event_ignore(&id, &act).await?.into()))
 }

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ListView;
 use super::deliveries::DeliveryView;
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::Params;
 
@@ -70,7 +70,7 @@ fn view(message: Value) -> Result<NotificationView, Problem> {
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<NotificationParams>,
 ) -> Result<Json<ListView<NotificationView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
@@ -89,7 +89,7 @@ pub async fn list(
 )]
 pub async fn get(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<NotificationStateView>, Problem> {
     let (message, deliveries) = app.engine.notifications_get(&id).await?;

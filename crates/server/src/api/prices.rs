@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::products::{ActiveBody, Listing};
 use super::{ListView, interval_parts};
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -179,7 +179,7 @@ pub struct PriceParams {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Body(body): Body<PriceNewBody>,
 ) -> Result<(StatusCode, Json<PriceView>), Problem> {
     let new = NewPrice {
@@ -203,11 +203,11 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    admin: Result<Admin, Problem>,
+    merchant: Result<Merchant, Problem>,
     Params(params): Params<PriceParams>,
 ) -> Result<Json<ListView<PriceView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
-    let shown = params.active.shown(admin)?;
+    let shown = params.active.shown(merchant)?;
     let listed = app.engine.prices_list(page, params.product.as_deref(), shown).await?;
     Ok(Json(ListView::of(listed, PriceView::from)))
 }
@@ -233,7 +233,7 @@ pub async fn get(
 )]
 pub async fn update(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<ActiveBody>,
 ) -> Result<Json<PriceView>, Problem> {

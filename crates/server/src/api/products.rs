@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ListView;
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -36,10 +36,10 @@ pub enum Listing {
 
 impl Listing {
     /// What is off sale is nobody's business but the merchant's.
-    pub fn shown(self, admin: Result<Admin, Problem>) -> Result<Shown, Problem> {
+    pub fn shown(self, merchant: Result<Merchant, Problem>) -> Result<Shown, Problem> {
         match self {
             Listing::True => Ok(Shown::Active),
-            Listing::All => admin.map(|_| Shown::Everything),
+            Listing::All => merchant.map(|_| Shown::Everything),
         }
     }
 }
@@ -100,7 +100,7 @@ impl From<store::products::Product> for ProductView {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Body(body): Body<ProductNewBody>,
 ) -> Result<(StatusCode, Json<ProductView>), Problem> {
     let new =
@@ -117,11 +117,11 @@ pub async fn create(
 )]
 pub async fn list(
     State(app): State<App>,
-    admin: Result<Admin, Problem>,
+    merchant: Result<Merchant, Problem>,
     Params(params): Params<ProductParams>,
 ) -> Result<Json<ListView<ProductView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
-    let listed = app.engine.products_list(page, params.active.shown(admin)?).await?;
+    let listed = app.engine.products_list(page, params.active.shown(merchant)?).await?;
     Ok(Json(ListView::of(listed, ProductView::from)))
 }
 
@@ -146,7 +146,7 @@ pub async fn get(
 )]
 pub async fn update(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<ActiveBody>,
 ) -> Result<Json<ProductView>, Problem> {

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ListView;
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::Params;
 use engine::Page;
@@ -69,7 +69,7 @@ impl From<store::provider_calls::ProviderCall> for ProviderCallView {
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<ProviderCallParams>,
 ) -> Result<Json<ListView<ProviderCallView>>, Problem> {
     let page = Page::new(params.limit, params.cursor)?;

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use domain::codes::Code;
+use engine::audits::Act;
 use engine::refunds::RefundRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{CustomerPageParams, ListView};
 use crate::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Caller, Merchant};
 use crate::problem::Problem;
 use crate::requests::{Body, IdempotencyKey, Params};
 
@@ -63,7 +64,7 @@ impl From<store::refunds::Refund> for RefundView {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<RefundBody>,
 ) -> Result<(StatusCode, Json<RefundView>), Problem> {
@@ -72,8 +73,9 @@ pub async fn create(
         Problem::new(Code::InvalidRequest, detail).on("Idempotency-Key")
     })?;
     let RefundBody { payment, amount, reason } = body;
+    let act = Act::new(merchant.key, reason.clone())?;
     let request = RefundRequest { payment, amount, reason, idempotency_key };
-    let made = app.engine.refunds_create(&request).await?;
+    let made = app.engine.refunds_create(&request, &act).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 

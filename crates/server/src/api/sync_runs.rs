@@ -1,18 +1,18 @@
-//! Comparing with the provider on demand: ask for a run, watch it, read what it found.
+//! Sync runs on demand: ask for a comparison with the provider, watch it, read what it found.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use engine::sync_runs::{Counts, Difference, Report, Resource, SyncRequest, Trouble};
+use engine::sync_runs::{Counts, Difference, Report, SyncRequest, Trouble};
 use serde::{Deserialize, Serialize};
 use store::sync_runs::SyncRun;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ListView, time_text};
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::{Body, Params};
 
@@ -136,16 +136,6 @@ impl From<SyncRun> for SyncRunView {
     }
 }
 
-/// Reads the names of resources; the first unknown one is refused by name.
-pub fn resources(names: &[String]) -> Result<Vec<Resource>, String> {
-    let known = || Resource::ALL.map(Resource::as_str).join(", ");
-    let one = |name: &String| {
-        let short: String = name.chars().take(64).collect();
-        Resource::parse(name).ok_or_else(|| format!("{short:?} is not one of {}", known()))
-    };
-    names.iter().map(one).collect()
-}
-
 /// Compare with the provider soon
 #[utoipa::path(
     post, path = "/v1/sync-runs", tag = "operations", operation_id = "sync_runs_create",
@@ -154,20 +144,16 @@ pub fn resources(names: &[String]) -> Result<Vec<Resource>, String> {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Body(body): Body<SyncRunBody>,
 ) -> Result<(StatusCode, Json<SyncRunView>), Problem> {
-    let invalid = |param: &'static str, detail: String| {
-        Problem::new(domain::codes::Code::InvalidRequest, detail).on(param)
-    };
     let names = body.resources.unwrap_or_default();
-    let resources = resources(&names).map_err(|detail| invalid("resources", detail))?;
-    let mut request = SyncRequest { resources, customer: body.customer, ..SyncRequest::default() };
-    request.dry_run = body.dry_run.unwrap_or(false);
-    if let Some(text) = &body.since {
-        let at = crate::sync::since(text, app.engine.clock().now());
-        request = request.since(at.map_err(|detail| invalid("since", detail))?);
-    }
+    let now = app.engine.clock().now();
+    let request = SyncRequest {
+        customer: body.customer,
+        dry_run: body.dry_run.unwrap_or(false),
+        ..SyncRequest::read(&names, body.since.as_deref(), now)?
+    };
     let run = app.engine.sync_runs_create(&request).await?;
     Ok((StatusCode::ACCEPTED, Json(run.into())))
 }
@@ -185,7 +171,7 @@ pub struct SyncRunParams {
     cursor: Option<String>,
 }
 
-/// List comparisons with the provider, newest first
+/// List sync runs, newest first
 #[utoipa::path(
     get, path = "/v1/sync-runs", tag = "operations", operation_id = "sync_runs_list",
     params(SyncRunParams), security(("server_key" = [])),
@@ -193,7 +179,7 @@ pub struct SyncRunParams {
 )]
 pub async fn list(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Params(params): Params<SyncRunParams>,
 ) -> Result<Json<ListView<SyncRunView>>, Problem> {
     let page = engine::Page::new(params.limit, params.cursor)?;
@@ -201,7 +187,7 @@ pub async fn list(
     Ok(Json(ListView::of(listed, SyncRunView::from)))
 }
 
-/// One comparison: how far it is, or what it found
+/// One sync run: how far it is, or what it found
 #[utoipa::path(
     get, path = "/v1/sync-runs/{id}", tag = "operations", operation_id = "sync_runs_get",
     params(("id" = String, Path)), security(("server_key" = [])),
@@ -209,7 +195,7 @@ pub async fn list(
 )]
 pub async fn get(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<SyncRunView>, Problem> {
     Ok(Json(app.engine.sync_runs_get(&id).await?.into()))

@@ -3,14 +3,16 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use engine::audits::Act;
 use engine::webhook_endpoints::{EndpointChange, NewEndpoint};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use store::webhook_endpoints::{EndpointStatus, WebhookEndpoint};
 use utoipa::ToSchema;
 
 use super::deliveries::DeliveryView;
 use crate::App;
-use crate::auth::Admin;
+use crate::auth::Merchant;
 use crate::problem::Problem;
 use crate::requests::Body;
 
@@ -25,14 +27,6 @@ pub struct EndpointNewBody {
     kinds: Option<Vec<String>>,
 }
 
-/// Whether news is posted to it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EndpointStatus {
-    Enabled,
-    Disabled,
-}
-
 /// What is to change; the rest stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +34,8 @@ pub struct EndpointChangeBody {
     url: Option<String>,
     description: Option<String>,
     kinds: Option<Vec<String>>,
+    /// `enabled` or `disabled`.
+    #[schema(value_type = Option<String>)]
     status: Option<EndpointStatus>,
 }
 
@@ -57,7 +53,8 @@ pub struct EndpointView {
     description: Option<String>,
     /// `*` is every kind, those that come later too.
     kinds: Vec<String>,
-    status: EndpointStatus,
+    /// `enabled`, or `disabled`: nothing is posted to it.
+    status: &'static str,
     created_at: String,
     updated_at: String,
 }
@@ -77,15 +74,14 @@ pub struct EndpointsView {
     data: Vec<EndpointView>,
 }
 
-impl From<store::webhook_endpoints::WebhookEndpoint> for EndpointView {
-    fn from(row: store::webhook_endpoints::WebhookEndpoint) -> Self {
-        let enabled = row.is_enabled;
+impl From<WebhookEndpoint> for EndpointView {
+    fn from(row: WebhookEndpoint) -> Self {
         Self {
             id: row.id.to_string(),
             url: row.url,
             description: row.description,
             kinds: row.kinds,
-            status: if enabled { EndpointStatus::Enabled } else { EndpointStatus::Disabled },
+            status: row.status.as_str(),
             created_at: row.created_at.to_string(),
             updated_at: row.updated_at.to_string(),
         }
@@ -101,11 +97,12 @@ impl From<store::webhook_endpoints::WebhookEndpoint> for EndpointView {
 )]
 pub async fn create(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     Body(body): Body<EndpointNewBody>,
 ) -> Result<(StatusCode, Json<EndpointSecretView>), Problem> {
+    let act = Act::new(merchant.key, None)?;
     let new = NewEndpoint { url: body.url, description: body.description, kinds: body.kinds };
-    let (endpoint, secret) = app.engine.webhook_endpoints_create(new).await?;
+    let (endpoint, secret) = app.engine.webhook_endpoints_create(new, &act).await?;
     let secret = secret.expose_secret().to_owned();
     Ok((StatusCode::CREATED, Json(EndpointSecretView { endpoint: endpoint.into(), secret })))
 }
@@ -116,7 +113,10 @@ pub async fn create(
     operation_id = "webhook_endpoints_list", security(("server_key" = [])),
     responses((status = 200, description = "All of them", body = EndpointsView)),
 )]
-pub async fn list(State(app): State<App>, _admin: Admin) -> Result<Json<EndpointsView>, Problem> {
+pub async fn list(
+    State(app): State<App>,
+    _merchant: Merchant,
+) -> Result<Json<EndpointsView>, Problem> {
     let rows = app.engine.webhook_endpoints_list().await?;
     Ok(Json(EndpointsView { data: rows.into_iter().map(EndpointView::from).collect() }))
 }
@@ -130,7 +130,7 @@ pub async fn list(State(app): State<App>, _admin: Admin) -> Result<Json<Endpoint
 )]
 pub async fn get(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<Json<EndpointView>, Problem> {
     Ok(Json(app.engine.webhook_endpoints_get(&id).await?.into()))
@@ -146,17 +146,18 @@ pub async fn get(
 )]
 pub async fn update(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<EndpointChangeBody>,
 ) -> Result<Json<EndpointView>, Problem> {
+    let act = Act::new(merchant.key, None)?;
     let change = EndpointChange {
         url: body.url,
         description: body.description,
         kinds: body.kinds,
-        is_enabled: body.status.map(|status| matches!(status, EndpointStatus::Enabled)),
+        status: body.status,
     };
-    Ok(Json(app.engine.webhook_endpoints_update(&id, change).await?.into()))
+    Ok(Json(app.engine.webhook_endpoints_update(&id, change, &act).await?.into()))
 }
 
 /// Delete a webhook endpoint
@@ -168,10 +169,11 @@ pub async fn update(
 )]
 pub async fn delete(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    app.engine.webhook_endpoints_delete(&id).await?;
+    let act = Act::new(merchant.key, None)?;
+    app.engine.webhook_endpoints_delete(&id, &act).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -184,12 +186,13 @@ pub async fn delete(
 )]
 pub async fn rotate_secret(
     State(app): State<App>,
-    _admin: Admin,
+    merchant: Merchant,
     Path(id): Path<String>,
     Body(body): Body<RotateBody>,
 ) -> Result<Json<EndpointSecretView>, Problem> {
+    let act = Act::new(merchant.key, None)?;
     let keep = body.keep_previous_seconds;
-    let (endpoint, secret) = app.engine.webhook_endpoints_rotate_secret(&id, keep).await?;
+    let (endpoint, secret) = app.engine.webhook_endpoints_rotate_secret(&id, keep, &act).await?;
     let secret = secret.expose_secret().to_owned();
     Ok(Json(EndpointSecretView { endpoint: endpoint.into(), secret }))
 }
@@ -203,7 +206,7 @@ pub async fn rotate_secret(
 )]
 pub async fn test(
     State(app): State<App>,
-    _admin: Admin,
+    _merchant: Merchant,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<DeliveryView>), Problem> {
     let delivery = app.engine.webhook_endpoints_test(&id).await?;

@@ -3,7 +3,7 @@
 use engine::deliveries::{MailHook, Outgoing};
 use engine::secrets::SealingKeys;
 use engine::sync_runs::SyncSettings;
-use providers::receivers::Reach;
+use providers::receivers::{self, Reach};
 use secrecy::SecretString;
 use url::Url;
 
@@ -101,27 +101,43 @@ fn outgoing(file: &File, livemode: bool, reasons: &mut Vec<String>) -> Outgoing 
         reasons.push(format!("outgoing.encryption_keys (ENCRYPTION_KEYS): {error}"));
         SealingKeys::default()
     });
-    let name = "outgoing.mail_hook_url (MAIL_HOOK_URL)";
-    let url = given.mail_hook_url.as_deref().and_then(|url| parse_address(url, name, reasons));
-    let mail_hook = match (url, given.mail_hook_secret.as_deref()) {
-        (Some(url), Some(secret)) if WEBHOOK_SECRET_BYTES <= secret.len() => {
-            Some(MailHook { url, secret: secret.into() })
-        }
-        (Some(_), _) => {
-            let reason = format!(
-                "MAIL_HOOK_URL needs MAIL_HOOK_SECRET, of at least {WEBHOOK_SECRET_BYTES} bytes"
-            );
-            reasons.push(reason);
-            None
-        }
-        (None, _) => None,
-    };
-    let reach = match (given.private_receivers, livemode || is_production(file)) {
+    let (url, secret) = (given.mail_hook_url.as_deref(), given.mail_hook_secret.as_deref());
+    let is_guarded = livemode || is_production(file);
+    let mail_hook = mail_hook(url, secret, is_guarded).unwrap_or_else(|reason| {
+        reasons.push(reason);
+        None
+    });
+    let reach = match (given.private_receivers, is_guarded) {
         (true, _) => Reach::Anywhere,
         (false, true) => Reach::PublicEncrypted,
         (false, false) => Reach::Public,
     };
     Outgoing { keys, reach, mail_hook }
+}
+
+/// The merchant's own sender of mails, held to what its messages will be held to. What leaves our
+/// network names customers, so it leaves encrypted.
+pub(crate) fn mail_hook(
+    url: Option<&str>,
+    secret: Option<&str>,
+    is_guarded: bool,
+) -> Result<Option<MailHook>, String> {
+    let Some(url) = url else {
+        return Ok(None);
+    };
+    let url = receivers::check(url, Reach::Anywhere)
+        .map_err(|error| format!("outgoing.mail_hook_url (MAIL_HOOK_URL) {error}"))?;
+    if is_guarded && url.scheme() != "https" && !receivers::is_inside(&url) {
+        return Err("production: MAIL_HOOK_URL is not an https address".to_owned());
+    }
+    match secret {
+        Some(secret) if WEBHOOK_SECRET_BYTES <= secret.len() => {
+            Ok(Some(MailHook { url, secret: secret.into() }))
+        }
+        _ => Err(format!(
+            "MAIL_HOOK_URL needs MAIL_HOOK_SECRET, of at least {WEBHOOK_SECRET_BYTES} bytes"
+        )),
+    }
 }
 
 pub(super) fn database(file: &File, reasons: &mut Vec<String>) -> Option<SecretString> {

@@ -126,19 +126,13 @@ impl Visitor {
 
     /// Refuses forms that another site made the browser send.
     pub fn check_form(&self, headers: &HeaderMap, csrf: &str) -> Result<(), Problem> {
-        let refusal = || {
-            let detail = "this form is out of date, open the page again";
-            Err(Problem::new(Code::Forbidden, detail))
+        let is_own = match &self.0 {
+            Some(session) => bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())),
+            None => true,
         };
-        let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-        if site == Some("cross-site") {
-            return refusal();
-        }
-        match &self.0 {
-            Some(session) if !bool::from(session.csrf.as_bytes().ct_eq(csrf.as_bytes())) => {
-                refusal()
-            }
-            _ => Ok(()),
+        match is_own && !is_foreign(headers) {
+            true => Ok(()),
+            false => Err(foreign_form()),
         }
     }
 
@@ -150,6 +144,16 @@ impl Visitor {
             None => Err(Problem::new(Code::Unauthorized, "please sign in first")),
         }
     }
+}
+
+/// Whether a browser says that another page made it send this.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
+}
+
+pub(super) fn foreign_form() -> Problem {
+    Problem::new(Code::Forbidden, "this form is out of date, open the page again")
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -110,6 +110,26 @@ fn migrations_and_keys_need_no_payment_secrets() {
 }
 
 #[test]
+fn a_schema_that_is_not_current_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}", dir.path().join("tollgate.db").display());
+    let variables = [
+        ("DATABASE_URL", database.as_str()),
+        ("STRIPE_SECRET_KEY", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_0123456789abcdef"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:9"),
+    ];
+    for arguments in [&["sync", "--dry-run"][..], &["keys", "list"], &["keys", "revoke", "x"]] {
+        let refused = tollgate(arguments, &variables);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("run `tollgate migrate up`"), "{arguments:?}: {said}");
+    }
+    let status = text(&tollgate(&["migrate", "status"], &variables).stdout);
+    assert!(status.contains("missing") && !status.contains("applied"), "{status}");
+}
+
+#[test]
 fn commands_without_a_demo_say_so() {
     for arguments in [
         vec!["clock", "advance", "1d"],

@@ -284,6 +284,17 @@ fn keys_and_the_mail_hook_are_whole_or_refused_without_being_shown() {
     let hook = ("MAIL_HOOK_URL", "http://127.0.0.1:9000/mail");
     let secret = ("MAIL_HOOK_SECRET", "0123456789abcdef");
     assert!(load_env(&with(FRO, &[hook, secret])).unwrap().outgoing.mail_hook.is_some());
+    for url in ["http://me:pw@127.0.0.1:9000/", "http://127.0.0.1/#a", "ftp://127.0.0.1/"] {
+        let text = refusal(&with(FRO, &[secret, ("MAIL_HOOK_URL", url)]));
+        assert!(text.contains("MAIL_HOOK_URL") && !text.contains("pw"), "{url}: {text}");
+    }
+    let public = [secret, ("MAIL_HOOK_URL", "http://mail.example.com/")];
+    assert!(load_env(&with(FRO, &public)).is_ok());
+    let text = refusal(&with(LIVE, &public));
+    assert!(text.contains("MAIL_HOOK_URL is not an https address"), "{text}");
+    for url in ["https://mail.example.com/", "http://10.0.0.7/", "http://mailer:8080/"] {
+        load_env(&with(LIVE, &[secret, ("MAIL_HOOK_URL", url)])).expect(url);
+    }
     for wrong in [("MAIL_HOOK_SECRET", ""), ("MAIL_HOOK_SECRET", "short"), ("MAIL_HOOK_URL", "x")] {
         let text = refusal(&with(FRO, &[hook, secret, wrong]));
         assert!(text.contains("MAIL_HOOK_") && !text.contains("short"), "{wrong:?}: {text}");

@@ -10,6 +10,7 @@ mod auth;
 mod commands;
 mod config;
 mod openapi;
+mod operations;
 mod pages;
 mod payments;
 mod problems;

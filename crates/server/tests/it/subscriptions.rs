@@ -203,6 +203,10 @@ async fn refunds_are_the_merchants_and_once_for_each_key() {
     assert_eq!(refund(&server, Some("c"), &key, &part).await.code(), "payment_not_refundable");
     let there = provider(&base, "/v1/refunds").await;
     assert_eq!(there["data"].as_array().map(Vec::len), Some(2));
+    let log = server.engine.audits_list(engine::Page::new(None, None).unwrap()).await.unwrap();
+    let log: Vec<_> = log.data.iter().map(|row| (row.action.as_str(), &row.detail)).collect();
+    let told = |text: &str| Some(format!("(amount {text}, usd)"));
+    assert_eq!(log, [("refund.create", &told("all")), ("refund.create", &told("500"))]);
     let listed = server.call("GET", "/v1/refunds", &token("anna"), "").await.json();
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(2), "{listed}");
     let nobodys = server.call("GET", "/v1/refunds", &token("bert"), "").await.json();

@@ -73,7 +73,7 @@ async fn row_83_a_provider_that_is_down_fails_the_run() {
     // It is asked whose account it is before anything is listed.
     assert!(done["error"].is_string(), "{done}");
     let text = server.call("GET", "/metrics", &server.key, "").await.text;
-    assert!(text.contains("tollgate_sync_run_whole{loop=\"manual\"} 0"), "{text}");
+    assert!(text.contains("tollgate_sync_run_whole{kind=\"manual\"} 0"), "{text}");
 }
 
 #[tokio::test]
@@ -86,11 +86,12 @@ async fn metrics_are_for_the_merchants_monitoring() {
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
         "# TYPE tollgate_drift_seconds gauge",
-        "tollgate_drift_seconds{loop=\"objects\",outcome=\"unrepaired\"} 0",
-        "tollgate_objects_out_of_sync{loop=\"objects\",resource=\"subscriptions\",\
+        "tollgate_drift_seconds{kind=\"objects\",outcome=\"unrepaired\"} 0",
+        "tollgate_objects_out_of_sync{kind=\"objects\",resource=\"subscriptions\",\
          outcome=\"unrepaired\"} 0",
         "tollgate_oldest_unapplied_event_seconds 0",
-        "tollgate_sync_run_whole{loop=\"events\"} 1",
+        "tollgate_inbox_events{state=\"parked\"} 0",
+        "tollgate_sync_run_whole{kind=\"events\"} 1",
     ] {
         assert!(answer.text.lines().any(|found| found == line), "{line}\n{}", answer.text);
     }

@@ -5,7 +5,7 @@ use crate::outbox::news;
 use domain::ids::{DeliveryId, WebhookEndpointId};
 use domain::time::Timestamp;
 use store::deliveries::{Attempted, DeliveryState};
-use store::webhook_endpoints::WebhookEndpoint;
+use store::webhook_endpoints::{EndpointStatus, WebhookEndpoint};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
@@ -64,7 +64,7 @@ async fn endpoints_are_bounded_in_number_and_keep_what_they_were_told() -> anyho
             description: None,
             kinds: vec!["*".into()],
             sealed_secret: "k1:sealed".into(),
-            is_enabled: true,
+            status: EndpointStatus::Enabled,
             created_at: at(1),
             updated_at: at(1),
         };
@@ -72,12 +72,12 @@ async fn endpoints_are_bounded_in_number_and_keep_what_they_were_told() -> anyho
         let another =
             WebhookEndpoint { id: WebhookEndpointId::new(at(2), random()), ..endpoint.clone() };
         assert!(!tx.webhook_endpoints_insert(&another, 1).await?, "{}", fresh.name);
-        endpoint.is_enabled = false;
+        endpoint.status = EndpointStatus::Disabled;
         endpoint.description = Some("the shop".into());
         endpoint.kinds = vec!["invoice.paid".into(), "credits.debt".into()];
         tx.webhook_endpoints_update(&endpoint).await?;
         let held = tx.webhook_endpoints_lock(&endpoint.id).await?.unwrap();
-        assert!(!held.is_enabled);
+        assert_eq!(held.status, EndpointStatus::Disabled);
         assert_eq!(held.kinds, endpoint.kinds);
         assert_eq!(held.description.as_deref(), Some("the shop"));
         assert!(tx.webhook_endpoints_delete(&endpoint.id).await?);

@@ -4,32 +4,25 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::ids::InboxEventId;
 use maud::{Markup, html};
-use serde::Deserialize;
 use store::audits::Audit;
-use utoipa::IntoParams;
 
+use super::tables::PageParams;
 use super::{SignedIn, address, moment, page, refused};
 use crate::App;
 use crate::limits::SHOWN_ROWS;
 use crate::problem::Problem;
 use crate::requests::Params;
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct AuditParams {
-    cursor: Option<String>,
-}
-
 /// The operator's audit log
 #[utoipa::path(
     get, path = "/admin/audits", tag = "pages", operation_id = "admin_audits", security(()),
-    params(AuditParams),
+    params(PageParams),
     responses((status = 200, description = "What operators did", content_type = "text/html")),
 )]
 pub async fn list(
     State(app): State<App>,
     signed_in: SignedIn,
-    Params(params): Params<AuditParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Response, Problem> {
     let place = "/admin/audits";
     let listed = match engine::Page::new(Some(SHOWN_ROWS), params.cursor) {

@@ -16,7 +16,6 @@ mod tables;
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Method, request::Parts};
 use axum::response::{IntoResponse, Response};
-use domain::codes::Code;
 use domain::time::Timestamp;
 use engine::admin_sessions::Operator;
 use engine::audits::Act;
@@ -27,7 +26,7 @@ use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::layout::{Page, Privacy, alert};
-use super::sessions::Cookie;
+use super::sessions::{Cookie, foreign_form, is_foreign};
 use crate::App;
 use crate::problem::Problem;
 
@@ -88,23 +87,13 @@ impl SignedIn {
     }
 }
 
-/// Whether a browser says that another page made it send this.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
-}
-
-fn foreign_form() -> Problem {
-    Problem::new(Code::Forbidden, "this form is out of date, open the page again")
-}
-
 /// Where the pages are, in the order of the bar.
 const PLACES: [(&str, &str); 6] = [
     ("/admin", "Overview"),
     ("/admin/events", "Events"),
     ("/admin/calls", "Calls"),
     ("/admin/deliveries", "Deliveries"),
-    ("/admin/sync-runs", "Comparisons"),
+    ("/admin/sync-runs", "Sync runs"),
     ("/admin/audits", "Audit log"),
 ];
 

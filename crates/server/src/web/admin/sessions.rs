@@ -8,7 +8,8 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{AdminForm, SignedIn, foreign_form, is_foreign};
+use super::super::sessions::{foreign_form, is_foreign};
+use super::{AdminForm, SignedIn};
 use crate::App;
 use crate::problem::Problem;
 use crate::requests::Form;

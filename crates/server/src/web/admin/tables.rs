@@ -18,6 +18,14 @@ pub struct ListParams {
     cursor: Option<String>,
 }
 
+/// Which part of a list that has no filter.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    pub cursor: Option<String>,
+}
+
 impl ListParams {
     pub(super) fn page(&self) -> Result<engine::Page, Failure> {
         engine::Page::new(Some(SHOWN_ROWS), self.cursor.clone())
