@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::errors::ApiError;
+
 /// The longest an answer is withheld; clients give up long before.
 const WITHHELD: Duration = Duration::from_secs(120);
 const MAX_DELAY_MS: u64 = 60_000;
@@ -30,6 +32,9 @@ pub struct Api {
     pub slow_ms: u64,
     /// 429 or 500, before anything has happened.
     pub status: Option<u16>,
+    /// The failure is kept as the answer under the idempotency key, and given again for a day;
+    /// requests without a key do not fail.
+    pub kept: bool,
     /// Everything happens, but the answer does not come.
     pub timeout_after_effect: bool,
 }
@@ -89,6 +94,8 @@ pub enum FaultError {
     Delay,
     #[error("api.status is 429 or 500, not {0}")]
     Status(u16),
+    #[error("only an api.status can be kept")]
+    NothingKept,
     #[error("api faults belong to no endpoint")]
     ApiOfEndpoint,
 }
@@ -115,6 +122,9 @@ impl Faults {
             && status != 500
         {
             return Err(FaultError::Status(status));
+        }
+        if setting.api.kept && setting.api.status.is_none() {
+            return Err(FaultError::NothingKept);
         }
         match setting.endpoint.clone() {
             None => {
@@ -191,6 +201,16 @@ impl Api {
         self.slow_ms != 0 || self.status.is_some() || self.timeout_after_effect
     }
 
+    /// The failure before anything has happened, of every request.
+    pub fn refusal(&self) -> Option<ApiError> {
+        self.status.filter(|_| !self.kept).map(|status| ApiError::injected(Some(status)))
+    }
+
+    /// The failure that is kept under the request's key.
+    pub fn kept_refusal(&self) -> Option<ApiError> {
+        self.status.filter(|_| self.kept).map(|status| ApiError::injected(Some(status)))
+    }
+
     pub async fn slow(&self) {
         if self.slow_ms != 0 {
             tokio::time::sleep(Duration::from_millis(self.slow_ms)).await;
@@ -248,6 +268,7 @@ mod tests {
             r#"{"drop": -0.1}"#,
             r#"{"api": {"status": 200}}"#,
             r#"{"delay_ms": 999999999}"#,
+            r#"{"api": {"kept": true}}"#,
             r#"{"endpoint": "we_1", "api": {"slow_ms": 5}}"#,
         ] {
             let setting: Setting = serde_json::from_str(text).expect(text);

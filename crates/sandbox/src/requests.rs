@@ -77,14 +77,14 @@ pub async fn handle(
     let key = header_text(&headers, "idempotency-key");
     let faults = app.faults().api();
     faults.slow().await;
-    let result = match body {
-        Ok(_) if faults.status.is_some() => Err(ApiError::injected(faults.status)),
-        Ok(body) => {
+    let result = match (body, faults.refusal()) {
+        (Ok(_), Some(refusal)) => Err(refusal),
+        (Ok(body), None) => {
             let query = uri.query().unwrap_or_default();
             let raw = Raw { method: &method, path: &path, query, headers: &headers, body: &body };
             answer(&app, raw, &request_id, key.as_deref()).await
         }
-        Err(_) => Err(ApiError::too_large()),
+        (Err(_), _) => Err(ApiError::too_large()),
     };
     faults.withhold().await;
     let answer = result.unwrap_or_else(|error| refusal(&error, &request_id));
@@ -147,6 +147,7 @@ async fn execute(
 ) -> Result<Answer, ApiError> {
     let request_id = cause.request_id.clone().unwrap_or_default();
     let mut progress = Progress { app, account, scope: None };
+    let broken = app.faults().api().kept_refusal().filter(|_| guard.is_some());
     app.run(account, cause, |tx| {
         if let Some(guard) = &guard {
             if let Some(kept) = guard.replay(tx.state)? {
@@ -160,6 +161,11 @@ async fn execute(
             tx.now = instant;
         }
         let version = call.version;
+        if let (Some(error), Some(guard)) = (&broken, &guard) {
+            let answer = refusal(error, &request_id);
+            guard.keep(tx.state, &request_id, answer.status, &answer.body);
+            return Ok(answer);
+        }
         let outcome = handler(tx, call)
             .and_then(|value| expand::apply(tx.state, version, value, &call.expand))
             .map_err(|error| error.showing(|value| versions::render(tx.state, version, value)));

@@ -149,6 +149,7 @@ impl Fields {
             api: Api {
                 slow_ms: self.slow_ms,
                 status: self.status.parse().ok(),
+                kept: false,
                 timeout_after_effect: self.timeout_after_effect,
             },
         }

@@ -67,6 +67,18 @@ async fn the_api_refuses_and_is_slow() {
 }
 
 #[tokio::test]
+async fn a_failure_is_kept_under_its_key() {
+    let world = World::start().await;
+    let ask = |key: &str| world.request("POST", "/v1/customers").header("idempotency-key", key);
+    assert_eq!(set(&world, json!({"api": {"status": 500, "kept": true}})).await, 200);
+    assert_eq!(world.send(ask("k")).await.0, 500);
+    assert_eq!(world.look("/v1/customers").await["data"], json!([]), "what has no key goes on");
+    set(&world, json!({})).await;
+    assert_eq!(world.send(ask("k")).await.0, 500);
+    assert_eq!(world.send(ask("another")).await.0, 200);
+}
+
+#[tokio::test]
 async fn an_answer_is_withheld_after_the_effect() {
     let world = World::start().await;
     set(&world, json!({"api": {"timeout_after_effect": true}})).await;
