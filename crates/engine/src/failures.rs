@@ -112,7 +112,7 @@ impl From<ProviderError> for Failure {
             ProviderError::Declined { code, decline_code, .. } => {
                 return declined(code.as_deref(), decline_code.as_deref());
             }
-            ProviderError::Unknown { .. } => (
+            ProviderError::Unknown { .. } | ProviderError::Failed { .. } => (
                 Code::OutcomeUnknown,
                 "the payment provider did not answer; repeat the request to learn the outcome",
             ),

@@ -1,7 +1,8 @@
 //! Why a call to a provider has no outcome: refused, or unknown.
 
-/// The third kind of answer is the one that loses money when it is missing: after `Unknown` the
-/// effect may have happened, so only the same idempotency key may ask again.
+/// The third kind of answer is the one that loses money when it is missing: after `Unknown` and
+/// `Failed` the effect may have happened, so only the same idempotency key may ask again, unless
+/// doing it twice is doing it once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// The customer's bank or card said no.
@@ -26,9 +27,13 @@ pub enum ProviderError {
     /// Another request holds the object or the idempotency key, even after waiting.
     #[error("the provider is busy with the same object")]
     Busy,
-    /// No answer, or a failure on the provider's side: the effect may have happened.
+    /// No answer: the effect may have happened.
     #[error("the outcome is unknown: {cause}")]
     Unknown { cause: String },
+    /// An answered failure on the provider's side: the effect may have happened, and this may be
+    /// the answer under the same idempotency key for a day.
+    #[error("the provider failed with status {status}: {message}")]
+    Failed { status: u16, message: String },
     /// The call succeeded, but its answer cannot be read.
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
@@ -37,7 +42,7 @@ pub enum ProviderError {
 impl ProviderError {
     /// Whether asking again later, with the same key, can end differently.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::RateLimited | Self::Busy | Self::Unknown { .. })
+        matches!(self, Self::RateLimited | Self::Busy | Self::Unknown { .. } | Self::Failed { .. })
     }
 }
 

@@ -31,7 +31,7 @@ mod portal;
 pub mod products;
 pub mod refunds;
 mod schedules;
-mod subscriptions;
+pub mod subscriptions;
 pub(crate) mod transport;
 pub mod webhook;
 pub mod webhook_endpoints;
@@ -163,12 +163,21 @@ impl Client {
 
     async fn send(&self, call: Call) -> Result<Value, ProviderError> {
         let mut attempt = 0;
+        let mut is_doubtful = false;
         loop {
             let answer = self.exchange(&call).await;
             let again = outcomes::worth_retrying(&answer);
             if self.max_retries <= attempt || !again {
-                return outcomes::outcome(&call.path, answer);
+                return match outcomes::outcome(&call.path, answer) {
+                    // A key that is refused now says nothing about what was asked before.
+                    Err(ProviderError::Unauthorized) if is_doubtful => {
+                        let cause = "the api key was refused after a request without an answer";
+                        Err(ProviderError::Unknown { cause: cause.to_owned() })
+                    }
+                    outcome => outcome,
+                };
             }
+            is_doubtful |= call.key.is_some() && outcomes::may_have_happened(&answer);
             let pause = pause(attempt, answer.as_ref().ok().and_then(|a| a.retry_after));
             tracing::debug!(
                 path = %call.path.split('?').next().unwrap_or_default(),

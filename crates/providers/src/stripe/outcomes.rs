@@ -17,6 +17,11 @@ pub(super) fn worth_retrying(answer: &Result<Answer, String>) -> bool {
     }
 }
 
+/// Whether a request may have been carried out though its answer does not say so.
+pub(super) fn may_have_happened(answer: &Result<Answer, String>) -> bool {
+    answer.as_ref().map_or(true, |answer| matches!(answer.status, 424 | 500..))
+}
+
 /// The object of a success, or why there is none.
 pub(super) fn outcome(path: &str, answer: Result<Answer, String>) -> Result<Value, ProviderError> {
     let answer = answer.map_err(|cause| ProviderError::Unknown { cause })?;
@@ -48,9 +53,7 @@ fn refusal(path: &str, answer: &Answer) -> ProviderError {
     let is_card_error = fields::text(&error, "/error/type").as_deref() == Some("card_error");
     let is_missing = code.as_deref() == Some("resource_missing");
     match answer.status {
-        status if 500 <= status || status == 424 => {
-            ProviderError::Unknown { cause: format!("status {status}: {message}") }
-        }
+        status if 500 <= status || status == 424 => ProviderError::Failed { status, message },
         401 | 403 => ProviderError::Unauthorized,
         _ if is_lock_timeout(&error) => ProviderError::Busy,
         409 => ProviderError::Busy,

@@ -83,7 +83,8 @@ impl Client {
         self.post(&path, form, key).await.map(drop)
     }
 
-    /// Tries a change out; nothing changes.
+    /// Tries a change out; nothing changes. Billed by itself, the invoice that is shown holds the
+    /// difference and nothing else.
     pub async fn subscription_change_preview(
         &self,
         change: &ItemChange<'_>,
@@ -91,7 +92,7 @@ impl Client {
     ) -> Result<Preview, ProviderError> {
         let form = Form::new().with("subscription", change.subscription);
         let form = items(form, "subscription_details[items]", change)
-            .with("subscription_details[proration_behavior]", "always_invoice");
+            .with("subscription_details[proration_behavior]", change.billed.proration());
         let answer = self.post("/v1/invoices/create_preview", form, key).await?;
         preview(&answer).ok_or_else(|| unreadable("the total of the preview"))
     }

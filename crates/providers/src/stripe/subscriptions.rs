@@ -8,6 +8,13 @@ use super::{Client, fields, object_path, unreadable};
 use crate::errors::ProviderError;
 use crate::facts::{Subscription, SubscriptionItem};
 
+/// What becomes of a subscription at the end of its period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    Ends,
+    GoesOn,
+}
+
 impl Client {
     /// A subscription with all its items.
     pub async fn subscription(&self, id: &str) -> Result<Subscription, ProviderError> {
@@ -17,17 +24,17 @@ impl Client {
     }
 
     /// Ends a subscription with its period, or takes that back.
-    pub async fn subscription_cancel_at_period_end(
+    pub async fn subscription_renewal(
         &self,
         id: &str,
-        cancel: bool,
+        renewal: Renewal,
         key: &str,
     ) -> Result<Subscription, ProviderError> {
         let path = object_path("subscriptions", id)?;
-        let flag = if cancel { "true" } else { "false" };
+        let flag = if renewal == Renewal::Ends { "true" } else { "false" };
         let form = Form::new().with("cancel_at_period_end", flag);
         let mut answer = self.post(&path, form, key).await?;
-        if !cancel && fields::instant(&answer, "/cancel_at").is_some() {
+        if renewal == Renewal::GoesOn && fields::instant(&answer, "/cancel_at").is_some() {
             // The hosted portal sets the date without the flag, and the two exclude each other.
             let form = Form::new().with("cancel_at", "");
             answer = self.post(&path, form, &format!("{key}:cancel_at")).await?;

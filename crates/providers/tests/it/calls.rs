@@ -6,6 +6,7 @@ use providers::facts::{SessionMode, SessionPayment, SessionStatus};
 use providers::stripe::API_VERSION;
 use providers::stripe::checkout_sessions::CheckoutNew;
 use providers::stripe::products::{PriceNew, ProductNew};
+use providers::stripe::subscriptions::Renewal;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -171,10 +172,10 @@ async fn subscriptions_end_with_their_period_and_come_back() {
     ];
     let double = Double::start(replies).await;
     let client = double.client(0);
-    let ending = client.subscription_cancel_at_period_end("sub_1", true, "k1").await.unwrap();
+    let ending = client.subscription_renewal("sub_1", Renewal::Ends, "k1").await.unwrap();
     assert!(ending.cancel_at.is_some());
     for key in ["k2", "k3"] {
-        let back = client.subscription_cancel_at_period_end("sub_1", false, key).await.unwrap();
+        let back = client.subscription_renewal("sub_1", Renewal::GoesOn, key).await.unwrap();
         assert_eq!(back.cancel_at, None);
     }
     let ended = client.subscription_cancel("sub_1", "k4").await.unwrap();

@@ -100,6 +100,17 @@ async fn retries_end_and_name_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_refused_after_a_lost_answer_refuses_nothing() {
+    for (lost, is_known) in [(503, false), (429, true)] {
+        let double = Double::start([status(lost, json!({})), status(401, json!({}))]).await;
+        let answer = double.client(1).customer_create(&CUSTOMER, "key_1").await;
+        assert_eq!(double.asked().len(), 2);
+        assert_eq!(answer == Err(ProviderError::Unauthorized), is_known, "{lost} {answer:?}");
+        assert_eq!(matches!(answer, Err(ProviderError::Unknown { .. })), !is_known);
+    }
+}
+
+#[tokio::test]
 async fn every_refusal_has_a_name() {
     let declined = json!({"error": {"type": "card_error", "code": "card_declined",
         "decline_code": "insufficient_funds", "message": "Your card has insufficient funds."}});
@@ -132,7 +143,10 @@ async fn every_refusal_has_a_name() {
         (status(409, json!({})), ProviderError::Busy),
         (
             status(503, json!({})),
-            ProviderError::Unknown { cause: "status 503: status 503 without a message".to_owned() },
+            ProviderError::Failed {
+                status: 503,
+                message: "status 503 without a message".to_owned(),
+            },
         ),
     ];
     for (reply, expected) in cases {
