@@ -58,6 +58,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Closes a page that nobody is to pay on; where somebody has paid, that is applied. What fails
+    /// is only logged: a page that is paid nevertheless shows as a surplus.
+    pub(super) async fn checkout_close(&self, session: &CheckoutSession) {
+        let closed = match self.checkout_expire(session).await {
+            Ok(Expiry::Closed) => Ok(()),
+            Ok(Expiry::PaidAlready(told)) => self.session_fetched(*told).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = closed {
+            tracing::warn!(session.id = %session.id, %failure, "a page could not be closed");
+        }
+    }
+
     /// Whether a page may stay payable next to what was bought on another one.
     async fn check_still_sellable(
         &self,

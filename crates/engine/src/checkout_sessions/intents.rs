@@ -37,6 +37,14 @@ pub(super) enum Origin {
     Earlier,
 }
 
+/// What an earlier intent is worth now.
+enum Again {
+    Same,
+    /// The attempt that its key stood for is over.
+    Over,
+    Refused(Failure),
+}
+
 impl Engine {
     /// Everything that can be decided without the provider, and the intent, in one transaction.
     pub(super) async fn checkout_intend(
@@ -65,19 +73,23 @@ impl Engine {
             if earlier.request_hash.as_deref() != Some(hash.as_str()) {
                 return Err(Failure::key_conflict());
             }
-            if let Some(customer) = &customer
-                && earlier.mode == Mode::Subscription
-                && matches!(earlier.status, SessionStatus::Creating | SessionStatus::Open)
-            {
-                // Meanwhile somebody may have subscribed on another page.
-                check_not_subscribed(&mut tx, &customer.id, &price).await?;
+            match self.judged_again(&mut tx, request, customer.as_ref(), &price, &earlier).await? {
+                Again::Same => {
+                    // The sweeper leaves alone what somebody is at.
+                    let now = self.clock().now();
+                    tx.checkout_sessions_touch(&earlier.id, now.plus_seconds(1), now).await?;
+                    tx.commit().await?;
+                    let (browser, origin) = (None, Origin::Earlier);
+                    return Ok(Intended { session: earlier, customer, price, browser, origin });
+                }
+                Again::Refused(refusal) => {
+                    drop(tx);
+                    self.checkout_close(&earlier).await;
+                    return Err(refusal);
+                }
+                // The same wish may be had again.
+                Again::Over => tx.checkout_sessions_forget_key(&earlier.id).await?,
             }
-            if !matches!(earlier.status, SessionStatus::Expired | SessionStatus::Failed) {
-                let (browser, origin) = (None, Origin::Earlier);
-                return Ok(Intended { session: earlier, customer, price, browser, origin });
-            }
-            // The attempt that the key stood for is over; the same wish may be had again.
-            tx.checkout_sessions_forget_key(&earlier.id).await?;
         }
         if request.pace == Pace::Limited {
             self.check_pace(&mut tx, &rate_key).await?;
@@ -103,6 +115,32 @@ impl Engine {
         }
         tx.commit().await?;
         Ok(Intended { session: intent, customer, price, browser, origin: Origin::New })
+    }
+
+    /// What became of an earlier intent since: somebody may have subscribed on another page, or have
+    /// had the trial that it promised.
+    async fn judged_again(
+        &self,
+        tx: &mut Tx,
+        request: &CheckoutRequest,
+        customer: Option<&Customer>,
+        price: &Price,
+        earlier: &CheckoutSession,
+    ) -> Result<Again, Failure> {
+        match earlier.status {
+            SessionStatus::Expired | SessionStatus::Failed => return Ok(Again::Over),
+            SessionStatus::Processing | SessionStatus::Complete => return Ok(Again::Same),
+            SessionStatus::Creating | SessionStatus::Open => {}
+        }
+        let Some(customer) = customer.filter(|_| earlier.mode == Mode::Subscription) else {
+            return Ok(Again::Same);
+        };
+        match check_not_subscribed(tx, &customer.id, price).await {
+            Err(refusal @ Failure::Refused { .. }) => return Ok(Again::Refused(refusal)),
+            outcome => outcome?,
+        }
+        let trial_days = self.trial_days(tx, request, Some(customer), price).await?;
+        Ok(if trial_days < earlier.trial_days { Again::Over } else { Again::Same })
     }
 
     /// Who buys, locked: for a guest, whom this browser's earlier purchases belong to.

@@ -1,5 +1,5 @@
 //! Payment pages whose opening nobody has heard the end of: asked for again under the same key, so
-//! that none at the provider is unknown here.
+//! that none at the provider is unknown here, and closed, because nobody waits for them any more.
 
 use crate::Engine;
 use crate::failures::Failure;
@@ -57,7 +57,11 @@ impl Engine {
         }
         tx.commit().await?;
         match price {
-            Some(price) => self.checkout_open(session, customer.as_ref(), &price).await.map(drop),
+            Some(price) => {
+                let opened = self.checkout_open(session, customer.as_ref(), &price).await?;
+                self.checkout_close(&opened).await;
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -2,9 +2,9 @@
 
 use crate::provider_calls::{calls, code};
 use crate::proxies::Fault;
-use crate::worlds::World;
+use crate::worlds::{World, own};
 use domain::codes::Code;
-use engine::checkout_sessions::{CheckoutRequest, Pace};
+use engine::checkout_sessions::{CheckoutRequest, Pace, TrialRule};
 
 async fn request(world: &World, who: &str, key: Option<&str>) -> CheckoutRequest {
     CheckoutRequest {
@@ -42,7 +42,7 @@ async fn pitfall_089_a_page_that_nobody_heard_of_is_found_again() -> anyhow::Res
     for world in World::all().await? {
         let proxy = world.proxy().await;
         let engine = world.through(&proxy);
-        let request = request(&world, "buyer", None).await;
+        let request = request(&world, "buyer", Some("one")).await;
         proxy.breaks("/v1/checkout/sessions", Fault::Silent);
         tokio::select! {
             opened = engine.checkout_create(request.clone()) => panic!("{opened:?}"),
@@ -53,14 +53,54 @@ async fn pitfall_089_a_page_that_nobody_heard_of_is_found_again() -> anyhow::Res
         world.advance("1h").await;
         assert_eq!(restarted.checkout_sweep().await?, 1);
         assert_eq!(restarted.checkout_sweep().await?, 0, "it is settled");
-        let asked = proxy.asked("/v1/checkout/sessions");
+        let mut asked = proxy.asked("/v1/checkout/sessions");
+        asked.retain(|one| one.path == "/v1/checkout/sessions");
         assert!(2 <= asked.len() && asked.iter().all(|one| one.key == asked[0].key));
         let pages = world.get("/v1/checkout/sessions").await;
         assert_eq!(pages["data"].as_array().map(Vec::len), Some(1), "{}", world.name);
         let id = pages["data"][0]["id"].as_str().unwrap();
         let progress = restarted.checkout_progress(id).await?;
-        assert_eq!(progress.map(|it| it.as_str()), Some("open"), "we know it now");
+        assert_eq!(progress.map(|it| it.as_str()), Some("expired"), "we know it now");
+        assert_eq!(pages["data"][0]["status"], "expired", "nobody waits for it any more");
+        let again = restarted.checkout_create(request).await?.session.provider_session_id;
+        assert_ne!(again.as_deref(), Some(id), "whoever still wants it has another one");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_key_is_judged_again() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let proxy = world.proxy().await;
+    let engine = world.through(&proxy);
+    let wanted = |key: &str| {
+        let key = Some(key.to_owned());
+        let world = &world;
+        async move {
+            let plan = world.request("buyer", "Pro monthly").await;
+            let (trial, pace) = (TrialRule::Automatic, Pace::Unlimited);
+            CheckoutRequest { trial, pace, idempotency_key: key, ..plan }
+        }
+    };
+    proxy.breaks("/v1/checkout/sessions", Fault::Silent);
+    let first = wanted("one").await;
+    tokio::select! {
+        opened = engine.checkout_create(first.clone()) => panic!("{opened:?}"),
+        () = proxy.silent() => {}
+    }
+    world.pay(wanted("two").await).await?;
+    world.tell_all().await;
+    let refused = engine.checkout_create(first.clone()).await.unwrap_err();
+    assert_eq!(code(&refused), Code::AlreadySubscribed);
+    engine.subscriptions_cancel_now(&own("buyer"), None).await?;
+    let opened = engine.checkout_create(first).await?.session;
+    assert_eq!(opened.trial_days, 0, "a trial is given once");
+    world.advance("1h").await;
+    assert_eq!(engine.checkout_sweep().await?, 1);
+    let open = world.get("/v1/checkout/sessions?status=open").await;
+    let open: Vec<&str> =
+        open["data"].as_array().unwrap().iter().filter_map(|it| it["id"].as_str()).collect();
+    assert_eq!(open, [opened.provider_session_id.unwrap()]);
     Ok(())
 }
 
