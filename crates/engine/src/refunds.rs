@@ -8,6 +8,7 @@ use crate::provider_calls::{Outcome, Wish, unsettled};
 use crate::{Engine, PROVIDER, Subject};
 use domain::codes::Code;
 use domain::ids::PaymentId;
+use providers::facts::Fact;
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 use store::refunds::Refund;
@@ -83,7 +84,27 @@ impl Engine {
         let done = self.call_finish(&call.id).await?;
         let made = Outcome::read(&done).object.ok_or_else(unsettled)?;
         let mut tx = self.store().read("refunds.created").await?;
-        tx.refunds_find(PROVIDER, &made).await?.ok_or_else(unsettled)
+        if let Some(refund) = tx.refunds_find(PROVIDER, &made).await? {
+            return Ok(refund);
+        }
+        drop(tx);
+        self.refund_retold(&made).await
+    }
+
+    /// A refund that was made and could not be applied then: the cause may be mended by now.
+    async fn refund_retold(&self, id: &str) -> Result<Refund, Failure> {
+        let thin = Fact::Thin { object_id: id.to_owned(), object_type: "refund".to_owned() };
+        let outcome = self.apply_fetched(id, thin).await?;
+        let mut tx = self.store().read("refunds.retold").await?;
+        let found = tx.refunds_find(PROVIDER, id).await?;
+        found.ok_or_else(|| {
+            tracing::error!(refund.id = id, ?outcome, "a refund that was made cannot be applied");
+            let detail = format!(
+                "the money has gone back as {id}, which could not be applied here: see the parked \
+                 events, then repeat the request"
+            );
+            Failure::Provider { code: Code::OutcomeUnknown, detail }
+        })
     }
 
     pub async fn refunds_list(

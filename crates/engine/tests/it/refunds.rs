@@ -3,6 +3,7 @@
 use crate::orders::{of_kind, permutations, told};
 use crate::worlds::{World, deliver, drain, own, state};
 use engine::credits::ConsumeRequest;
+use engine::refunds::RefundRequest;
 use serde_json::{Value, json};
 
 /// A paid pack of a hundred credits, told to nobody yet, and its payment intent.
@@ -26,6 +27,27 @@ async fn refund(world: &World, intent: &str, amount: &str) -> Vec<Value> {
     let made = world.post("/v1/refunds", &form).await;
     assert!(made["id"].is_string(), "{made}");
     world.events().await.split_off(before)
+}
+
+#[tokio::test]
+async fn a_refund_that_could_not_be_applied_is_answered_once_it_can_be() -> anyhow::Result<()> {
+    let (world, _) = pack("pm_card_visa").await?;
+    world.tell_all().await;
+    let page = engine::Page::new(None, None)?;
+    let payment = world.engine.payments_list(&own("buyer"), page).await?.data.remove(0);
+    let request = RefundRequest {
+        payment: payment.id.to_string(),
+        amount: Some(500),
+        reason: None,
+        idempotency_key: "one".to_owned(),
+    };
+    let made = world.engine.refunds_create(&request).await?;
+    sqlx::query("DELETE FROM refunds").execute(&world.raw().await?).await?;
+    let again = world.engine.refunds_create(&request).await?;
+    assert_eq!(again.provider_refund_id, made.provider_refund_id);
+    let refunds = world.get("/v1/refunds").await;
+    assert_eq!(refunds["data"].as_array().map(Vec::len), Some(1), "{refunds}");
+    Ok(())
 }
 
 #[tokio::test]
