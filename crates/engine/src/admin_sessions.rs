@@ -6,19 +6,14 @@ use crate::clock::{random, random_secret};
 use crate::failures::Failure;
 use crate::portal_sessions::digest;
 use domain::ids::AdminSessionId;
-use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 use store::admin_sessions::AdminSession;
 use store::api_keys::{ApiKey, KeyScope};
 
 const SESSION_SECONDS: i64 = 8 * 60 * 60;
-/// How often one address may fail to sign in within a window, at each replica.
+/// How often one address may fail to sign in within a minute. Keys cannot be guessed; this keeps
+/// guessing from costing us.
 const FAILURES_MAX: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(60);
-const ADDRESSES_MAX: u64 = 10_000;
 const KEY_LENGTH_MAX: usize = 255;
 
 /// Who is at the operator's pages.
@@ -29,30 +24,6 @@ pub struct Operator {
     pub csrf: String,
 }
 
-/// Failed sign-ins by address. Keys cannot be guessed; this keeps guessing from costing us.
-pub(crate) struct Attempts(Cache<String, Arc<AtomicU32>>);
-
-impl Default for Attempts {
-    fn default() -> Self {
-        Self(Cache::builder().max_capacity(ADDRESSES_MAX).time_to_live(WINDOW).build())
-    }
-}
-
-impl Attempts {
-    /// Counts an attempt before it is judged, so that parallel ones count too.
-    fn begin(&self, address: &str) -> Result<(), Failure> {
-        let count = self.0.get_with(address.to_owned(), Arc::default);
-        if count.fetch_add(1, Ordering::Relaxed) < FAILURES_MAX {
-            return Ok(());
-        }
-        Err(Failure::RateLimited { retry_after_seconds: WINDOW.as_secs() })
-    }
-
-    fn forget(&self, address: &str) {
-        self.0.invalidate(address);
-    }
-}
-
 impl Engine {
     /// Opens a session; nothing where the key is not a live admin key.
     pub async fn admin_sign_in(
@@ -60,7 +31,7 @@ impl Engine {
         key: &str,
         address: &str,
     ) -> Result<Option<SecretString>, Failure> {
-        self.inner.attempts.begin(address)?;
+        self.inner.attempts.begin(address, FAILURES_MAX)?;
         let key = key.trim();
         // A key is found by the digest of a random secret, so what the search costs tells nothing.
         let found = match key.len() {

@@ -8,6 +8,7 @@ pub mod admin_sessions;
 mod allowances;
 pub mod api_keys;
 mod apply;
+mod attempts;
 pub mod audits;
 pub mod checkout_sessions;
 mod clock;
@@ -125,7 +126,10 @@ struct Inner {
     sender: OnceLock<Option<Sender>>,
     segments: search::Segments,
     probe: health::Probe,
-    attempts: admin_sessions::Attempts,
+    /// Sign-ins of operators that have failed, by address.
+    attempts: attempts::Attempts,
+    /// Changes of subscriptions and their previews, by customer.
+    changes: attempts::Attempts,
     sync_pace: sync_runs::Pace,
     /// What monitoring was told last.
     metrics: metrics::Told,
@@ -147,7 +151,8 @@ impl Engine {
             sender: OnceLock::new(),
             segments: search::segments(),
             probe: health::Probe::default(),
-            attempts: admin_sessions::Attempts::default(),
+            attempts: attempts::Attempts::default(),
+            changes: attempts::Attempts::default(),
             sync_pace: sync_runs::Pace::default(),
             metrics: metrics::Told::default(),
             returned: checkout_sessions::returned(),

@@ -103,7 +103,8 @@ pub async fn preview(
     check_prefix("price_id", &body.price_id, PriceId::PREFIX)?;
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
     let price = Some(body.price_id);
-    let request = ChangeRequest { price, quantity: None, timing: Timing::Automatic };
+    let (timing, pace) = (Timing::Automatic, caller.pace());
+    let request = ChangeRequest { price, quantity: None, timing, pace };
     let preview = app.engine.subscriptions_preview(&subject, None, &request).await?;
     Ok(Json(SubscriptionPreviewView {
         prorated_amount: preview.prorated_amount,

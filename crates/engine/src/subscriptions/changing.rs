@@ -2,6 +2,7 @@
 //! the next period, through a schedule at the provider.
 
 use super::{changeable, not_found};
+use crate::checkout_sessions::Pace;
 use crate::clock::random;
 use crate::failures::Failure;
 use crate::provider_calls::{PlanItem, Wish};
@@ -36,6 +37,7 @@ pub struct ChangeRequest {
     /// None keeps it.
     pub quantity: Option<i64>,
     pub timing: Timing,
+    pub pace: Pace,
 }
 
 /// How far a change has come.
@@ -116,12 +118,14 @@ impl Engine {
         if is_free {
             return Ok(preview);
         }
+        self.check_change_pace(&customer, request)?;
         let (item, price) = (planned.item()?, planned.wanted_price()?);
         let change = ItemChange {
             subscription: &held.provider_subscription_id,
             item: &item.provider_item_id,
             price,
             quantity: planned.quantity,
+            // What fewer seats give back is shown, too, though it comes with the next invoice.
             billed: Billed::Now,
         };
         let key = format!("tollgate-preview-{}", hex::encode(random()));
@@ -147,7 +151,8 @@ impl Engine {
         let planned = planned(&mut tx, &customer, id, request).await?;
         let id = planned.held.id.clone();
         if let Some(wish) = planned.wish()? {
-            let call = self.call_intend(&mut tx, &wish, Some(&customer.id), id.as_str()).await?;
+            self.check_change_pace(&customer, request)?;
+            let call = self.call_intend(&mut tx, &wish, &customer.id, id.as_str()).await?;
             tx.commit().await?;
             self.call_finish(&call.id).await?;
             if let Err(failure) = self.expire_pages_of(&customer.id).await {
@@ -172,6 +177,21 @@ impl Engine {
         };
         Ok(Changed { subscription, progress, payment_url })
     }
+
+    /// Each preview and each change costs calls to the provider, whose limit is everybody's.
+    fn check_change_pace(
+        &self,
+        customer: &Customer,
+        request: &ChangeRequest,
+    ) -> Result<(), Failure> {
+        match request.pace {
+            Pace::Unlimited => Ok(()),
+            Pace::Limited => {
+                let limit = self.settings().checkouts_per_minute;
+                self.inner.changes.begin(customer.id.as_str(), limit)
+            }
+        }
+    }
 }
 
 impl Planned {
@@ -185,6 +205,13 @@ impl Planned {
         })
     }
 
+    /// Another plan is settled now, whatever it costs, and so are more seats; what fewer seats give
+    /// back comes with the next invoice.
+    fn billed(&self) -> Billed {
+        let same_price = self.held.price_id.as_ref() == Some(&self.wanted.id);
+        if same_price && self.quantity <= self.held.quantity { Billed::Next } else { Billed::Now }
+    }
+
     fn is_so(&self, row: &Subscription) -> bool {
         row.price_id.as_ref() == Some(&self.wanted.id) && row.quantity == self.quantity
     }
@@ -196,13 +223,12 @@ impl Planned {
             Step::Keep => Some(Wish::SubscriptionKeep { subscription }),
             Step::Now => {
                 let item = self.item()?;
-                let same_price = self.held.price_id.as_ref() == Some(&self.wanted.id);
                 Some(Wish::SubscriptionChange {
                     subscription,
                     item: item.provider_item_id.clone(),
                     price: self.wanted_price()?.to_owned(),
                     quantity: self.quantity,
-                    is_more: !same_price || self.held.quantity < self.quantity,
+                    billed: self.billed(),
                 })
             }
             Step::Later => {
@@ -303,9 +329,12 @@ fn step(
     if is_so {
         return Ok(if scheduled { Step::Keep } else { Step::Nothing });
     }
-    if scheduled && wanted.id == present.id {
+    let planned = || {
         let detail = "another plan comes with the next period; choose the present one to drop it";
-        return Err(Failure::refused(Code::ChangePending, detail));
+        Failure::refused(Code::ChangePending, detail)
+    };
+    if scheduled && wanted.id == present.id {
+        return Err(planned());
     }
     if wanted.id == present.id && request.timing == Timing::PeriodEnd {
         let detail = "a quantity alone changes now, not with the next period";
@@ -322,6 +351,8 @@ fn step(
     Ok(match later {
         true if already => Step::Nothing,
         true => Step::Later,
+        // A plan that waits is dropped before, visibly, or not at all.
+        false if scheduled => return Err(planned()),
         false => Step::Now,
     })
 }

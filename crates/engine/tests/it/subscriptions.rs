@@ -8,17 +8,28 @@ use domain::catalogue::{CreditGrant, Grants};
 use domain::codes::Code;
 use domain::credits::Credits;
 use domain::time::Interval;
+use engine::checkout_sessions::Pace;
 use engine::prices::NewPrice;
 use engine::subscriptions::changing::{ChangeRequest, Progress, Timing};
-use engine::{Engine, Page, SecondSubscription, Settings};
+use engine::{Engine, Failure, Page, SecondSubscription, Settings};
 use serde_json::{Value, json};
 
 fn to(price: &str) -> ChangeRequest {
-    ChangeRequest { price: Some(price.to_owned()), quantity: None, timing: Timing::Automatic }
+    ChangeRequest {
+        price: Some(price.to_owned()),
+        quantity: None,
+        timing: Timing::Automatic,
+        pace: Pace::Unlimited,
+    }
 }
 
 fn seats(quantity: i64) -> ChangeRequest {
-    ChangeRequest { price: None, quantity: Some(quantity), timing: Timing::Automatic }
+    ChangeRequest {
+        price: None,
+        quantity: Some(quantity),
+        timing: Timing::Automatic,
+        pace: Pace::Unlimited,
+    }
 }
 
 /// A dearer monthly plan with 500 credits.
@@ -250,6 +261,87 @@ async fn a_plan_that_waits_does_not_stand_in_the_way_of_the_end() -> anyhow::Res
 }
 
 #[tokio::test]
+async fn a_change_does_not_drop_a_plan_that_waits() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let team = team(&world).await?;
+    subscribed(&world, "buyer", "Pro monthly").await?;
+    let (subject, free) = (own("buyer"), world.price("Free").await);
+    world.engine.subscriptions_change(&subject, None, &to(&free)).await?;
+    let refused = world.engine.subscriptions_change(&subject, None, &to(&team)).await.unwrap_err();
+    assert_eq!(code(&refused), Code::ChangePending);
+    // Nor one that was planned at the provider and not told of yet.
+    let unheard = "UPDATE subscriptions SET pending_price_id = NULL, pending_at = NULL";
+    sqlx::query(unheard).execute(&world.raw().await?).await?;
+    let refused = world.engine.subscriptions_change(&subject, None, &to(&team)).await.unwrap_err();
+    assert_eq!(code(&refused), Code::ProviderRefused);
+    let told = provider_subscription(&world, "buyer").await;
+    assert!(told["schedule"].is_string(), "{told}");
+    let page = Page::new(None, None)?;
+    let held = world.engine.subscriptions_list(&subject, page).await?.data.remove(0);
+    assert_eq!(held.pending_price_id.unwrap().as_str(), free, "it was read again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_refused_call_has_changed_is_read_again() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    subscribed(&world, "buyer", "Pro monthly").await?;
+    let (subject, free) = (own("buyer"), world.price("Free").await);
+    let proxy = world.proxy().await;
+    let engine = world.through(&proxy);
+    engine.subscriptions_change(&subject, None, &to(&free)).await?;
+    proxy.breaks("/v1/subscriptions", Fault::Status(400));
+    let refused = engine.subscriptions_cancel(&subject, None).await.unwrap_err();
+    assert_eq!(code(&refused), Code::ProviderRefused);
+    assert!(provider_subscription(&world, "buyer").await["schedule"].is_null());
+    let page = Page::new(None, None)?;
+    let held = engine.subscriptions_list(&subject, page).await?.data.remove(0);
+    assert_eq!((held.pending_price_id, held.pending_at), (None, None));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_schedule_that_runs_nothing_is_given_up() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    subscribed(&world, "buyer", "Pro monthly").await?;
+    let (subject, free) = (own("buyer"), world.price("Free").await);
+    let proxy = world.proxy().await;
+    let engine = world.through(&proxy);
+    proxy.breaks("/v1/subscription_schedules", Fault::Without("phases"));
+    let refused = engine.subscriptions_change(&subject, None, &to(&free)).await.unwrap_err();
+    assert_eq!(code(&refused), Code::ProviderRefused);
+    assert_eq!(calls(&engine).await[0].state.as_str(), "refused");
+    assert!(provider_subscription(&world, "buyer").await["schedule"].is_null());
+    let planned = engine.subscriptions_change(&subject, None, &to(&free)).await?;
+    assert_eq!(planned.progress, Progress::Scheduled);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_costs_calls_is_counted_for_end_users() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let team = team(&world).await?;
+    subscribed(&world, "buyer", "Pro monthly").await?;
+    let (subject, wish) = (own("buyer"), ChangeRequest { pace: Pace::Limited, ..to(&team) });
+    for _ in 0..5 {
+        world.engine.subscriptions_preview(&subject, None, &wish).await?;
+    }
+    for refused in [
+        world.engine.subscriptions_preview(&subject, None, &wish).await.map(drop),
+        world.engine.subscriptions_change(&subject, None, &wish).await.map(drop),
+    ] {
+        let limited = matches!(refused, Err(Failure::RateLimited { retry_after_seconds: 1.. }));
+        assert!(limited, "{refused:?}");
+    }
+    let free = world.price("Free").await;
+    let cheaper = ChangeRequest { price: Some(free), ..wish };
+    world.engine.subscriptions_preview(&subject, None, &cheaper).await?;
+    world.engine.subscriptions_change(&subject, None, &to(&team)).await?;
+    world.engine.subscriptions_cancel(&subject, None).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn row_85_seats_reach_the_provider_once() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     subscribed(&world, "buyer", "Pro monthly").await?;
@@ -335,6 +427,34 @@ async fn row_39_a_surplus_subscription_ends_and_is_given_back() -> anyhow::Resul
     engine.provider_calls_sweep().await?;
     let refunds = world.get("/v1/refunds").await;
     assert_eq!(refunds["data"].as_array().map(Vec::len), Some(1), "once");
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_39_what_comes_to_be_surplus_again_is_ended_then() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    subscribed(&world, "buyer", "Pro monthly").await?;
+    world.advance("1d").await;
+    let older = provider_subscription(&world, "buyer").await;
+    let path = format!("/v1/subscriptions/{}", older["id"].as_str().unwrap());
+    let newer = second(&world, "buyer").await;
+    let engine = with_policy(&world, SecondSubscription::CancelNewest).await;
+    for (ends, status) in [("true", "active"), ("false", "canceled")] {
+        for event in world.events().await {
+            crate::worlds::deliver(&engine, &event).await;
+        }
+        crate::worlds::drain(&engine).await;
+        world.post(&path, &[("cancel_at_period_end", ends)]).await;
+        if ends == "false" {
+            for event in world.events().await {
+                crate::worlds::deliver(&engine, &event).await;
+            }
+            crate::worlds::drain(&engine).await;
+        }
+        settle_calls(&engine).await;
+        let told = world.get(&format!("/v1/subscriptions/{newer}")).await;
+        assert_eq!(told["status"], status, "{told}");
+    }
     Ok(())
 }
 

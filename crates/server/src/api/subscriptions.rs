@@ -156,7 +156,8 @@ impl ChangeBody {
             (Some("period_end"), _) => Timing::PeriodEnd,
             (Some(_), _) => return Err(when_unknown("when must be automatic, now or period_end")),
         };
-        Ok(ChangeRequest { price: self.price.clone(), quantity: self.quantity, timing })
+        let (price, quantity, pace) = (self.price.clone(), self.quantity, caller.pace());
+        Ok(ChangeRequest { price, quantity, timing, pace })
     }
 }
 
