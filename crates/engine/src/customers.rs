@@ -232,7 +232,7 @@ impl Engine {
             name: customer.name.clone(),
         };
         let object = customer.id.as_str();
-        let call = self.call_intend(&mut tx, &wish, Some(&customer.id), object).await?;
+        let call = self.call_intend(&mut tx, &wish, &customer.id, object).await?;
         tx.commit().await?;
         let done = self.call_finish(&call.id).await?;
         Outcome::read(&done).object.ok_or_else(unsettled)

@@ -9,6 +9,7 @@ use domain::ids::CustomerId;
 use std::time::Duration;
 use store::allowance_schedules::AllowanceSchedule;
 use store::holds::{Hold, HoldStatus};
+use store::provider_calls::Urgency;
 use tokio::sync::watch;
 
 const WORKERS: usize = 4;
@@ -62,7 +63,10 @@ impl Engine {
         for _ in 0..WORKERS {
             tasks.spawn(self.clone().work(shutdown.clone()));
         }
-        tasks.spawn(self.clone().sweep(shutdown.clone()));
+        // What has to be done does not wait behind what somebody wished for.
+        tasks.spawn(self.clone().sweep_calls(Urgency::Duty, shutdown.clone()));
+        tasks.spawn(self.clone().sweep_calls(Urgency::Wish, shutdown.clone()));
+        tasks.spawn(self.clone().sweep_pages(shutdown.clone()));
         tasks.spawn(self.clone().dispatch(shutdown.clone()));
         for _ in 0..SYNC_WORKERS {
             tasks.spawn(self.clone().sync_work(shutdown.clone()));

@@ -213,12 +213,14 @@ CREATE TABLE provider_calls (
     object_id TEXT,
     parameters TEXT NOT NULL,
     idempotency_key TEXT NOT NULL UNIQUE,
+    urgency TEXT NOT NULL CHECK (urgency IN ('duty', 'wish')),
     state TEXT NOT NULL CHECK (state IN ('intended', 'unknown', 'done', 'refused')),
     attempts BIGINT NOT NULL,
     next_attempt_at BIGINT NOT NULL,
     lease_token BIGINT NOT NULL,
     leased_until BIGINT NOT NULL,
     outcome TEXT,
+    heard_at BIGINT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );

@@ -44,6 +44,28 @@ impl CallState {
     }
 }
 
+/// Whom the sweeper serves first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// It has to be done, however long that takes.
+    Duty,
+    /// Somebody wanted it.
+    Wish,
+}
+
+impl Urgency {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Urgency::Duty => "duty",
+            Urgency::Wish => "wish",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Urgency::Duty, Urgency::Wish].into_iter().find(|urgency| urgency.as_str() == word)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ProviderCall {
     pub id: ProviderCallId,
@@ -56,6 +78,7 @@ pub struct ProviderCall {
     /// Fixed when it is written, because a key belongs to its parameters.
     pub parameters: String,
     pub idempotency_key: String,
+    pub urgency: Urgency,
     pub state: CallState,
     pub attempts: i64,
     pub next_attempt_at: Timestamp,
@@ -63,6 +86,9 @@ pub struct ProviderCall {
     pub leased_until: Timestamp,
     /// What came of it, or why it was refused, as JSON.
     pub outcome: Option<String>,
+    /// When an event told that what is wished for is so.
+    pub heard_at: Option<Timestamp>,
+    /// Later than that of any call about the same object before it, whatever the clocks say.
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -70,25 +96,37 @@ pub struct ProviderCall {
 statements! {
     INSERT = "provider_calls.insert":
         "INSERT INTO provider_calls (id, customer_id, kind, fact, object_id, parameters,
-             idempotency_key, state, attempts, next_attempt_at, lease_token, leased_until, outcome,
-             created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+             idempotency_key, urgency, state, attempts, next_attempt_at, lease_token, leased_until,
+             outcome, heard_at, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     GET = "provider_calls.get": "SELECT * FROM provider_calls WHERE id = ?";
     FIND = "provider_calls.find": "SELECT * FROM provider_calls WHERE fact = ?";
     OPEN_OF_OBJECT = "provider_calls.open_of_object":
         "SELECT * FROM provider_calls
-         WHERE object_id = ? AND state IN ('intended', 'unknown') ORDER BY id LIMIT 1";
-    COUNT_OF_OBJECT = "provider_calls.count_of_object":
-        "SELECT COUNT(*) AS found FROM provider_calls WHERE object_id = ?";
-    NEXT = "provider_calls.next":
+         WHERE object_id = ? AND state IN ('intended', 'unknown') ORDER BY created_at, id";
+    AFTER = "provider_calls.after":
         "SELECT * FROM provider_calls
-         WHERE state IN ('intended', 'unknown') AND next_attempt_at <= ? AND leased_until <= ?
-         ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED";
+         WHERE object_id = ? AND created_at > ? AND state <> 'refused' ORDER BY created_at, id";
+    OF_OBJECT = "provider_calls.of_object":
+        "SELECT COUNT(*) AS found, MAX(created_at) AS newest FROM provider_calls
+         WHERE object_id = ?";
+    DUE = "provider_calls.due":
+        "SELECT * FROM provider_calls
+         WHERE state IN ('intended', 'unknown') AND urgency = ? AND next_attempt_at <= ?
+           AND leased_until <= ?
+         ORDER BY next_attempt_at, id LIMIT ?";
     LEASE = "provider_calls.lease":
         "UPDATE provider_calls SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?, updated_at = ?
          WHERE id = ? AND lease_token = ? AND leased_until <= ?
-           AND state IN ('intended', 'unknown')";
+           AND state IN ('intended', 'unknown')
+           AND NOT EXISTS (SELECT 1 FROM provider_calls beside
+                           WHERE beside.object_id = provider_calls.object_id
+                             AND beside.leased_until > ?)";
+    HEAR = "provider_calls.hear":
+        "UPDATE provider_calls SET heard_at = ?
+         WHERE object_id = ? AND kind = ? AND state IN ('intended', 'unknown')
+           AND created_at < ? AND heard_at IS NULL";
     FINISH = "provider_calls.finish":
         "UPDATE provider_calls SET state = ?, outcome = ?, leased_until = 0, updated_at = ?
          WHERE id = ? AND lease_token = ? AND state IN ('intended', 'unknown')";
@@ -116,12 +154,14 @@ fn call(row: &Row) -> Result<ProviderCall, StoreError> {
         object_id: row.opt_text("object_id")?,
         parameters: row.text("parameters")?,
         idempotency_key: row.text("idempotency_key")?,
+        urgency: row.parsed("urgency", Urgency::parse)?,
         state: row.parsed("state", CallState::parse)?,
         attempts: row.int("attempts")?,
         next_attempt_at: row.time("next_attempt_at")?,
         lease_token: row.int("lease_token")?,
         leased_until: row.time("leased_until")?,
         outcome: row.opt_text("outcome")?,
+        heard_at: row.opt_time("heard_at")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
@@ -138,12 +178,14 @@ impl Tx {
             &new.object_id,
             &new.parameters,
             &new.idempotency_key,
+            new.urgency.as_str(),
             new.state.as_str(),
             new.attempts,
             new.next_attempt_at,
             new.lease_token,
             new.leased_until,
             &new.outcome,
+            new.heard_at,
             new.created_at,
             new.updated_at
         ];
@@ -165,45 +207,65 @@ impl Tx {
         self.first(&FIND, args![fact]).await?.as_ref().map(call).transpose()
     }
 
-    /// The oldest call about an object that is not settled.
+    /// The calls about an object that are not settled, oldest first.
     pub async fn provider_calls_open_of_object(
         &mut self,
         object: &str,
-    ) -> Result<Option<ProviderCall>, StoreError> {
-        self.first(&OPEN_OF_OBJECT, args![object]).await?.as_ref().map(call).transpose()
+    ) -> Result<Vec<ProviderCall>, StoreError> {
+        self.all(&OPEN_OF_OBJECT, args![object]).await?.iter().map(call).collect()
     }
 
-    /// How many calls there have ever been about an object.
-    pub async fn provider_calls_count_of_object(
+    /// The calls about an object that were written after an instant and not refused, oldest first.
+    pub async fn provider_calls_after(
         &mut self,
         object: &str,
-    ) -> Result<i64, StoreError> {
-        let row = self.first(&COUNT_OF_OBJECT, args![object]).await?;
-        row.map_or(Ok(0), |row| row.int("found"))
+        instant: Timestamp,
+    ) -> Result<Vec<ProviderCall>, StoreError> {
+        self.all(&AFTER, args![object, instant]).await?.iter().map(call).collect()
     }
 
-    /// Leases the call that has been due for longest.
-    pub async fn provider_calls_claim(
+    /// How many calls there have ever been about an object, and when the newest was written.
+    pub async fn provider_calls_of_object(
         &mut self,
-        now: Timestamp,
-        leased_until: Timestamp,
-    ) -> Result<Option<ProviderCall>, StoreError> {
-        let Some(row) = self.first(&NEXT, args![now, now]).await? else {
-            return Ok(None);
-        };
-        let mut claimed = call(&row)?;
-        let leased = self.provider_calls_lease(&mut claimed, now, leased_until).await?;
-        Ok(leased.then_some(claimed))
+        object: &str,
+    ) -> Result<(i64, Option<Timestamp>), StoreError> {
+        match self.first(&OF_OBJECT, args![object]).await? {
+            Some(row) => Ok((row.int("found")?, row.opt_time("newest")?)),
+            None => Ok((0, None)),
+        }
     }
 
-    /// Leases this one; `false` where it is settled, or somebody else has it.
+    /// The calls of one urgency that may be made now, the longest due first.
+    pub async fn provider_calls_due(
+        &mut self,
+        urgency: Urgency,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ProviderCall>, StoreError> {
+        let rows = self.all(&DUE, args![urgency.as_str(), now, now, limit]).await?;
+        rows.iter().map(call).collect()
+    }
+
+    /// Notes on open calls of a kind, written before an instant, that what they ask for is so.
+    pub async fn provider_calls_hear(
+        &mut self,
+        object: &str,
+        kind: &str,
+        written_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.execute(&HEAR, args![now, object, kind, written_before]).await
+    }
+
+    /// Leases this one; `false` where it is settled, somebody else has it, or another call about
+    /// the same object is being made. The caller holds the lock of its customer.
     pub async fn provider_calls_lease(
         &mut self,
         call: &mut ProviderCall,
         now: Timestamp,
         leased_until: Timestamp,
     ) -> Result<bool, StoreError> {
-        let args = args![leased_until, now, &call.id, call.lease_token, now];
+        let args = args![leased_until, now, &call.id, call.lease_token, now, now];
         if !self.change_if(&LEASE, args).await? {
             return Ok(false);
         }

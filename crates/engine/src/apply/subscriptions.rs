@@ -235,6 +235,7 @@ impl Engine {
         row.updated_at = self.clock().now();
         tx.subscriptions_update(&row).await?;
         self.tell_subscription(tx, before, &row).await?;
+        self.end_heard(tx, &row).await?;
         self.subscription_settle(tx, &row).await
     }
 

@@ -11,8 +11,10 @@ use providers::errors::ProviderError;
 use providers::facts::{self, Fact};
 use providers::stripe::Client;
 use providers::stripe::customers::CustomerNew;
-use providers::stripe::plan_changes::{Billed, ItemChange, PhaseItem, Plan};
+use providers::stripe::plan_changes::{ItemChange, PhaseItem, Plan};
 use providers::stripe::refunds::RefundNew;
+use providers::stripe::subscriptions::Renewal;
+use std::future::Future;
 use store::provider_calls::ProviderCall;
 use store::subscriptions::Subscription;
 
@@ -28,6 +30,7 @@ struct Key<'a> {
     text: &'a str,
     /// The call's own id, by which what it made is found again.
     mark: &'a str,
+    attempt: i64,
     is_forgotten: bool,
     now: Timestamp,
 }
@@ -50,6 +53,7 @@ impl Engine {
         let key = Key {
             text: &call.idempotency_key,
             mark: call.id.as_str(),
+            attempt: call.attempts,
             is_forgotten: KEY_LIFE_SECONDS * 1_000_000 < age_micros,
             now: self.clock().now(),
         };
@@ -66,6 +70,12 @@ impl Engine {
         if let Wish::SubscriptionCancelSurplus { subscription } = wish
             && !self.is_still_surplus(subscription).await?
         {
+            return Ok(Answer::Subscription { id: subscription.clone() });
+        }
+        if let Wish::SubscriptionEnd { subscription } = wish
+            && call.heard_at.is_some()
+        {
+            // It has been so. If it is not so now, somebody has taken it back since.
             return Ok(Answer::Subscription { id: subscription.clone() });
         }
         let id = subscription_asked(provider, wish, &key).await?;
@@ -122,11 +132,11 @@ async fn subscription_asked(
 ) -> Result<String, ProviderError> {
     match wish {
         Wish::SubscriptionEnd { subscription } => {
-            ending(provider, subscription, true, key).await?;
+            ending(provider, subscription, Renewal::Ends, key).await?;
             Ok(subscription.clone())
         }
         Wish::SubscriptionResume { subscription } => {
-            ending(provider, subscription, false, key).await?;
+            ending(provider, subscription, Renewal::GoesOn, key).await?;
             Ok(subscription.clone())
         }
         Wish::SubscriptionCancel { subscription } => {
@@ -139,9 +149,8 @@ async fn subscription_asked(
             }
             Ok(subscription.clone())
         }
-        Wish::SubscriptionChange { subscription, item, price, quantity, is_more } => {
-            let billed = if *is_more { Billed::Now } else { Billed::Next };
-            let quantity = *quantity;
+        Wish::SubscriptionChange { subscription, item, price, quantity, billed } => {
+            let (quantity, billed) = (*quantity, *billed);
             let change = ItemChange { subscription, item, price, quantity, billed };
             changing(provider, &change, key).await?;
             Ok(subscription.clone())
@@ -162,25 +171,40 @@ async fn subscription_asked(
     }
 }
 
-/// Ends a subscription with its period, or takes that back. Setting a flag twice is setting it
-/// once.
+/// Asks for what may be done twice. A failure that the provider has answered is what it answers
+/// under that key for a day, so the same is asked for once more under a key of this attempt.
+async fn repeatable<T, F: Future<Output = Result<T, ProviderError>>>(
+    name: String,
+    key: &Key<'_>,
+    ask: impl Fn(String) -> F,
+) -> Result<T, ProviderError> {
+    let another = format!("{name}-{}", key.attempt);
+    match ask(name).await {
+        Err(ProviderError::Failed { .. }) => ask(another).await,
+        outcome => outcome,
+    }
+}
+
+/// Ends a subscription with its period, or takes that back.
 async fn ending(
     provider: &Client,
     id: &str,
-    cancel: bool,
+    renewal: Renewal,
     key: &Key<'_>,
 ) -> Result<(), ProviderError> {
     // A schedule would decide about the end itself.
     let now = released(provider, id, key).await?;
     let is_over = now.status.as_ref().is_some_and(Status::is_terminal);
-    let ends = now.cancel_at_period_end || now.cancel_at.is_some();
-    if is_over || (key.is_forgotten && ends == cancel) {
+    let is_to_end = now.cancel_at_period_end || now.cancel_at.is_some();
+    let is_so = now.schedule.is_none() && is_to_end == (renewal == Renewal::Ends);
+    if is_over || is_so {
         return Ok(());
     }
-    provider.subscription_cancel_at_period_end(id, cancel, key.text).await.map(drop)
+    let ask = |name: String| async move { provider.subscription_renewal(id, renewal, &name).await };
+    repeatable(key.text.to_owned(), key, ask).await.map(drop)
 }
 
-/// The subscription, free of any schedule.
+/// The subscription as it was a moment ago, now free of any schedule.
 async fn released(
     provider: &Client,
     id: &str,
@@ -188,13 +212,23 @@ async fn released(
 ) -> Result<facts::Subscription, ProviderError> {
     let told = provider.subscription(id).await?;
     if let Some(schedule) = &told.schedule {
-        match provider.schedule_release(schedule, &key.step("release")).await {
-            // It has ended by itself meanwhile.
-            Ok(()) | Err(ProviderError::Refused { .. } | ProviderError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        release(provider, schedule, key.step("release"), key).await?;
     }
     Ok(told)
+}
+
+async fn release(
+    provider: &Client,
+    schedule: &str,
+    name: String,
+    key: &Key<'_>,
+) -> Result<(), ProviderError> {
+    let ask = |name: String| async move { provider.schedule_release(schedule, &name).await };
+    match repeatable(name, key, ask).await {
+        // It has ended by itself meanwhile.
+        Ok(()) | Err(ProviderError::Refused { .. } | ProviderError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Ends a subscription now. The provider gives no second answer to the end of one thing, so a
@@ -215,8 +249,9 @@ async fn canceling(
         }
         Err(error) => return Err(error),
     };
-    for invoice in provider.invoices_open_of(id).await? {
-        match provider.invoice_void(&invoice, &key.step(&invoice)).await {
+    for invoice in &provider.invoices_open_of(id).await? {
+        let ask = |name: String| async move { provider.invoice_void(invoice, &name).await };
+        match repeatable(key.step(invoice), key, ask).await {
             // It was paid or voided a moment ago: its own event says so.
             Ok(()) | Err(ProviderError::Refused { .. } | ProviderError::NotFound { .. }) => {}
             Err(error) => return Err(error),
@@ -266,14 +301,27 @@ async fn changing(
     change: &ItemChange<'_>,
     key: &Key<'_>,
 ) -> Result<(), ProviderError> {
-    let told = released(provider, change.subscription, key).await?;
+    let told = provider.subscription(change.subscription).await?;
     if key.is_forgotten {
         let is_so = told.items.iter().any(|item| {
             item.price.as_deref() == Some(change.price) && item.quantity == Some(change.quantity)
         });
         return if is_so { Ok(()) } else { Err(given_up()) };
     }
+    if let Some(schedule) = &told.schedule {
+        // What is planned is dropped by whoever planned it, and not on the way to something that
+        // may be refused.
+        if provider.schedule(schedule).await?.phases.iter().any(|it| is_ahead(it, key)) {
+            let detail = "another plan comes with the next period".to_owned();
+            return Err(ProviderError::Unsendable(detail));
+        }
+        release(provider, schedule, key.step("release"), key).await?;
+    }
     provider.subscription_change(change, key.text).await
+}
+
+fn is_ahead(phase: &facts::SchedulePhase, key: &Key<'_>) -> bool {
+    phase.start.is_some_and(|start| key.now < start)
 }
 
 fn given_up() -> ProviderError {
@@ -306,18 +354,26 @@ async fn scheduling(
         begun && phase.end.is_some_and(|end| key.now < end)
     };
     let running = schedule.phases.iter().find(runs).or(schedule.phases.first());
+    let is_planned = schedule.phases.iter().any(|phase| is_ahead(phase, key));
     let dates = running.and_then(|phase| phase.start.zip(phase.end));
-    let Some((start, end)) = dates else {
-        return Err(ProviderError::Malformed("a running phase is missing".to_owned()));
+    let planned = match dates {
+        None => Err(ProviderError::Unsendable("the schedule has no running phase".to_owned())),
+        Some((start, end)) => {
+            let (now, then) = (phase_items(now), phase_items(then));
+            let (now, then) = (now.as_slice(), then.as_slice());
+            let plan = Plan { schedule: &schedule.id, start, end, now, then, interval };
+            provider.schedule_plan(&plan, &key.step("plan")).await
+        }
     };
-    let (now, then) = (phase_items(now), phase_items(then));
-    let plan = Plan { schedule: &schedule.id, start, end, now: &now, then: &then, interval };
-    let planned = provider.schedule_plan(&plan, &key.step("plan")).await;
-    if let Err(refusal @ (ProviderError::Refused { .. } | ProviderError::NotFound { .. })) = planned
-    {
+    let is_refused = matches!(
+        planned,
+        Err(ProviderError::Refused { .. }
+            | ProviderError::NotFound { .. }
+            | ProviderError::Unsendable(_))
+    );
+    if is_refused && !is_planned {
         // A schedule without a plan would only stand in the way.
-        provider.schedule_release(&schedule.id, &key.step("undo")).await?;
-        return Err(refusal);
+        release(provider, &schedule.id, key.step("undo"), key).await?;
     }
     planned
 }

@@ -1,15 +1,17 @@
 //! Hearing: what the provider answered becomes rows in the transaction that settles the call.
 
 use super::asking::Answer;
-use super::{Outcome, unsettled};
+use super::{Outcome, Wish, unsettled};
 use crate::apply::Outcome as Applied;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
 use domain::ids::CustomerId;
+use domain::time::Timestamp;
 use providers::facts::Fact;
 use store::Tx;
 use store::provider_calls::{CallState, ProviderCall};
+use store::subscriptions::Subscription;
 
 impl Engine {
     pub(super) async fn call_hear(
@@ -81,6 +83,31 @@ impl Engine {
         }
         let tx = self.store().begin("provider_calls.told").await?;
         self.call_done(tx, call, &id).await
+    }
+
+    /// A call that was refused may have changed something on its way. Where the provider cannot be
+    /// asked now, the events of what changed will tell.
+    pub(super) async fn call_reread(&self, subscription: &str) {
+        let told = thin("subscription", subscription.to_owned());
+        if let Err(failure) = self.apply_fetched(subscription, told).await {
+            tracing::warn!(subscription, %failure, "a subscription could not be read again");
+        }
+    }
+
+    /// A subscription has been told to end with its period: whoever takes that back afterwards, here
+    /// or at the provider, is not overruled by a wish whose own answer was lost.
+    pub(crate) async fn end_heard(&self, tx: &mut Tx, row: &Subscription) -> Result<(), Failure> {
+        let ends = row.cancel_at_period_end || row.cancel_at.is_some();
+        if !ends || row.status.is_terminal() {
+            return Ok(());
+        }
+        let wish = Wish::SubscriptionEnd { subscription: row.provider_subscription_id.clone() };
+        let (now, wall) = (self.clock().now(), self.clock().wall());
+        // The row's age is on the business clock, and events are told in whole seconds.
+        let age_micros = now.micros() - row.as_of.micros();
+        let told_at = Timestamp::from_micros(wall.micros() - age_micros).plus_seconds(1);
+        tx.provider_calls_hear(row.id.as_str(), wish.kind(), told_at, wall).await?;
+        Ok(())
     }
 }
 

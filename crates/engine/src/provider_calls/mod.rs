@@ -7,23 +7,24 @@
 mod asking;
 mod hearing;
 mod sweeping;
+mod wishes;
+mod writing;
+
+pub(crate) use wishes::{PlanItem, Wish};
+pub(crate) use writing::Standing;
 
 use crate::Engine;
-use crate::clock::random;
 use crate::failures::Failure;
 use crate::lists::{Listed, Page};
 use domain::codes::Code;
-use domain::ids::{CustomerId, ProviderCallId};
+use domain::ids::ProviderCallId;
 use providers::errors::ProviderError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use store::Tx;
 use store::provider_calls::{CallState, ProviderCall};
 
 /// How long one attempt may take, the client's own retries included.
 const LEASE_SECONDS: i64 = 150;
-/// A request makes its call itself; only when it died is the sweeper to do it.
-const FOREGROUND_SECONDS: i64 = 20;
 const BACKOFF_SECONDS_MAX: i64 = 600;
 /// The provider remembers an idempotency key for a day.
 const KEY_LIFE_SECONDS: i64 = 23 * 60 * 60;
@@ -31,104 +32,6 @@ const KEY_LIFE_SECONDS: i64 = 23 * 60 * 60;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
 const WAIT_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// What we may ask. It is kept as JSON beside its key: one key, one set of parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind")]
-pub(crate) enum Wish {
-    #[serde(rename = "customer.create")]
-    CustomerCreate { customer: String, email: Option<String>, name: Option<String> },
-    /// Ends with its period.
-    #[serde(rename = "subscription.cancel_at_period_end")]
-    SubscriptionEnd { subscription: String },
-    #[serde(rename = "subscription.resume")]
-    SubscriptionResume { subscription: String },
-    /// Ends now; what is still to be paid for it is void.
-    #[serde(rename = "subscription.cancel")]
-    SubscriptionCancel { subscription: String },
-    /// Ends now and gives the newest payment back: the customer has another one.
-    #[serde(rename = "subscription.cancel_surplus")]
-    SubscriptionCancelSurplus { subscription: String },
-    /// Changes one item now; what costs something waits for the money.
-    #[serde(rename = "subscription.change")]
-    SubscriptionChange {
-        subscription: String,
-        item: String,
-        price: String,
-        quantity: i64,
-        is_more: bool,
-    },
-    /// Changes with the next period.
-    #[serde(rename = "subscription.change_later")]
-    SubscriptionChangeLater {
-        subscription: String,
-        now: Vec<PlanItem>,
-        then: Vec<PlanItem>,
-        unit: String,
-        count: u32,
-    },
-    /// Gives a payment back, whole where no amount is named.
-    #[serde(rename = "refund.create")]
-    RefundCreate { payment_intent: String, amount: Option<i64>, reason: Option<String> },
-    /// Stays what it is after all.
-    #[serde(rename = "subscription.keep")]
-    SubscriptionKeep { subscription: String },
-}
-
-/// One price of a plan, by the provider's id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PlanItem {
-    pub price: String,
-    pub quantity: i64,
-}
-
-impl Wish {
-    fn text(&self) -> Result<String, Failure> {
-        serde_json::to_string(self).map_err(|error| broken(&error))
-    }
-
-    /// Whether a row stands for this very wish.
-    pub(crate) fn is_of(&self, call: &ProviderCall) -> Result<bool, Failure> {
-        Ok(call.parameters == self.text()?)
-    }
-
-    fn read(call: &ProviderCall) -> Result<Self, Failure> {
-        serde_json::from_str(&call.parameters).map_err(|error| broken(&error))
-    }
-
-    const fn kind(&self) -> &'static str {
-        match self {
-            Wish::CustomerCreate { .. } => "customer.create",
-            Wish::SubscriptionEnd { .. } => "subscription.cancel_at_period_end",
-            Wish::SubscriptionResume { .. } => "subscription.resume",
-            Wish::SubscriptionCancel { .. } => "subscription.cancel",
-            Wish::SubscriptionCancelSurplus { .. } => "subscription.cancel_surplus",
-            Wish::SubscriptionChange { .. } => "subscription.change",
-            Wish::SubscriptionChangeLater { .. } => "subscription.change_later",
-            Wish::SubscriptionKeep { .. } => "subscription.keep",
-            Wish::RefundCreate { .. } => "refund.create",
-        }
-    }
-
-    /// Whether it has to be done however long that takes: nobody is charged on because we gave up.
-    const fn is_duty(&self) -> bool {
-        matches!(
-            self,
-            Wish::SubscriptionEnd { .. }
-                | Wish::SubscriptionCancel { .. }
-                | Wish::SubscriptionCancelSurplus { .. }
-        )
-    }
-}
-
-/// When the sweeper may take a wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pickup {
-    /// A request is about to make the call itself.
-    AfterForeground,
-    /// Nobody waits for it.
-    AtOnce,
-}
 
 /// What is kept of a settled call, or of the last failed attempt.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -195,118 +98,11 @@ fn broken(error: &serde_json::Error) -> Failure {
     Failure::Provider { code: Code::ProviderRefused, detail }
 }
 
-fn in_the_way(open: &ProviderCall) -> Failure {
-    let detail = format!("an earlier {} is not settled yet; try again later", open.kind);
-    Failure::refused(Code::ChangePending, detail)
-}
-
 pub(crate) fn unsettled() -> Failure {
     Failure::Provider { code: Code::OutcomeUnknown, detail: UNSETTLED.to_owned() }
 }
 
 impl Engine {
-    /// Writes a wish about an object, or finds the same one that is under way. Wishes about one
-    /// object take turns; the caller holds the lock of its customer.
-    pub(crate) async fn call_intend(
-        &self,
-        tx: &mut Tx,
-        wish: &Wish,
-        customer: Option<&CustomerId>,
-        object: &str,
-    ) -> Result<ProviderCall, Failure> {
-        if let Some(open) = self.call_open(tx, wish, object).await? {
-            return Ok(open);
-        }
-        let earlier = tx.provider_calls_count_of_object(object).await?;
-        let fact = format!("{object}:{earlier}");
-        let new = self.call_row(wish, customer, object, fact, Pickup::AfterForeground)?;
-        if !tx.provider_calls_insert(&new).await? {
-            return Err(unsettled());
-        }
-        Ok(new)
-    }
-
-    /// Writes a wish that the caller has named, once under that name. It takes its turn, too, even
-    /// where the one before it looks the same.
-    pub(crate) async fn call_intend_named(
-        &self,
-        tx: &mut Tx,
-        wish: &Wish,
-        customer: &CustomerId,
-        object: &str,
-        fact: String,
-    ) -> Result<ProviderCall, Failure> {
-        if let Some(open) = tx.provider_calls_open_of_object(object).await? {
-            return Err(in_the_way(&open));
-        }
-        let new = self.call_row(wish, Some(customer), object, fact, Pickup::AfterForeground)?;
-        if !tx.provider_calls_insert(&new).await? {
-            return Err(unsettled());
-        }
-        Ok(new)
-    }
-
-    /// The same wish, if it is under way; another one stands in its way.
-    pub(crate) async fn call_open(
-        &self,
-        tx: &mut Tx,
-        wish: &Wish,
-        object: &str,
-    ) -> Result<Option<ProviderCall>, Failure> {
-        let Some(open) = tx.provider_calls_open_of_object(object).await? else {
-            return Ok(None);
-        };
-        if open.parameters == wish.text()? {
-            return Ok(Some(open));
-        }
-        Err(in_the_way(&open))
-    }
-
-    /// Writes a wish that a business fact demands, once for that fact, whatever else is under way.
-    pub(crate) async fn call_demand(
-        &self,
-        tx: &mut Tx,
-        wish: &Wish,
-        customer: &CustomerId,
-        object: &str,
-        fact: String,
-    ) -> Result<bool, Failure> {
-        let new = self.call_row(wish, Some(customer), object, fact, Pickup::AtOnce)?;
-        Ok(tx.provider_calls_insert(&new).await?)
-    }
-
-    fn call_row(
-        &self,
-        wish: &Wish,
-        customer: Option<&CustomerId>,
-        object: &str,
-        fact: String,
-        pickup: Pickup,
-    ) -> Result<ProviderCall, Failure> {
-        let wall = self.clock().wall();
-        let id = ProviderCallId::new(wall, random());
-        Ok(ProviderCall {
-            customer_id: customer.cloned(),
-            kind: wish.kind().to_owned(),
-            fact,
-            object_id: Some(object.to_owned()),
-            parameters: wish.text()?,
-            idempotency_key: format!("tollgate-{id}"),
-            state: CallState::Intended,
-            attempts: 0,
-            next_attempt_at: match pickup {
-                Pickup::AfterForeground => wall.plus_seconds(FOREGROUND_SECONDS),
-                Pickup::AtOnce => wall,
-            },
-            lease_token: 0,
-            leased_until: domain::time::Timestamp::from_micros(0),
-            outcome: None,
-            created_at: wall,
-            updated_at: wall,
-            id,
-        })
-    }
-
     /// Makes the call, or waits for whoever makes it: the row, done, or why it is not.
     pub(crate) async fn call_finish(&self, id: &ProviderCallId) -> Result<ProviderCall, Failure> {
         let mut waited = Duration::ZERO;
@@ -338,10 +134,14 @@ impl Engine {
         Err(unsettled())
     }
 
-    /// Takes a call that was free a moment ago; `false` where somebody was faster.
+    /// Takes a call that was free a moment ago; `false` where somebody was faster, or another call
+    /// about the same object is being made.
     async fn call_lease(&self, call: &mut ProviderCall) -> Result<bool, Failure> {
         let wall = self.clock().wall();
         let mut tx = self.store().begin("provider_calls.lease").await?;
+        if let Some(customer) = &call.customer_id {
+            tx.customers_lock(customer).await?;
+        }
         let leased = tx.provider_calls_lease(call, wall, wall.plus_seconds(LEASE_SECONDS)).await?;
         tx.commit().await?;
         Ok(leased)
@@ -350,8 +150,12 @@ impl Engine {
     /// One attempt at a leased call.
     async fn call_make(&self, call: ProviderCall) -> Result<ProviderCall, Failure> {
         let wish = Wish::read(&call)?;
-        let answer = self.call_ask(&call, &wish).await;
-        match answer {
+        if self.call_is_overtaken(&call, &wish).await? {
+            let detail = "a later wish about the subscription has taken its place";
+            let failure = Failure::refused(Code::ChangePending, detail);
+            return self.call_refused(&call, &wish, failure).await;
+        }
+        match self.call_ask(&call, &wish).await {
             Ok(answer) => match self.call_hear(&call, answer).await {
                 Ok(call) => Ok(call),
                 Err(failure) => self.call_later(&call, failure).await,
@@ -360,7 +164,7 @@ impl Engine {
             Err(error) if self.is_about_the_key(&call, &error).await => {
                 self.call_later(&call, error.into()).await
             }
-            Err(error) => self.call_refused(&call, refusal(error)).await,
+            Err(error) => self.call_refused(&call, &wish, refusal(error)).await,
         }
     }
 
@@ -399,6 +203,7 @@ impl Engine {
     async fn call_refused(
         &self,
         call: &ProviderCall,
+        wish: &Wish,
         failure: Failure,
     ) -> Result<ProviderCall, Failure> {
         tracing::warn!(
@@ -409,6 +214,9 @@ impl Engine {
         let wall = self.clock().wall();
         tx.provider_calls_finish(call, CallState::Refused, &outcome, wall).await?;
         tx.commit().await?;
+        if let Some(subscription) = wish.subscription() {
+            self.call_reread(subscription).await;
+        }
         Err(failure)
     }
 

@@ -2,7 +2,7 @@
 
 use super::{changeable, not_found};
 use crate::failures::Failure;
-use crate::provider_calls::Wish;
+use crate::provider_calls::{Standing, Wish};
 use crate::{Engine, SecondSubscription, Subject};
 use store::Tx;
 use store::subscriptions::Subscription;
@@ -76,12 +76,15 @@ impl Engine {
         tx.customers_lock(&customer.id).await?;
         let held = changeable(&mut tx, &customer, id).await?;
         let wish = ending.wish(&held);
-        let open = self.call_open(&mut tx, &wish, held.id.as_str()).await?;
-        if open.is_none() && ending.is_so(&held) {
-            return Ok(held);
-        }
         let object = held.id.as_str();
-        let call = self.call_intend(&mut tx, &wish, Some(&customer.id), object).await?;
+        let call = match self.call_standing(&mut tx, &wish, object).await? {
+            Standing::Free if ending.is_so(&held) => return Ok(held),
+            Standing::UnderWay(open) => *open,
+            // Beside what is unsettled it is written even if it is so: that may change it.
+            Standing::Free | Standing::Passing => {
+                self.call_write(&mut tx, &wish, &customer.id, object).await?
+            }
+        };
         tx.commit().await?;
         self.call_finish(&call.id).await?;
         let mut tx = self.store().read("subscriptions.ended").await?;
@@ -101,9 +104,8 @@ impl Engine {
             SecondSubscription::CancelNewest => {
                 let subscription = row.provider_subscription_id.clone();
                 let wish = Wish::SubscriptionCancelSurplus { subscription };
-                let fact = format!("surplus:{}", row.id);
-                let object = row.id.as_str();
-                self.call_demand(tx, &wish, &row.customer_id, object, fact).await.map(drop)
+                let (customer, object) = (&row.customer_id, row.id.as_str());
+                self.call_demand(tx, &wish, customer, object, "surplus").await
             }
         }
     }
