@@ -5,9 +5,12 @@ use crate::provider_calls::{calls, subscribed};
 use crate::proxies::{Fault, Proxy};
 use crate::worlds::{World, own};
 use engine::Engine;
+use engine::checkout_sessions::Pace;
 use engine::subscriptions::changing::{ChangeRequest, Timing};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 const DAY_MICROS: i64 = 25 * 60 * 60 * 1_000_000;
 
@@ -28,7 +31,12 @@ async fn aged() -> anyhow::Result<Aged> {
 }
 
 fn seats(quantity: i64) -> ChangeRequest {
-    ChangeRequest { price: None, quantity: Some(quantity), timing: Timing::Automatic }
+    ChangeRequest {
+        price: None,
+        quantity: Some(quantity),
+        timing: Timing::Automatic,
+        pace: Pace::Unlimited,
+    }
 }
 
 #[tokio::test]
@@ -95,21 +103,143 @@ async fn pitfall_090_an_old_wish_that_was_never_heard_is_given_up() -> anyhow::R
     Ok(())
 }
 
+/// The provider's flag, and how many seats it knows of.
+async fn there(world: &World, engine: &Engine) -> (bool, i64) {
+    let current = engine.subscriptions_current(&own("buyer")).await.unwrap().unwrap();
+    let id = current.subscription.provider_subscription_id;
+    let told = world.get(&format!("/v1/subscriptions/{id}")).await;
+    let seats = told["items"]["data"][0]["quantity"].as_i64().unwrap();
+    (told["cancel_at_period_end"].as_bool().unwrap(), seats)
+}
+
+async fn states(engine: &Engine) -> Vec<(String, &'static str)> {
+    let mut made = calls(engine).await;
+    made.sort_by_key(|call| call.created_at);
+    made.into_iter().map(|call| (call.kind, call.state.as_str())).collect()
+}
+
 #[tokio::test]
 async fn pitfall_120_an_end_is_owed_however_old_it_is() -> anyhow::Result<()> {
+    for age in [DAY_MICROS / 24, 3 * DAY_MICROS] {
+        let Aged { world, engine, wall, .. } = aged().await?;
+        // The provider goes on answering so under the same key, until a day has passed there.
+        world.faults(&json!({"api": {"status": 500, "kept": true}})).await;
+        engine.subscriptions_cancel(&own("buyer"), None).await.unwrap_err();
+        assert_eq!(there(&world, &engine).await.0, false);
+        world.faults(&json!({})).await;
+        wall.fetch_add(age, Ordering::SeqCst);
+        engine.provider_calls_sweep().await?;
+        let current = engine.subscriptions_current(&own("buyer")).await?.unwrap();
+        assert!(current.subscription.cancel_at_period_end);
+        assert_eq!(there(&world, &engine).await.0, true);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_passes_what_has_no_outcome() -> anyhow::Result<()> {
+    for has_happened in [false, true] {
+        let Aged { world, proxy, engine, wall } = aged().await?;
+        let (subject, wish) = (own("buyer"), seats(4));
+        if has_happened {
+            proxy.breaks("/v1/subscriptions", Fault::Silent);
+            tokio::select! {
+                changed = engine.subscriptions_change(&subject, None, &wish) => panic!("{changed:?}"),
+                () = proxy.silent() => {}
+            }
+            // As far as anybody knows that call is still being made.
+            let sent = proxy.asked("/").len();
+            let patience = Duration::from_millis(300);
+            let ending = engine.subscriptions_cancel(&subject, None);
+            tokio::time::timeout(patience, ending).await.unwrap_err();
+            assert_eq!(proxy.asked("/").len(), sent, "one call at a time about one object");
+        } else {
+            for _ in 0..3 {
+                proxy.breaks("/v1/subscriptions", Fault::Status(500));
+            }
+            engine.subscriptions_change(&subject, None, &wish).await.unwrap_err();
+        }
+        wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
+        let ended = engine.subscriptions_cancel(&subject, None).await?;
+        assert!(ended.cancel_at_period_end);
+        engine.provider_calls_sweep().await?;
+        let expected = [
+            ("customer.create".to_owned(), "done"),
+            ("subscription.change".to_owned(), "refused"),
+            ("subscription.cancel_at_period_end".to_owned(), "done"),
+        ];
+        assert_eq!(states(&engine).await, expected);
+        let seats = if has_happened { 4 } else { 1 };
+        assert_eq!(there(&world, &engine).await, (true, seats), "nobody is charged afterwards");
+        let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+        assert_eq!((current.cancel_at_period_end, current.quantity), (true, seats));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_end_does_not_overrule_who_takes_it_back() -> anyhow::Result<()> {
     let Aged { world, proxy, engine, wall } = aged().await?;
     let subject = own("buyer");
-    for _ in 0..3 {
+    for _ in 0..6 {
         proxy.breaks("/v1/subscriptions", Fault::Status(500));
     }
     engine.subscriptions_cancel(&subject, None).await.unwrap_err();
-    wall.fetch_add(3 * DAY_MICROS, Ordering::SeqCst);
+    let resumed = engine.subscriptions_resume(&subject, None).await?;
+    assert!(!resumed.cancel_at_period_end);
+    wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
     engine.provider_calls_sweep().await?;
-    let current = engine.subscriptions_current(&subject).await?.unwrap();
-    assert!(current.subscription.cancel_at_period_end);
-    let id = current.subscription.provider_subscription_id;
-    let there = world.get(&format!("/v1/subscriptions/{id}")).await;
-    assert_eq!(there["cancel_at_period_end"], true);
+    assert_eq!(there(&world, &engine).await.0, false);
+    let last = states(&engine).await.split_off(1);
+    let expected =
+        [("subscription.cancel_at_period_end", "refused"), ("subscription.resume", "done")];
+    assert_eq!(last, expected.map(|(kind, state)| (kind.to_owned(), state)));
+    // The same word a third time is a new wish, and the last one.
+    let ended = engine.subscriptions_cancel(&subject, None).await?;
+    assert!(ended.cancel_at_period_end);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_that_was_taken_back_at_the_provider_is_done() -> anyhow::Result<()> {
+    let Aged { world, proxy, engine, wall } = aged().await?;
+    let subject = own("buyer");
+    proxy.breaks("/v1/subscriptions", Fault::Silent);
+    tokio::select! {
+        ended = engine.subscriptions_cancel(&subject, None) => panic!("{ended:?}"),
+        () = proxy.silent() => {}
+    }
+    world.tell_all().await;
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert!(current.cancel_at_period_end);
+    let path = format!("/v1/subscriptions/{}", current.provider_subscription_id);
+    world.post(&path, &[("cancel_at_period_end", "false")]).await;
+    wall.fetch_add(2 * DAY_MICROS, Ordering::SeqCst);
+    engine.provider_calls_sweep().await?;
+    assert_eq!(states(&engine).await[1].1, "done");
+    assert_eq!(there(&world, &engine).await.0, false, "the customer's own word stands");
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert!(!current.cancel_at_period_end);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_has_to_be_done_goes_before_what_was_wished_for() -> anyhow::Result<()> {
+    let Aged { world, proxy, engine, wall } = aged().await?;
+    subscribed(&world, "other", "Pro monthly").await?;
+    for _ in 0..9 {
+        proxy.breaks("/v1/subscriptions", Fault::Status(500));
+    }
+    engine.subscriptions_change(&own("buyer"), None, &seats(4)).await.unwrap_err();
+    engine.subscriptions_cancel(&own("other"), None).await.unwrap_err();
+    let sent = proxy.asked("/").len();
+    wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
+    assert_eq!(engine.provider_calls_sweep().await?, 2);
+    let order: Vec<bool> = proxy.asked("/")[sent..]
+        .iter()
+        .map(|asked| asked.body.contains("cancel_at_period_end"))
+        .collect();
+    assert_eq!(order, [true, false], "the cancellation first, though it is younger");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ pub enum Fault {
     LockTimeout,
     /// Refused because a price is not known.
     NoSuchPrice,
+    /// Everything happens, and the answer lacks a field.
+    Without(&'static str),
     /// Everything happens, and the connection breaks.
     Dropped,
     /// Everything happens, and the answer never comes.
@@ -116,6 +118,11 @@ async fn pass(
     let status = answer.status();
     let bytes = answer.bytes().await.unwrap();
     match fault {
+        Some(Fault::Without(field)) => {
+            let mut answer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            answer.as_object_mut().unwrap().remove(field).unwrap();
+            (status, axum::Json(answer)).into_response()
+        }
         Some(Fault::Dropped) => {
             let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
             (status, Body::from_stream(broken)).into_response()
