@@ -117,8 +117,8 @@ impl Engine {
         Ok(Intended { session: intent, customer, price, browser, origin: Origin::New })
     }
 
-    /// What became of an earlier intent since: somebody may have subscribed on another page, or have
-    /// had the trial that it promised.
+    /// What became of an earlier intent since: somebody may have subscribed on another page, or
+    /// have had the trial that it promised.
     async fn judged_again(
         &self,
         tx: &mut Tx,

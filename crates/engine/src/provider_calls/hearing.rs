@@ -94,8 +94,8 @@ impl Engine {
         }
     }
 
-    /// A subscription has been told to end with its period: whoever takes that back afterwards, here
-    /// or at the provider, is not overruled by a wish whose own answer was lost.
+    /// A subscription has been told to end with its period: whoever takes that back afterwards is
+    /// not overruled by a wish whose own answer was lost.
     pub(crate) async fn end_heard(&self, tx: &mut Tx, row: &Subscription) -> Result<(), Failure> {
         let ends = row.cancel_at_period_end || row.cancel_at.is_some();
         if !ends || row.status.is_terminal() {

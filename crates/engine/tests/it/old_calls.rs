@@ -144,7 +144,7 @@ async fn an_end_passes_what_has_no_outcome() -> anyhow::Result<()> {
         if has_happened {
             proxy.breaks("/v1/subscriptions", Fault::Silent);
             tokio::select! {
-                changed = engine.subscriptions_change(&subject, None, &wish) => panic!("{changed:?}"),
+                it = engine.subscriptions_change(&subject, None, &wish) => panic!("{it:?}"),
                 () = proxy.silent() => {}
             }
             // As far as anybody knows that call is still being made.
