@@ -1,7 +1,7 @@
 //! Refunds: however they are told, what is left of the money decides what is left of the credits.
 
 use crate::orders::{of_kind, permutations, told};
-use crate::worlds::{World, deliver, drain, own, state};
+use crate::worlds::{World, act, deliver, drain, own, state};
 use engine::credits::ConsumeRequest;
 use engine::refunds::RefundRequest;
 use serde_json::{Value, json};
@@ -41,9 +41,9 @@ async fn a_refund_that_could_not_be_applied_is_answered_once_it_can_be() -> anyh
         reason: None,
         idempotency_key: "one".to_owned(),
     };
-    let made = world.engine.refunds_create(&request).await?;
+    let made = world.engine.refunds_create(&request, &act()).await?;
     sqlx::query("DELETE FROM refunds").execute(&world.raw().await?).await?;
-    let again = world.engine.refunds_create(&request).await?;
+    let again = world.engine.refunds_create(&request, &act()).await?;
     assert_eq!(again.provider_refund_id, made.provider_refund_id);
     let refunds = world.get("/v1/refunds").await;
     assert_eq!(refunds["data"].as_array().map(Vec::len), Some(1), "{refunds}");
