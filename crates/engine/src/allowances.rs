@@ -10,21 +10,23 @@ use domain::catalogue::Grants;
 use domain::credits::{Class, Credits, Draw};
 use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId};
 use domain::invariants::LotNumbers;
-use domain::time::Period;
+use domain::time::{Period, Timestamp};
 use store::Tx;
-use store::allowance_schedules::AllowanceSchedule;
+use store::allowance_schedules::{AllowanceSchedule, ScheduleKind};
 use store::credits::{EntryKind, Grant};
 use store::payments::Payment;
 use store::subscriptions::Subscription;
 
-/// A paid invoice line that covers a period of a subscription item.
+/// A paid invoice line that covers a period of a subscription item, or the rest of one.
 pub(crate) struct PaidPeriod<'a> {
+    pub kind: ScheduleKind,
     pub customer: &'a CustomerId,
     pub subscription: &'a str,
     pub item: &'a str,
     pub price: &'a PriceId,
     pub grants: &'a Grants,
     pub quantity: i64,
+    pub line_from: Timestamp,
     pub covered: Period,
     pub payment: Option<&'a Payment>,
 }
@@ -33,6 +35,16 @@ pub(crate) struct PaidPeriod<'a> {
 /// was made elsewhere is cut at the largest lot there is.
 pub(crate) fn times(amount: Credits, quantity: i64) -> Credits {
     amount.times(quantity.max(1)).unwrap_or(Credits::MAX)
+}
+
+/// The most that a refill brings: less follows at once, as the newest paid line tells it and as what
+/// is held tells it, if that is no older. A line can be told before its subscription is.
+fn most_of(lines: &[&AllowanceSchedule], held: Option<(i64, Timestamp)>) -> i64 {
+    let Some(newest) = lines.last() else {
+        return i64::MAX;
+    };
+    let held = held.filter(|(_, as_of)| newest.line_from <= *as_of);
+    held.map_or(i64::MAX, |(most, _)| most).min(newest.amount.get())
 }
 
 impl Engine {
@@ -56,7 +68,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A period was paid for: its credits are due now and then at every refill inside it.
+    /// A period was paid for: its credits are due now and then at every refill inside it. Or more
+    /// was paid for inside a period: the refills that begin from then on grow.
     pub(crate) async fn grant_period(
         &self,
         tx: &mut Tx,
@@ -75,24 +88,34 @@ impl Engine {
                 unit: grant.unit.clone(),
                 amount: times(grant.amount, paid.quantity),
                 every: grant.every,
+                kind: paid.kind,
+                line_from: paid.line_from,
                 covered: paid.covered,
-                next_at: Some(paid.covered.start),
+                next_at: (paid.kind == ScheduleKind::Period).then_some(paid.covered.start),
                 created_at: self.clock().now(),
             };
-            if tx.allowance_schedules_insert(&schedule).await? {
-                self.refill(tx, &schedule).await?;
+            if !tx.allowance_schedules_insert(&schedule).await? {
+                continue;
+            }
+            if paid.kind == ScheduleKind::Period {
+                self.refill(tx, &schedule, paid.covered.start).await?;
+                continue;
+            }
+            for period in tx.allowance_schedules_changed(&schedule).await? {
+                self.refill(tx, &period, paid.covered.start).await?;
             }
         }
         Ok(())
     }
 
-    /// Grants every period of the schedule that has begun, each once, the missed ones too.
-    pub(crate) async fn refill(
+    /// Grants every period of the schedule that began between `from` and now, each once.
+    async fn refill(
         &self,
         tx: &mut Tx,
         schedule: &AllowanceSchedule,
+        from: Timestamp,
     ) -> Result<(), Failure> {
-        self.refill_begun(tx, schedule).await?;
+        self.refill_begun(tx, schedule, from).await?;
         if let Some(id) = &schedule.payment_id
             && let Some(payment) = tx.payments_get(id).await?
         {
@@ -101,65 +124,103 @@ impl Engine {
         Ok(())
     }
 
-    /// The same without a look at the payment's money.
+    /// The same without a look at the money of the period's own payment.
     pub(crate) async fn refill_begun(
         &self,
         tx: &mut Tx,
         schedule: &AllowanceSchedule,
+        from: Timestamp,
     ) -> Result<(), Failure> {
         let now = self.clock().now();
         let provider_id = &schedule.provider_subscription_id;
-        let ended = tx.subscriptions_find(PROVIDER, provider_id).await?.and_then(|s| s.ended_at);
+        let row = tx.subscriptions_find(PROVIDER, provider_id).await?;
+        let ended = row.as_ref().and_then(|row| row.ended_at);
         let superseded = tx.allowance_schedules_superseded(schedule).await?;
-        let begun = schedule.every.begun_within(schedule.covered, now);
-        let later = self.later_refills(tx, schedule).await?;
+        let changes = tx.allowance_schedules_changes(schedule).await?;
+        let held = match row {
+            Some(row) => Some((self.most_held(tx, schedule).await?, row.as_of)),
+            None => None,
+        };
+        let mut begun = schedule.every.begun_within(schedule.covered, now);
+        let before = begun.len();
+        begun.retain(|period| ended.is_none_or(|ended| period.start < ended));
         for period in &begun {
-            if ended.is_some_and(|ended| ended <= period.start) {
-                return Ok(tx.allowance_schedules_next(&schedule.id, None).await?);
+            if period.start < from || superseded.is_some_and(|at| at <= period.start) {
+                continue;
             }
-            let is_first = period.start == schedule.covered.start;
-            let is_superseded = superseded.is_some_and(|at| at <= period.start);
-            let amount = if is_first { Some(schedule.amount) } else { later };
-            let Some(amount) = amount.filter(|_| is_first || !is_superseded) else {
+            let paid = changes.iter().filter(|change| change.covered.start < period.start);
+            let lines: Vec<&AllowanceSchedule> = std::iter::once(schedule).chain(paid).collect();
+            // The period that has just been paid for, whatever is held by then.
+            let is_first = period.start == schedule.line_from;
+            let most = if is_first { i64::MAX } else { most_of(&lines, held) };
+            self.refill_period(tx, &lines, *period, most).await?;
+        }
+        for id in changes.iter().filter_map(|change| change.payment_id.as_ref()) {
+            if let Some(payment) = tx.payments_get(id).await? {
+                self.lots_follow(tx, &payment).await?;
+            }
+        }
+        let next = begun.last().map_or(schedule.covered.start, |period| period.end);
+        let goes_on = begun.len() == before && next < schedule.covered.end;
+        Ok(tx.allowance_schedules_next(&schedule.id, goes_on.then_some(next)).await?)
+    }
+
+    /// Each paid line adds what it brings beyond the lines before it, as a lot of its own payment,
+    /// until `most` is reached; what is there already is counted.
+    async fn refill_period(
+        &self,
+        tx: &mut Tx,
+        lines: &[&AllowanceSchedule],
+        period: Period,
+        most: i64,
+    ) -> Result<(), Failure> {
+        let mut missing = Vec::new();
+        let mut given = 0_i64;
+        for line in lines {
+            let (item, position) = (&line.provider_item_id, line.position);
+            let start = period.start.micros();
+            let mut fact = format!("allowance:{PROVIDER}:{item}:{position}:{start}");
+            if line.kind == ScheduleKind::Change {
+                fact = format!("{fact}:{}", line.line_from.micros());
+            }
+            match tx.credits_find(&fact).await? {
+                Some(held) => given = given.saturating_add(held.numbers.granted),
+                None => missing.push((line, fact)),
+            }
+        }
+        for (line, fact) in missing {
+            let Ok(amount) = Credits::new(line.amount.get().min(most).saturating_sub(given)) else {
                 continue;
             };
-            let start = period.start.micros();
-            let item = &schedule.provider_item_id;
+            given = given.saturating_add(amount.get());
             let lot = Grant {
-                fact: format!("allowance:{PROVIDER}:{item}:{}:{start}", schedule.position),
+                fact,
                 class: Class::Allowance,
-                payment_id: schedule.payment_id.clone(),
-                provider_subscription_id: Some(provider_id.clone()),
+                payment_id: line.payment_id.clone(),
+                provider_subscription_id: Some(line.provider_subscription_id.clone()),
                 reason: "allowance".to_owned(),
                 starts_at: period.start,
                 expires_at: Some(period.end),
-                ..self.lot(&schedule.customer_id, &schedule.unit, amount)
+                ..self.lot(&line.customer_id, &line.unit, amount)
             };
             self.lot_open_and_add(tx, &lot).await?;
         }
-        let next = begun.last().map_or(schedule.covered.start, |period| period.end);
-        let next_at = (next < schedule.covered.end).then_some(next);
-        Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?)
+        Ok(())
     }
 
-    /// What the refills after the first bring: no more than was paid for, and less where fewer
-    /// seats or a smaller plan are held by then. What is more comes with the next period that is
-    /// paid; a plan that is paid more or less often has invoices of its own.
-    async fn later_refills(
-        &self,
-        tx: &mut Tx,
-        schedule: &AllowanceSchedule,
-    ) -> Result<Option<Credits>, Failure> {
+    /// The most that a refill brings of what is held now: nothing where a plan is held that is
+    /// paid more or less often, which has invoices of its own.
+    async fn most_held(&self, tx: &mut Tx, schedule: &AllowanceSchedule) -> Result<i64, Failure> {
         let item = tx.subscription_items_find(PROVIDER, &schedule.provider_item_id).await?;
         let Some((item, now)) = item.and_then(|item| item.price_id.clone().map(|id| (item, id)))
         else {
-            return Ok(Some(schedule.amount));
+            return Ok(i64::MAX);
         };
         if now != schedule.price_id {
             let was = tx.prices_get(&schedule.price_id).await?.map(|price| price.billing);
             let is = tx.prices_get(&now).await?.map(|price| price.billing);
             if was != is {
-                return Ok(None);
+                return Ok(0);
             }
         }
         let mut same_unit = item.grants.credits.iter().filter(|it| it.unit == schedule.unit);
@@ -168,7 +229,7 @@ impl Engine {
             Some(grant) => Some(grant),
             None => same_unit.next(),
         };
-        Ok(grant.map(|grant| times(grant.amount, item.quantity).min(schedule.amount)))
+        Ok(grant.map_or(0, |grant| times(grant.amount, item.quantity).get()))
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.
@@ -223,7 +284,8 @@ impl Engine {
             let next_at = (schedule.next_at < Some(next)).then_some(next.min(schedule.covered.end));
             return Ok(tx.allowance_schedules_next(&schedule.id, next_at).await?);
         }
-        self.refill(tx, schedule).await
+        // What began before its turn was granted in its turn, or is made up for with the money.
+        self.refill(tx, schedule, schedule.next_at.unwrap_or(schedule.covered.start)).await
     }
 
     /// Adds a lot under its account's lock; one whose time is over already expires at once.

@@ -8,6 +8,7 @@ use crate::credits::Why;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::credits::{Draw, withdrawn_by_refund};
+use domain::ids::PaymentId;
 use domain::money::Money;
 use domain::payments::{GivenBack, dispute_takes, refund_takes, share_of};
 use domain::time::Timestamp;
@@ -79,21 +80,30 @@ impl Engine {
     /// Brings the credits that a payment brought to what is left of its money.
     pub(crate) async fn settle_lots(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Failure> {
         let back = self.given_back(tx, payment).await?;
+        let lots = tx.credits_of_payment(&payment.id).await?;
         let target =
             |lot: &Grant| withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount);
-        let mut lots = tx.credits_of_payment(&payment.id).await?;
         let comes_again = lots.is_empty() || lots.iter().any(|lot| target(lot) < lot.withdrawn);
         if comes_again && !back.is_whole() {
             // Refills waited while all of the money was gone.
             for schedule in tx.allowance_schedules_waiting(&payment.id).await? {
-                self.refill_begun(tx, &schedule).await?;
+                self.refill_begun(tx, &schedule, schedule.covered.start).await?;
             }
-            lots = tx.credits_of_payment(&payment.id).await?;
         }
+        self.lots_follow(tx, payment).await
+    }
+
+    /// The same for the lots that are there.
+    pub(crate) async fn lots_follow(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Failure> {
+        let back = self.given_back(tx, payment).await?;
         let since = self.given_back_since(tx, payment).await?;
-        for lot in lots {
-            let target = target(&lot);
-            self.withdraw_to(tx, lot, target, since).await?;
+        let owing = tx.debts_of_payment(&payment.id).await?;
+        for lot in tx.credits_of_payment(&payment.id).await? {
+            let target = withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount);
+            // Nothing went and nothing is to go: most lots, and their account stays closed.
+            if target != 0 || lot.withdrawn != 0 || owing.contains(&lot.id) {
+                self.withdraw_to(tx, lot, target, since).await?;
+            }
         }
         Ok(())
     }
@@ -169,14 +179,19 @@ impl Engine {
         tx: &mut Tx,
         draws: &[Draw],
     ) -> Result<(), Failure> {
+        let mut settled: Option<PaymentId> = None;
         for draw in draws {
             let Some(lot) = tx.credits_get(&draw.lot).await? else {
                 continue;
             };
             if let Some(id) = &lot.payment_id
+                && settled.as_ref() != Some(id)
                 && let Some(payment) = tx.payments_get(id).await?
             {
-                self.settle_lots(tx, &payment).await?;
+                if 0 < self.given_back(tx, &payment).await?.total() {
+                    self.settle_lots(tx, &payment).await?;
+                }
+                settled = Some(payment.id);
             }
             self.withdraw_again(tx, &lot).await?;
         }

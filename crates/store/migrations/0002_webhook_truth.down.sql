@@ -33,6 +33,35 @@ DROP TABLE credit_entries;
 ALTER TABLE credit_entries_narrower RENAME TO credit_entries;
 CREATE INDEX credit_entries_grant ON credit_entries (grant_id);
 
+CREATE TABLE allowance_schedules_narrower (
+    id TEXT PRIMARY KEY,
+    customer_id TEXT NOT NULL REFERENCES customers (id),
+    provider TEXT NOT NULL,
+    provider_subscription_id TEXT NOT NULL,
+    provider_item_id TEXT NOT NULL,
+    payment_id TEXT,
+    price_id TEXT NOT NULL REFERENCES prices (id),
+    position BIGINT NOT NULL,
+    unit TEXT NOT NULL,
+    amount BIGINT NOT NULL CHECK (amount > 0),
+    interval_unit TEXT NOT NULL,
+    interval_count BIGINT NOT NULL,
+    covered_from BIGINT NOT NULL,
+    covered_until BIGINT NOT NULL,
+    next_at BIGINT,
+    created_at BIGINT NOT NULL,
+    UNIQUE (provider, provider_subscription_id, provider_item_id, position, covered_from)
+);
+INSERT INTO allowance_schedules_narrower
+    SELECT id, customer_id, provider, provider_subscription_id, provider_item_id, payment_id,
+        price_id, position, unit, amount, interval_unit, interval_count, covered_from,
+        covered_until, next_at, created_at
+    FROM allowance_schedules WHERE kind = 'period' ORDER BY line_from DESC
+    ON CONFLICT DO NOTHING;
+DROP TABLE allowance_schedules;
+ALTER TABLE allowance_schedules_narrower RENAME TO allowance_schedules;
+CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
+
 DROP INDEX credit_debts_customer;
 ALTER TABLE credit_debts DROP COLUMN settled;
 ALTER TABLE credit_grants DROP COLUMN withdrawn;

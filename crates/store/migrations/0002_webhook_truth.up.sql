@@ -125,6 +125,39 @@ CREATE TABLE credit_notes (
 );
 CREATE INDEX credit_notes_payment ON credit_notes (payment_id);
 
+-- A paid line is known by when it begins and ends; what it refills may begin later. One that pays
+-- for more inside a period (`change`) raises that period's refills.
+CREATE TABLE allowance_schedules_wider (
+    id TEXT PRIMARY KEY,
+    customer_id TEXT NOT NULL REFERENCES customers (id),
+    provider TEXT NOT NULL,
+    provider_subscription_id TEXT NOT NULL,
+    provider_item_id TEXT NOT NULL,
+    payment_id TEXT,
+    price_id TEXT NOT NULL REFERENCES prices (id),
+    position BIGINT NOT NULL,
+    unit TEXT NOT NULL,
+    amount BIGINT NOT NULL CHECK (amount > 0),
+    interval_unit TEXT NOT NULL,
+    interval_count BIGINT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('period', 'change')),
+    line_from BIGINT NOT NULL,
+    covered_from BIGINT NOT NULL,
+    covered_until BIGINT NOT NULL,
+    next_at BIGINT,
+    created_at BIGINT NOT NULL,
+    UNIQUE (provider, provider_item_id, position, kind, line_from, covered_until)
+);
+INSERT INTO allowance_schedules_wider
+    SELECT id, customer_id, provider, provider_subscription_id, provider_item_id, payment_id,
+        price_id, position, unit, amount, interval_unit, interval_count, 'period', covered_from,
+        covered_from, covered_until, next_at, created_at
+    FROM allowance_schedules;
+DROP TABLE allowance_schedules;
+ALTER TABLE allowance_schedules_wider RENAME TO allowance_schedules;
+CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
+CREATE INDEX allowance_schedules_payment ON allowance_schedules (payment_id);
+
 -- The part of `revoked` that money which went back has taken; it is restored when a dispute is won
 -- or a refund fails.
 ALTER TABLE credit_grants ADD COLUMN withdrawn BIGINT NOT NULL DEFAULT 0 CHECK (withdrawn >= 0);

@@ -8,6 +8,33 @@ use domain::credits::Credits;
 use domain::ids::{AllowanceScheduleId, CustomerId, PaymentId, PriceId};
 use domain::time::{Interval, Period, Timestamp, Unit};
 
+/// What a paid line means for the refills of its item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScheduleKind {
+    /// It pays for a period, which is refilled.
+    Period,
+    /// It pays for more inside a period that was paid already: its refills grow. It has no turns
+    /// of its own.
+    Change,
+}
+
+impl ScheduleKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ScheduleKind::Period => "period",
+            ScheduleKind::Change => "change",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "period" => Some(ScheduleKind::Period),
+            "change" => Some(ScheduleKind::Change),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct AllowanceSchedule {
     pub id: AllowanceScheduleId,
@@ -22,6 +49,9 @@ pub struct AllowanceSchedule {
     pub unit: String,
     pub amount: Credits,
     pub every: Interval,
+    pub kind: ScheduleKind,
+    /// When the paid line begins; what it refills may begin later.
+    pub line_from: Timestamp,
     pub covered: Period,
     pub next_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -31,8 +61,8 @@ statements! {
     INSERT = "allowance_schedules.insert":
         "INSERT INTO allowance_schedules (id, customer_id, provider, provider_subscription_id,
              provider_item_id, payment_id, price_id, position, unit, amount, interval_unit,
-             interval_count, covered_from, covered_until, next_at, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+             interval_count, kind, line_from, covered_from, covered_until, next_at, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     DUE = "allowance_schedules.due":
         "SELECT * FROM allowance_schedules WHERE next_at <= ? ORDER BY next_at LIMIT ?";
     GET = "allowance_schedules.get": "SELECT * FROM allowance_schedules WHERE id = ?";
@@ -42,8 +72,18 @@ statements! {
          WHERE provider = ? AND provider_subscription_id = ? AND next_at IS NOT NULL";
     NEXT_OF_ITEM = "allowance_schedules.next_of_item":
         "SELECT covered_from FROM allowance_schedules
-         WHERE provider = ? AND provider_item_id = ? AND covered_from > ?
+         WHERE provider = ? AND provider_item_id = ? AND kind = 'period' AND line_from > ?
          ORDER BY covered_from LIMIT 1";
+    CHANGES = "allowance_schedules.changes":
+        "SELECT * FROM allowance_schedules
+         WHERE provider = ? AND provider_item_id = ? AND kind = 'change' AND position = ?
+           AND unit = ? AND covered_until = ? AND line_from >= ?
+         ORDER BY line_from";
+    CHANGED = "allowance_schedules.changed":
+        "SELECT * FROM allowance_schedules
+         WHERE provider = ? AND provider_item_id = ? AND kind = 'period' AND position = ?
+           AND unit = ? AND covered_until = ? AND line_from <= ?
+         ORDER BY line_from";
     WAITING = "allowance_schedules.waiting":
         "SELECT * FROM allowance_schedules
          WHERE payment_id = ? AND next_at IS NOT NULL ORDER BY id";
@@ -68,14 +108,28 @@ fn schedule(row: &Row) -> Result<AllowanceSchedule, StoreError> {
             unit: row.parsed("interval_unit", Unit::parse)?,
             count: row.small("interval_count")?,
         },
+        kind: row.parsed("kind", ScheduleKind::parse)?,
+        line_from: row.time("line_from")?,
         covered: Period { start: row.time("covered_from")?, end: row.time("covered_until")? },
         next_at: row.opt_time("next_at")?,
         created_at: row.time("created_at")?,
     })
 }
 
+/// What a period and the changes inside it have in common: both end together.
+fn beside(row: &AllowanceSchedule) -> Vec<crate::sql::Arg> {
+    args![
+        &row.provider,
+        &row.provider_item_id,
+        row.position,
+        &row.unit,
+        row.covered.end,
+        row.line_from
+    ]
+}
+
 impl Tx {
-    /// Adds a schedule; `false` where this item's period has one already.
+    /// Adds a schedule; `false` where the paid line has one already.
     pub async fn allowance_schedules_insert(
         &mut self,
         new: &AllowanceSchedule,
@@ -93,6 +147,8 @@ impl Tx {
             new.amount.get(),
             new.every.unit.as_str(),
             new.every.count,
+            new.kind.as_str(),
+            new.line_from,
             new.covered.start,
             new.covered.end,
             new.next_at,
@@ -135,14 +191,30 @@ impl Tx {
         self.execute(&STOP_SUBSCRIPTION, args![provider, provider_subscription_id]).await
     }
 
-    /// From when on something that was paid for later refills the same item.
+    /// From when on a period that was paid for later refills the same item.
     pub async fn allowance_schedules_superseded(
         &mut self,
         schedule: &AllowanceSchedule,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let args = args![&schedule.provider, &schedule.provider_item_id, schedule.covered.start];
+        let args = args![&schedule.provider, &schedule.provider_item_id, schedule.line_from];
         let row = self.first(&NEXT_OF_ITEM, args).await?;
         row.map(|row| row.time("covered_from")).transpose()
+    }
+
+    /// What was paid for inside a period, oldest first.
+    pub async fn allowance_schedules_changes(
+        &mut self,
+        period: &AllowanceSchedule,
+    ) -> Result<Vec<AllowanceSchedule>, StoreError> {
+        self.all(&CHANGES, beside(period)).await?.iter().map(schedule).collect()
+    }
+
+    /// The period inside which something was paid for.
+    pub async fn allowance_schedules_changed(
+        &mut self,
+        change: &AllowanceSchedule,
+    ) -> Result<Vec<AllowanceSchedule>, StoreError> {
+        self.all(&CHANGED, beside(change)).await?.iter().map(schedule).collect()
     }
 
     /// What a payment still has to refill.

@@ -4,7 +4,7 @@ use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id};
 use crate::sql::{args, statements};
-use domain::ids::{CustomerId, DebtId, GrantId};
+use domain::ids::{CustomerId, DebtId, GrantId, PaymentId};
 use domain::time::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,9 @@ statements! {
     UPDATE = "credit_debts.update":
         "UPDATE credit_debts SET amount = ?, settled = ?, updated_at = ? WHERE id = ?";
     OF_GRANT = "credit_debts.of_grant": "SELECT * FROM credit_debts WHERE grant_id = ?";
+    OF_PAYMENT = "credit_debts.of_payment":
+        "SELECT grant_id FROM credit_debts
+         WHERE amount > 0 AND grant_id IN (SELECT id FROM credit_grants WHERE payment_id = ?)";
     OPEN = "credit_debts.open":
         "SELECT * FROM credit_debts
          WHERE customer_id = ? AND unit = ? AND settled < amount ORDER BY created_at, id";
@@ -79,6 +82,15 @@ impl Tx {
     /// The debt of a withdrawn lot.
     pub async fn debts_of_grant(&mut self, grant: &GrantId) -> Result<Option<Debt>, StoreError> {
         self.first(&OF_GRANT, args![grant]).await?.as_ref().map(debt).transpose()
+    }
+
+    /// The lots of a payment for which something is or was owed.
+    pub async fn debts_of_payment(
+        &mut self,
+        payment: &PaymentId,
+    ) -> Result<Vec<GrantId>, StoreError> {
+        let rows = self.all(&OF_PAYMENT, args![payment]).await?;
+        rows.iter().map(|row| id!(row, "grant_id", GrantId)).collect()
     }
 
     /// What a customer still owes in a unit, oldest first.

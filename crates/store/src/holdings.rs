@@ -131,10 +131,11 @@ holdings! {
         "revoked" = "CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END",
     ];
     SCHEDULES = "holdings.schedules" "allowance" "allowance_schedules"
-        ("provider_item_id || ' ' || position || ' ' || covered_from") [
+        ("provider_item_id || ' ' || position || ' ' || kind || ' ' || line_from
+            || ' ' || covered_until") [
         "price" = "price_id",
         "amount" = "amount",
-        "covered_until" = "covered_until",
+        "covered_from" = "covered_from",
     ];
 }
 

@@ -10,8 +10,10 @@ use domain::money::{Currency, Money};
 use domain::time::{Period, Timestamp};
 use providers::facts::{self, BillingReason, InvoiceStatus};
 use store::Tx;
+use store::allowance_schedules::ScheduleKind;
 use store::invoices::Invoice;
 use store::payments::{Payment, PaymentStatus};
+use store::prices::Price;
 
 /// From when on a paid period brings its allowance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,31 @@ enum Refill {
     AfterTheRunningOne,
 }
 
+/// A line that pays for a period of an item, or for the rest of one, at a price of ours.
+struct PaidLine<'a> {
+    line: &'a facts::InvoiceLine,
+    subscription: &'a str,
+    item: &'a str,
+    period: Period,
+    price: Price,
+}
+
+/// What a paid invoice of this kind refills, and from when on.
+fn refill_of(told: &facts::Invoice) -> Option<Refill> {
+    match (&told.status, &told.reason) {
+        (
+            InvoiceStatus::Paid,
+            BillingReason::SubscriptionCreate
+            | BillingReason::SubscriptionCycle
+            | BillingReason::QuoteAccept,
+        ) => Some(Refill::FromItsStart),
+        (InvoiceStatus::Paid, BillingReason::SubscriptionUpdate) => {
+            Some(Refill::AfterTheRunningOne)
+        }
+        _ => None,
+    }
+}
+
 impl Engine {
     pub(super) async fn invoice_told(
         &self,
@@ -29,13 +56,20 @@ impl Engine {
         told: &facts::Invoice,
         at: Timestamp,
     ) -> Result<(), Stop> {
+        // What can park this invoice comes before anything is written: a subscription that is told
+        // together with it goes on without it, and must not leave half of it behind.
+        let currency = Currency::parse(told.currency.as_deref().unwrap_or_default())
+            .map_err(|error| Stop::Parked(error.to_string()))?;
+        let refill = refill_of(told);
+        let lines = match refill {
+            Some(_) => self.paid_lines(tx, told).await?,
+            None => Vec::new(),
+        };
         let provider_customer = told.customer.as_deref();
         let metadata = &told.subscription_metadata;
         let subscription = told.subscription.as_deref();
         let owner = self.owner(tx, subscription, provider_customer, metadata).await?;
         tx.customers_lock(&owner.customer).await?;
-        let currency = Currency::parse(told.currency.as_deref().unwrap_or_default())
-            .map_err(|error| Stop::Parked(error.to_string()))?;
         self.invoice_store(tx, &owner, told, currency, at).await?;
         if told.status != InvoiceStatus::Paid {
             return self.settle_subscription_of(tx, told).await;
@@ -45,15 +79,8 @@ impl Engine {
             true => Some(self.invoice_payment(tx, &owner, told, currency, paid_at).await?),
             false => None,
         };
-        let refill = match told.reason {
-            BillingReason::SubscriptionCreate
-            | BillingReason::SubscriptionCycle
-            | BillingReason::QuoteAccept => Some(Refill::FromItsStart),
-            BillingReason::SubscriptionUpdate => Some(Refill::AfterTheRunningOne),
-            _ => None,
-        };
-        if let Some(refill) = refill {
-            self.invoice_refills(tx, &owner, told, payment.as_ref(), refill).await?;
+        for line in &lines {
+            self.line_refills(tx, &owner, line, payment.as_ref(), refill, paid_at).await?;
         }
         if let Some(payment) = &payment {
             self.settle_lots(tx, payment).await?;
@@ -161,17 +188,14 @@ impl Engine {
         Ok(payment)
     }
 
-    /// Each line that pays for a period of an item refills that item's allowance. Prorations and
-    /// the free line of a trial do not.
-    async fn invoice_refills(
+    /// The lines that refill the allowance of their items: those that pay for a period, and those
+    /// that pay for more inside one. The free line of a trial does not.
+    async fn paid_lines<'a>(
         &self,
         tx: &mut Tx,
-        owner: &Owner,
-        told: &facts::Invoice,
-        payment: Option<&Payment>,
-        refill: Refill,
-    ) -> Result<(), Stop> {
-        let (mut known, mut unknown) = (0_usize, None);
+        told: &'a facts::Invoice,
+    ) -> Result<Vec<PaidLine<'a>>, Stop> {
+        let (mut found, mut known, mut unknown) = (Vec::new(), 0_usize, None);
         for line in &told.lines {
             let subscription = line.subscription.as_deref().or(told.subscription.as_deref());
             let (Some(subscription), Some(item), Some(price_id)) =
@@ -182,46 +206,70 @@ impl Engine {
             let (Some(start), Some(end)) = (line.period_start, line.period_end) else {
                 continue;
             };
-            let start = match refill {
-                Refill::FromItsStart => start,
-                Refill::AfterTheRunningOne => {
-                    let running = tx.credits_allowed_until(subscription, start).await?;
-                    running.map_or(start, |until| until.max(start))
-                }
-            };
-            if line.proration || end <= start {
+            if end <= start {
                 continue;
             }
             let Some(price) = tx.prices_find(PROVIDER, price_id).await? else {
-                unknown = Some(price_id);
+                unknown = unknown.or(Some(price_id).filter(|_| !line.proration));
                 continue;
             };
-            known += 1;
-            if line.amount == 0 && 0 < price.amount.minor() {
-                continue;
+            known += usize::from(!line.proration);
+            let is_trial = line.amount == 0 && 0 < price.amount.minor();
+            let takes_back = line.proration && line.amount <= 0;
+            if !is_trial && !takes_back {
+                let period = Period { start, end };
+                found.push(PaidLine { line, subscription, item, period, price });
             }
-            let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
-            let paid = PaidPeriod {
-                customer: &owner.customer,
-                subscription,
-                item,
-                price: &price.id,
-                grants: session.map_or(&price.grants, |session| &session.grants),
-                quantity: line.quantity.unwrap_or(1),
-                covered: Period { start, end },
-                payment,
-            };
-            self.grant_period(tx, paid).await?;
         }
         match unknown {
             // An add-on that is sold elsewhere must not hold back what is sold here.
             Some(price) if 0 < known => {
                 tracing::warn!(invoice = %told.id, price, "a line's price is not known");
-                Ok(())
+                Ok(found)
             }
             Some(price) => Err(Stop::Parked(format!("price {price} is not known"))),
-            None => Ok(()),
+            None => Ok(found),
         }
+    }
+
+    /// What one paid line refills. More that is paid for inside a period counts from when it was
+    /// both held and paid.
+    async fn line_refills(
+        &self,
+        tx: &mut Tx,
+        owner: &Owner,
+        paid: &PaidLine<'_>,
+        payment: Option<&Payment>,
+        refill: Option<Refill>,
+        paid_at: Timestamp,
+    ) -> Result<(), Stop> {
+        let Period { start, end } = paid.period;
+        let (kind, from) = match refill {
+            _ if paid.line.proration => (ScheduleKind::Change, start.max(paid_at)),
+            Some(Refill::AfterTheRunningOne) => {
+                let running = tx.credits_allowed_until(paid.subscription, start).await?;
+                (ScheduleKind::Period, running.map_or(start, |until| until.max(start)))
+            }
+            _ => (ScheduleKind::Period, start),
+        };
+        if end <= from {
+            return Ok(());
+        }
+        let price = &paid.price;
+        let session = owner.session.as_ref().filter(|session| session.price_id == price.id);
+        let paid = PaidPeriod {
+            kind,
+            customer: &owner.customer,
+            subscription: paid.subscription,
+            item: paid.item,
+            price: &price.id,
+            grants: session.map_or(&price.grants, |session| &session.grants),
+            quantity: paid.line.quantity.unwrap_or(1),
+            line_from: start,
+            covered: Period { start: from, end },
+            payment,
+        };
+        Ok(self.grant_period(tx, paid).await?)
     }
 }
 

@@ -287,3 +287,128 @@ async fn row_67_a_year_that_is_left_refills_no_more() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Changes how many seats are held; `billed` says when that is paid.
+async fn change_seats(story: &Story, seats: &str, billed: &str) {
+    let held = story.subscription().await;
+    let item = held["items"]["data"][0]["id"].as_str().unwrap();
+    let form =
+        [("items[0][id]", item), ("items[0][quantity]", seats), ("proration_behavior", billed)];
+    story.change(&form).await;
+}
+
+#[tokio::test]
+async fn row_67_seats_paid_inside_a_year_are_refilled_from_the_next_month_on() -> anyhow::Result<()>
+{
+    let story = Story::bought("Pro yearly", 0).await?;
+    story.tell().await;
+    story.world.advance("10d").await;
+    change_seats(&story, "3", "always_invoice").await;
+    let changed = story.end().await;
+    assert_eq!(changed["balance"], json!([100, 0, 0]), "nothing at once: {changed}");
+    for _ in 0..2 {
+        let next = story.after("1mo").await;
+        assert_eq!(next["balance"], json!([300, 0, 0]), "{next}");
+    }
+    // What the seats cost goes back: what they brought goes with it, and the year stays.
+    let intents = story.world.get("/v1/payment_intents?limit=1").await;
+    let intent = intents["data"][0]["id"].as_str().unwrap();
+    story.post("/v1/refunds", &[("payment_intent", intent)]).await;
+    let refunded = story.end().await;
+    assert_eq!(refunded["balance"], json!([100, 0, 0]), "{refunded}");
+    change_seats(&story, "2", "none").await;
+    let next = story.after("1mo").await;
+    assert_eq!(next["balance"], json!([100, 0, 0]), "{next}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_67_fewer_seats_refill_less_and_the_same_seats_again_are_paid_once()
+-> anyhow::Result<()> {
+    let story = Story::bought("Pro yearly", 0).await?;
+    story.tell().await;
+    for (seats, monthly) in [("4", 400), ("2", 200), ("5", 500), ("1", 100)] {
+        story.world.advance("5d").await;
+        change_seats(&story, seats, "always_invoice").await;
+        story.tell().await;
+        story.world.advance("26d").await;
+        let next = story.tell().await;
+        assert_eq!(next["balance"], json!([monthly, 0, 0]), "{seats} {next}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn seats_that_nobody_has_paid_for_yet_refill_nothing() -> anyhow::Result<()> {
+    let story = Story::bought("Pro yearly", 0).await?;
+    story.tell().await;
+    story.world.advance("10d").await;
+    change_seats(&story, "3", "create_prorations").await;
+    story.tell().await;
+    let next = story.after("1mo").await;
+    assert_eq!(next["balance"], json!([100, 0, 0]), "{next}");
+    story.end().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_67_a_year_left_and_taken_again_is_refilled_to_its_end() -> anyhow::Result<()> {
+    let story = Story::bought("Pro yearly", 0).await?;
+    story.tell().await;
+    story.after("40d").await;
+    change_plan(&story, "Pro monthly").await;
+    story.after("2d").await;
+    change_plan(&story, "Pro yearly").await;
+    let back = story.tell().await;
+    assert_eq!(back["balance"], json!([100, 0, 0]), "{back}");
+    for month in 1..=10 {
+        let next = story.after("1mo").await;
+        assert_eq!(next["balance"], json!([100, 0, 0]), "{month} {next}");
+        assert_eq!(count(&next, "grants"), 2 + month, "{next}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn row_67_a_month_paid_after_a_year_is_a_month() -> anyhow::Result<()> {
+    let story = Story::bought("Pro monthly", 0).await?;
+    story.tell().await;
+    story.after("10d").await;
+    change_plan(&story, "Pro yearly").await;
+    story.after("2d").await;
+    change_plan(&story, "Pro monthly").await;
+    story.tell().await;
+    story.after("25d").await;
+    story.change(&[("cancel_at_period_end", "true")]).await;
+    let last = story.after("1w").await;
+    let later = story.after("2mo").await;
+    assert_eq!(count(&later, "grants"), count(&last, "grants"), "{later}");
+    assert_eq!(later["balance"], json!([0, 0, 0]), "{later}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invoice_that_waits_leaves_nothing_of_itself_behind() -> anyhow::Result<()> {
+    let story = Story::begin(0).await?;
+    let elsewhere = foreign_price(&story, "month").await;
+    story.subscribe(&elsewhere, &[]).await;
+    let held = story.subscription().await;
+    let item = held["items"]["data"][0]["id"].as_str().unwrap();
+    let price = story.price("Pro monthly").await;
+    let form = [
+        ("items[0][id]", item),
+        ("items[0][price]", price.as_str()),
+        ("proration_behavior", "none"),
+    ];
+    story.change(&form).await;
+    let events = story.world.events().await;
+    let is_change = |event: &&Value| event["type"] == "customer.subscription.updated";
+    deliver(&story.live, events.iter().rev().find(is_change).unwrap()).await;
+    drain(&story.live).await;
+    let told = seen(&story.live, "buyer").await;
+    assert_eq!(count(&told, "subscriptions"), 1, "{told}");
+    assert_eq!(count(&told, "invoices"), 0, "{told}");
+    let is_paid = |payment: &Value| payment[1] == "paid";
+    assert!(!told["payments"].as_array().unwrap().iter().any(is_paid), "{told}");
+    Ok(())
+}
