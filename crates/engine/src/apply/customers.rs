@@ -8,6 +8,7 @@ use crate::subscriptions::SUBSCRIPTIONS_MAX;
 use crate::{Engine, PROVIDER};
 use domain::subscriptions::Status;
 use domain::time::Timestamp;
+use providers::facts;
 use std::collections::BTreeMap;
 use store::Tx;
 
@@ -35,6 +36,16 @@ impl Engine {
             }
         }
         Err(Stop::Ignored("the object belongs to another application"))
+    }
+
+    pub(super) async fn check_subscription(&self, told: &facts::Subscription) -> Result<(), Stop> {
+        let mut prices = told.items.iter().filter_map(|item| item.price.as_deref());
+        self.check_ours(told.customer.as_deref(), &told.metadata, &mut prices).await
+    }
+
+    pub(super) async fn check_invoice(&self, told: &facts::Invoice) -> Result<(), Stop> {
+        let mut prices = told.lines.iter().filter_map(|line| line.price.as_deref());
+        self.check_ours(told.customer.as_deref(), &told.subscription_metadata, &mut prices).await
     }
 
     /// The provider ends the subscriptions of a customer that is deleted; each is asked about.

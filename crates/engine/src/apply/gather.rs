@@ -26,12 +26,7 @@ impl Engine {
         match fact {
             Fact::CheckoutSession(session) => gathered.session = Some(*session),
             Fact::Invoice(invoice) => {
-                self.check_ours(
-                    invoice.customer.as_deref(),
-                    &invoice.subscription_metadata,
-                    &mut invoice.lines.iter().filter_map(|line| line.price.as_deref()),
-                )
-                .await?;
+                self.check_invoice(&invoice).await?;
                 let fetched = match invoice.lines_complete {
                     true => None,
                     false => self.fetch_invoice(&invoice.id).await?,
@@ -40,12 +35,7 @@ impl Engine {
                 gathered.invoices.push(fetched.unwrap_or(carried));
             }
             Fact::Subscription(carried) => {
-                self.check_ours(
-                    carried.customer.as_deref(),
-                    &carried.metadata,
-                    &mut carried.items.iter().filter_map(|item| item.price.as_deref()),
-                )
-                .await?;
+                self.check_subscription(&carried).await?;
                 let told = self.gather_subscription(&gathered.event, *carried).await?;
                 gathered.subscriptions.extend(told);
             }
@@ -89,13 +79,21 @@ impl Engine {
         let provider = self.provider()?;
         let fact = match object_type.rsplit('.').next().unwrap_or_default() {
             "subscription" => {
-                gathered.subscriptions.extend(self.fetch_subscription(id, None).await?);
+                let fetched = self.fetch_subscription(id, None).await?;
+                if let Some(told) = &fetched {
+                    self.check_subscription(&told.object).await?;
+                }
+                gathered.subscriptions.extend(fetched);
                 None
             }
             "session" => known(provider.checkout_session(id).await)?
                 .map(|session| Fact::CheckoutSession(Box::new(session))),
             "invoice" => {
-                gathered.invoices.extend(self.fetch_invoice(id).await?);
+                let fetched = self.fetch_invoice(id).await?;
+                if let Some(told) = &fetched {
+                    self.check_invoice(&told.object).await?;
+                }
+                gathered.invoices.extend(fetched);
                 None
             }
             "charge" => known(provider.charge(id).await)?.map(|it| Fact::Charge(Box::new(it))),

@@ -383,3 +383,34 @@ async fn pitfall_050_a_thin_event_and_its_snapshot_have_one_effect() -> anyhow::
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn thin_events_about_other_applications_are_let_be() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let stranger = world.post("/v1/customers", &[("email", "stranger@example.com")]).await;
+    let stranger = stranger["id"].as_str().unwrap();
+    let form = [
+        ("currency", "usd"),
+        ("unit_amount", "700"),
+        ("recurring[interval]", "month"),
+        ("product_data[name]", "Elsewhere"),
+    ];
+    let price = world.post("/v1/prices", &form).await["id"].as_str().unwrap().to_owned();
+    let method = "/v1/payment_methods/pm_card_visa/attach";
+    let method = world.post(method, &[("customer", stranger)]).await["id"].clone();
+    let form = [
+        ("customer", stranger),
+        ("items[0][price]", price.as_str()),
+        ("default_payment_method", method.as_str().unwrap()),
+    ];
+    assert_eq!(world.post("/v1/subscriptions", &form).await["status"], "active");
+    for kind in ["customer.subscription.created", "invoice.paid"] {
+        let events = world.events().await;
+        let event = thin(events.iter().find(|event| event["type"] == kind).unwrap());
+        deliver(&world.engine, &event).await;
+        drain(&world.engine).await;
+        let told = world.engine.events_get(event["id"].as_str().unwrap()).await?;
+        assert_eq!(told.state.as_str(), "ignored", "{kind}: {:?}", told.reason);
+    }
+    Ok(())
+}
