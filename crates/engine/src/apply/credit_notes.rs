@@ -7,7 +7,7 @@ use crate::{Engine, PROVIDER};
 use domain::ids::CreditNoteId;
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
-use providers::facts;
+use providers::facts::{self, InvoiceStatus};
 use store::Tx;
 use store::credit_notes::CreditNote;
 use store::payments::Payment;
@@ -21,6 +21,26 @@ impl Engine {
     ) -> Result<facts::CreditNote, Failure> {
         let fetched = known(self.provider()?.credit_note(&carried.id).await)?;
         Ok(fetched.unwrap_or_else(|| carried.clone()))
+    }
+
+    /// What the customer's balance has paid is no payment here, so a note on it finds nothing to
+    /// take back from. The merchant has to see that: credits and access stay.
+    pub(super) async fn check_note_of_balance(
+        &self,
+        tx: &mut Tx,
+        note: Option<&facts::CreditNote>,
+    ) -> Result<(), Stop> {
+        if let Some(note) = note
+            && 0 < note.amount_given_back
+            && note.status.as_deref() != Some("void")
+            && let Some(id) = &note.invoice
+            && let Some(invoice) = tx.invoices_find(PROVIDER, id).await?
+            && invoice.status == InvoiceStatus::Paid.as_str()
+        {
+            let why = "the invoice was paid from the customer's balance: credits and access stay";
+            return Err(Stop::Parked(why.to_owned()));
+        }
+        Ok(())
     }
 
     pub(super) async fn credit_note_apply(

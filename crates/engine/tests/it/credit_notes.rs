@@ -76,3 +76,30 @@ async fn pitfall_100_notes_and_refunds_in_any_order_add_up_once() -> anyhow::Res
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_note_on_what_the_balance_has_paid_is_set_aside() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro monthly").await).await?;
+    world.tell_all().await;
+    let customer = world.only("customers").await;
+    let form = [("amount", "-2999"), ("currency", "usd")];
+    world.post(&format!("/v1/customers/{customer}/balance_transactions"), &form).await;
+    world.advance("1mo").await;
+    world.advance("2h").await;
+    world.tell_all().await;
+    let invoices = world.get("/v1/invoices?limit=1").await;
+    let invoice = &invoices["data"][0];
+    assert_eq!((&invoice["status"], &invoice["amount_paid"]), (&json!("paid"), &json!(0)));
+    let form = [
+        ("invoice", invoice["id"].as_str().unwrap()),
+        ("amount", "2999"),
+        ("credit_amount", "2999"),
+    ];
+    let note = world.post("/v1/credit_notes", &form).await;
+    assert!(note["id"].is_string(), "{note}");
+    world.tell_all().await;
+    let end = state(&world.engine, "buyer").await;
+    assert_eq!(end["parked"][0][0], "credit_note.created", "{end}");
+    Ok(())
+}
