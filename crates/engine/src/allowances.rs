@@ -56,11 +56,13 @@ impl Engine {
         grants: &Grants,
         quantity: i64,
     ) -> Result<(), Failure> {
+        let now = self.clock().now();
         for (position, grant) in grants.credits.iter().enumerate() {
             let lot = Grant {
                 fact: format!("payment:{}:{position}", payment.id),
                 class: Class::Purchased,
                 payment_id: Some(payment.id.clone()),
+                starts_at: payment.paid_at.map_or(now, |paid_at| paid_at.min(now)),
                 ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
             };
             self.lot_open_and_add(tx, &lot).await?;

@@ -381,7 +381,7 @@ impl Engine {
         let at = lot.starts_at.min(self.clock().now());
         let why = Why { at, ..Why::now(self, &lot.reason) };
         self.post(tx, account, EntryKind::Grant, &draw, why).await?;
-        self.lot_meets_debts(tx, account, &lot.id).await?;
+        self.lot_meets_debts(tx, account, lot).await?;
         self.tell_granted(tx, lot).await?;
         Ok(true)
     }

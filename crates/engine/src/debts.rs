@@ -31,8 +31,11 @@ pub enum DebtPolicy {
     Block,
 }
 
-/// Provider times are whole seconds: within this span nobody knows what was first.
-const SAME_MOMENT_SECONDS: i64 = 1;
+/// Whether a lot came when the debt was there, so that it pays it. Provider times are whole
+/// seconds, within which nobody knows what was first.
+fn pays(lot: &Grant, debt: &Debt) -> bool {
+    debt.created_at.seconds() <= lot.starts_at.seconds() && lot.id != debt.grant_id
+}
 
 impl Engine {
     pub async fn debts_list(&self, subject: &Subject, page: Page) -> Result<Listed<Debt>, Failure> {
@@ -139,31 +142,24 @@ impl Engine {
         account: &mut Account,
         mut debt: Debt,
     ) -> Result<(), Failure> {
-        let after = debt.created_at.plus_seconds(SAME_MOMENT_SECONDS);
-        let mut later: Vec<GrantId> = Vec::new();
-        for lot in &account.grants {
-            if after <= lot.starts_at && lot.id != debt.grant_id {
-                later.push(lot.id.clone());
-            }
-        }
-        for id in later {
+        let later = account.grants.iter().filter(|lot| pays(lot, &debt));
+        for id in later.map(|lot| lot.id.clone()).collect::<Vec<_>>() {
             self.pay(tx, account, &mut debt, &id).await?;
         }
         Ok(())
     }
 
-    /// A new lot pays what is owed in its unit, the oldest debt first.
+    /// A new lot pays what was owed in its unit when it came, the oldest debt first.
     pub(crate) async fn lot_meets_debts(
         &self,
         tx: &mut Tx,
         account: &mut Account,
-        lot: &GrantId,
+        lot: &Grant,
     ) -> Result<(), Failure> {
-        if self.settings().debt_policy == DebtPolicy::Forgive {
-            return Ok(());
-        }
         for mut debt in tx.debts_open(&account.customer_id, &account.unit).await? {
-            self.pay(tx, account, &mut debt, lot).await?;
+            if pays(lot, &debt) {
+                self.pay(tx, account, &mut debt, &lot.id).await?;
+            }
         }
         Ok(())
     }

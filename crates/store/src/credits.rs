@@ -197,6 +197,9 @@ statements! {
     GRANT_MOVE = "credit_grants.move":
         "UPDATE credit_grants SET provider_subscription_id = ?, starts_at = ?, expires_at = ?
          WHERE id = ?";
+    GRANT_BEGIN = "credit_grants.begin":
+        "UPDATE credit_grants SET starts_at = ?
+         WHERE payment_id = ? AND class = 'purchased' AND starts_at <> ?";
     GRANT_GET = "credit_grants.get": "SELECT * FROM credit_grants WHERE id = ?";
     GRANT_FIND = "credit_grants.find": "SELECT * FROM credit_grants WHERE fact = ?";
     GRANTS_LIST = "credit_grants.list":
@@ -391,6 +394,15 @@ impl Tx {
     pub async fn credits_move(&mut self, id: &GrantId, wanted: &Grant) -> Result<(), StoreError> {
         let args = args![&wanted.provider_subscription_id, wanted.starts_at, wanted.expires_at, id];
         self.change_one(&GRANT_MOVE, args).await
+    }
+
+    /// What a payment bought once begins with it.
+    pub async fn credits_begin(
+        &mut self,
+        payment: &PaymentId,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.execute(&GRANT_BEGIN, args![at, payment, at]).await
     }
 
     /// Remembers how much of what was revoked the money that went back has taken.

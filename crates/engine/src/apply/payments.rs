@@ -104,6 +104,10 @@ impl Engine {
         };
         payment.updated_at = self.clock().now();
         tx.payments_update(payment).await?;
+        if let Some(paid_at) = payment.paid_at {
+            // What was bought once is as old as its money, whichever event told of it first.
+            tx.credits_begin(&payment.id, paid_at.min(payment.updated_at)).await?;
+        }
         Ok(self.tell_refunded(tx, payment).await?)
     }
 

@@ -156,3 +156,35 @@ async fn a_debt_told_late_is_paid_as_if_told_in_time() -> anyhow::Result<()> {
     ledger_sums(&world.engine).await;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_pack_told_late_pays_no_debt_that_came_after_it() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    buy(&world).await;
+    world.engine.credits_consume(&own("buyer"), spend(60)).await?;
+    let intents = world.get("/v1/payment_intents?limit=1").await;
+    let first = intents["data"][0]["id"].as_str().unwrap().to_owned();
+    world.advance("1h").await;
+    world.pay(world.request("buyer", "100 Credits").await).await?;
+    let told = world.events().await.len();
+    world.advance("1h").await;
+    world.post("/v1/refunds", &[("payment_intent", &first)]).await;
+    world.freeze().await;
+    let events = world.events().await;
+    let in_time = world.copy(None).await?;
+    let late = world.copy(None).await?;
+    for event in &events {
+        deliver(&in_time, event).await;
+        drain(&in_time).await;
+    }
+    for event in events[told..].iter().chain(&events) {
+        deliver(&late, event).await;
+        drain(&late).await;
+    }
+    for engine in [in_time, late] {
+        assert_eq!(state(&engine, "buyer").await["balance"], json!([0, 100, 0]));
+        assert_eq!(engine.debts_open(&own("buyer"), "credits").await?, 60);
+        ledger_sums(&engine).await;
+    }
+    Ok(())
+}
