@@ -154,11 +154,14 @@ impl Engine {
             let detail = "the hold was placed by the merchant, who alone settles it";
             return Err(Failure::refused(Code::Forbidden, detail));
         }
+        // What goes back to a lot can be due to go with its payment, whose lots have accounts of
+        // other units, too: their order is the customer's lock.
+        tx.customers_lock(&customer.id).await?;
         let account = tx.credits_open(&customer.id, &seen.unit).await?;
         Ok((hold(tx, &customer.id, id).await?, account))
     }
 
-    /// Closes an open hold without taking anything.
+    /// Closes an open hold without taking anything, under its customer's lock.
     pub(crate) async fn hold_end(
         &self,
         tx: &mut Tx,

@@ -166,6 +166,7 @@ impl Engine {
 
     async fn expire_hold(&self, seen: &Hold) -> Result<(), Failure> {
         let mut tx = self.store().begin("jobs.holds").await?;
+        tx.customers_lock(&seen.customer_id).await?;
         let account = tx.credits_open(&seen.customer_id, &seen.unit).await?;
         let held = tx.holds_get(&seen.customer_id, &seen.id).await?;
         if let Some(held) = held.filter(|held| held.status == HoldStatus::Open) {

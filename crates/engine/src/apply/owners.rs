@@ -1,11 +1,11 @@
 //! Whose something is: through the session it was bought in, else through the provider's customer.
 
-use super::Stop;
+use super::{Gathered, Stop};
 use crate::checkout_sessions::{CUSTOMER_KEY, SESSION_KEY};
 use crate::{Engine, PROVIDER};
 use domain::ids::{CheckoutSessionId, CustomerId};
 use providers::facts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Tx;
 use store::checkout_sessions::CheckoutSession;
 
@@ -16,6 +16,25 @@ pub(super) struct Owner {
 }
 
 impl Engine {
+    /// Locks the sessions that what was gathered was bought in, before any customer is locked.
+    pub(super) async fn sessions_lock(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
+        let subscriptions = gathered.subscriptions.iter().map(|told| &told.object.metadata);
+        let invoices = gathered.invoices.iter().map(|told| &told.object.subscription_metadata);
+        let charge = gathered.movement.charge.iter().map(|(charge, _)| &charge.metadata);
+        let page = gathered.session.iter();
+        let named = subscriptions
+            .chain(invoices)
+            .chain(charge)
+            .chain(page.clone().map(|told| &told.metadata))
+            .filter_map(|metadata| metadata.get(SESSION_KEY))
+            .chain(page.filter_map(|told| told.client_reference.as_ref()));
+        let ids = named.filter_map(|id| CheckoutSessionId::parse(id).ok());
+        for id in ids.collect::<BTreeSet<_>>() {
+            tx.checkout_sessions_lock(&id).await?;
+        }
+        Ok(())
+    }
+
     /// Whose a subscription is: through the session it was bought in, else through its customer.
     pub(super) async fn owner_of_subscription(
         &self,
