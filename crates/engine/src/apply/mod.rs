@@ -102,11 +102,28 @@ enum Trust {
 }
 
 impl<T> Told<T> {
-    /// How old the description is: what was fetched is as new as our question.
     fn as_of(&self, at: Timestamp) -> Timestamp {
-        match self.trust {
+        self.trust.as_of(at)
+    }
+}
+
+impl Trust {
+    /// How old the description is: what was fetched is as new as our question.
+    fn as_of(self, at: Timestamp) -> Timestamp {
+        match self {
             Trust::Truth { asked_at, .. } => asked_at.max(at),
             Trust::Carried | Trust::Orphaned => at,
+        }
+    }
+
+    /// Whether it is the truth about our row, which has this revision. What was asked for before
+    /// the row was written is thrown away and asked for again. An event's word is no truth: what
+    /// that is worth depends on the kind of object.
+    fn is_truth(self, held: Option<i64>) -> Result<bool, Stop> {
+        match self {
+            Trust::Truth { revision, .. } if revision == held => Ok(true),
+            Trust::Truth { .. } => Err(Stop::Changed),
+            Trust::Carried | Trust::Orphaned => Ok(false),
         }
     }
 }
@@ -148,6 +165,7 @@ impl Engine {
         if gathered.event.fact == Fact::EventsMissing {
             return Ok(self.sync_demand(tx).await?);
         }
+        self.sessions_lock(tx, gathered).await?;
         if let Fact::CustomerDeleted { customer } = &gathered.event.fact {
             self.customer_deleted(tx, gathered, customer, at).await?;
         } else if gathered.is_empty() {

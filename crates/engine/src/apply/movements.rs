@@ -305,6 +305,7 @@ impl Engine {
             return Ok(movement.is_known);
         }
         let Some(seen) = self.payment_of(tx, gathered).await? else {
+            self.check_note_of_balance(tx, movement.note.as_ref()).await?;
             return Ok(false);
         };
         tx.customers_lock(&seen.customer_id).await?;
@@ -312,7 +313,7 @@ impl Engine {
         let mut payment = tx.payments_get(&seen.id).await?.unwrap_or(seen);
         let mut status = PaymentStatus::Pending;
         if let Some((charge, trust)) = &movement.charge {
-            self.charge_apply(tx, &payment, charge, *trust, as_of(*trust, at)).await?;
+            self.charge_apply(tx, &payment, charge, *trust, trust.as_of(at)).await?;
             if *trust == Trust::Orphaned {
                 status = PaymentStatus::Paid;
             }
@@ -323,7 +324,7 @@ impl Engine {
             self.refund_of_lost_charge(tx, &payment, refund, at).await?;
         }
         for (dispute, trust) in &movement.disputes {
-            self.dispute_apply(tx, &payment, dispute, *trust, as_of(*trust, at)).await?;
+            self.dispute_apply(tx, &payment, dispute, *trust, trust.as_of(at)).await?;
         }
         if let Some(note) = &movement.note {
             self.credit_note_apply(tx, &payment, note, at).await?;
@@ -425,27 +426,21 @@ fn is_linked(payment: &Payment) -> bool {
     linked && payment.paid_at.is_some()
 }
 
-/// How old a description is: what was fetched is as new as our question.
-fn as_of(trust: Trust, at: Timestamp) -> Timestamp {
-    Told { object: (), trust }.as_of(at)
-}
-
-/// Judges a description of an object that has a revision. What was fetched is true, unless our row
-/// was written since. What an orphaned event carries is true if it is newer, or as new and further.
+/// Judges a description of a movement of money. What an orphaned event carries is true if it is
+/// newer, or as new and further.
 pub(super) fn is_news(
     known: Option<(i64, Timestamp)>,
     trust: Trust,
     at: Timestamp,
     is_further: bool,
 ) -> Result<bool, Stop> {
-    match (trust, known) {
-        (Trust::Truth { revision, .. }, _) if revision == known.map(|known| known.0) => Ok(true),
-        (Trust::Truth { .. }, _) => Err(Stop::Changed),
-        (Trust::Carried | Trust::Orphaned, None) => Ok(true),
-        (Trust::Carried | Trust::Orphaned, Some((_, as_of))) => {
-            // Events are dated in whole seconds, answers are not.
-            let (as_of, at) = (as_of.seconds(), at.seconds());
-            Ok(as_of < at || as_of == at && is_further)
-        }
+    if trust.is_truth(known.map(|known| known.0))? {
+        return Ok(true);
     }
+    let Some((_, as_of)) = known else {
+        return Ok(true);
+    };
+    // Events are dated in whole seconds, answers are not.
+    let (as_of, at) = (as_of.seconds(), at.seconds());
+    Ok(as_of < at || as_of == at && is_further)
 }

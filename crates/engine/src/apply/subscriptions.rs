@@ -307,19 +307,18 @@ fn is_news(
     at: Timestamp,
 ) -> Result<bool, Stop> {
     let known = held.map(Subscription::known);
-    match (trust, news(known.as_ref(), at)) {
-        (Trust::Truth { revision, .. }, news) if revision == held.map(|held| held.revision) => {
-            Ok(news != News::Stale)
+    let news = news(known.as_ref(), at);
+    if trust.is_truth(held.map(|held| held.revision))? {
+        return Ok(news != News::Stale);
+    }
+    match (news, known) {
+        (News::Stale, _) => Ok(false),
+        (_, Some(known)) if trust == Trust::Orphaned => {
+            Ok(outranks(&Known { status: status.clone(), as_of: at }, &known))
         }
-        (Trust::Truth { .. }, _) => Err(Stop::Changed),
-        (_, News::Stale) => Ok(false),
-        (Trust::Orphaned, _) => {
-            let told = Known { status: status.clone(), as_of: at };
-            Ok(known.is_none_or(|known| outranks(&told, &known)))
-        }
-        (Trust::Carried, News::Apply) => Ok(true),
         // Something newer was applied meanwhile: ask the provider.
-        (Trust::Carried, News::Doubt) => Err(Stop::Changed),
+        (News::Doubt, _) => Err(Stop::Changed),
+        (News::Apply, _) => Ok(true),
     }
 }
 
