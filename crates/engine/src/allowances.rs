@@ -37,8 +37,8 @@ pub(crate) fn times(amount: Credits, quantity: i64) -> Credits {
     amount.times(quantity.max(1)).unwrap_or(Credits::MAX)
 }
 
-/// The most that a refill brings: less follows at once, as the newest paid line tells it and as what
-/// is held tells it, if that is no older. A line can be told before its subscription is.
+/// The most that a refill brings: less follows at once, as the newest paid line tells it and as
+/// what is held tells it, if that is no older. A line can be told before its subscription is.
 fn most_of(lines: &[&AllowanceSchedule], held: Option<(i64, Timestamp)>) -> i64 {
     let Some(newest) = lines.last() else {
         return i64::MAX;
