@@ -3,40 +3,27 @@
 //! Rows are matched by the provider's id, or by ours in the metadata. Nothing is deleted, what only
 //! exists here is left alone, and what a merchant took off sale here is not put back. Other
 //! applications sell on the same account, so what carries no mark of ours is taken over only by a
-//! run that was asked for the catalogue by name.
+//! run that was asked for the catalogue by name. Here is how both are walked through; `products.rs`
+//! and `prices.rs` say what one of them becomes.
 
 use super::reports::{Difference, Resource};
 use super::running::Run;
-use crate::clock::random;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
-use domain::catalogue::{Billing, CreditGrant, FeatureGrant, Grants, check_price};
-use domain::credits::{Credits, DEFAULT_UNIT};
-use domain::ids::{PriceId, ProductId};
-use domain::money::{Currency, Money};
-use domain::time::{Interval, Timestamp, Unit};
+use providers::stripe::lists::Page;
 use providers::stripe::products as told;
 use std::collections::{BTreeMap, HashSet};
 use store::Tx;
 use store::prices::Price;
 use store::products::Product;
 
-/// Our own ids, which we write on what we make at the provider.
-const PRODUCT_KEY: &str = "tollgate_product";
-const PRICE_KEY: &str = "tollgate_price";
-/// What merchants write on what they make there.
-const CREDITS_KEY: &str = "tollgate_credits";
-const CREDITS_UNIT_KEY: &str = "tollgate_credits_unit";
-const CREDITS_EVERY_KEY: &str = "tollgate_credits_every";
-const FEATURES_KEY: &str = "tollgate_features";
-const TRIAL_DAYS_KEY: &str = "tollgate_trial_days";
 const MARK: &str = "tollgate";
 const ROWS_PER_ROUND: u32 = 100;
 
-type Metadata = BTreeMap<String, String>;
+pub(super) type Metadata = BTreeMap<String, String>;
 
 /// What became of one product or price.
-enum Pulled {
+pub(super) enum Pulled {
     Equal,
     Created,
     Changed(Vec<Cell>),
@@ -45,151 +32,140 @@ enum Pulled {
 }
 
 /// A column that differed: ours, then theirs.
-type Cell = (&'static str, Option<String>, Option<String>);
+pub(super) type Cell = (&'static str, Option<String>, Option<String>);
+
+/// Which half of the catalogue.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Products,
+    Prices,
+}
+
+impl Half {
+    const fn resource(self) -> Resource {
+        match self {
+            Half::Products => Resource::Products,
+            Half::Prices => Resource::Prices,
+        }
+    }
+
+    const fn row(self) -> &'static str {
+        match self {
+            Half::Products => "product",
+            Half::Prices => "price",
+        }
+    }
+}
+
+/// One of them at the provider.
+enum Found {
+    Product(told::Product),
+    Price(told::Price),
+}
+
+impl Found {
+    fn id(&self) -> &str {
+        match self {
+            Found::Product(product) => &product.id,
+            Found::Price(price) => &price.id,
+        }
+    }
+}
+
+/// One of them here.
+enum Held {
+    Product(Product),
+    Price(Price),
+}
+
+impl Held {
+    fn id(&self) -> &str {
+        match self {
+            Held::Product(product) => product.id.as_str(),
+            Held::Price(price) => price.id.as_str(),
+        }
+    }
+
+    fn provider_id(&self) -> Option<&String> {
+        match self {
+            Held::Product(product) => product.provider_product_id.as_ref(),
+            Held::Price(price) => price.provider_price_id.as_ref(),
+        }
+    }
+}
+
+fn found_page<T>(page: Page<T>, one: fn(T) -> Found) -> (Vec<Found>, Option<String>) {
+    (page.rows.into_iter().map(one).collect(), page.next)
+}
 
 impl Run<'_> {
     pub(super) async fn products(&mut self) {
-        self.pull_products(Wanted::Everything).await;
+        self.pull_half(Half::Products, Wanted::Everything).await;
     }
 
     pub(super) async fn prices(&mut self) {
-        self.pull_prices(Wanted::Everything).await;
+        self.pull_half(Half::Prices, Wanted::Everything).await;
     }
 
     /// The catalogue as far as it is ours already, or marked as ours.
     pub(super) async fn catalogue_known(&mut self) {
-        self.pull_products(Wanted::Marked).await;
-        self.pull_prices(Wanted::Marked).await;
+        self.pull_half(Half::Products, Wanted::Marked).await;
+        self.pull_half(Half::Prices, Wanted::Marked).await;
     }
 
-    async fn pull_products(&mut self, wanted: Wanted) {
+    async fn pull_half(&mut self, half: Half, wanted: Wanted) {
+        if let Err(failure) = self.pull_listed(half, wanted).await {
+            self.report.broke_off(half.resource(), failure.told());
+        }
+    }
+
+    async fn pull_listed(&mut self, half: Half, wanted: Wanted) -> Result<(), Failure> {
         let (mut listed, mut after) = (HashSet::new(), None::<String>);
         loop {
             self.engine.sync_pace(1).await;
-            let page = match self.engine.provider() {
-                Ok(client) => client.products_page(after.as_deref()).await.map_err(Failure::from),
-                Err(failure) => Err(failure),
-            };
-            let page = match page {
-                Ok(page) => page,
-                Err(failure) => {
-                    return self.report.broke_off(Resource::Products, failure.told());
-                }
-            };
-            for row in &page.rows {
-                listed.insert(row.id.clone());
-                let pulled = self.engine.product_pull(row, wanted, self.request.dry_run).await;
-                self.note_pulled(Resource::Products, &row.id, pulled);
+            let (rows, next) = self.engine.catalogue_page(half, after.as_deref()).await?;
+            for row in &rows {
+                listed.insert(row.id().to_owned());
+                let pulled = self.engine.pull(row, wanted, self.request.dry_run).await;
+                self.note_pulled(half, row.id(), pulled);
             }
             self.save().await;
-            after = page.next;
+            after = next;
             if after.is_none() || self.is_lost() {
-                break;
+                return self.pull_unlisted(half, &listed).await;
             }
-        }
-        if let Err(failure) = self.products_unlisted(&listed).await {
-            self.report.broke_off(Resource::Products, failure.told());
         }
     }
 
-    async fn pull_prices(&mut self, wanted: Wanted) {
-        let (mut listed, mut after) = (HashSet::new(), None::<String>);
-        loop {
-            self.engine.sync_pace(1).await;
-            let page = match self.engine.provider() {
-                Ok(client) => client.prices_page(after.as_deref()).await.map_err(Failure::from),
-                Err(failure) => Err(failure),
-            };
-            let page = match page {
-                Ok(page) => page,
-                Err(failure) => {
-                    return self.report.broke_off(Resource::Prices, failure.told());
-                }
-            };
-            for row in &page.rows {
-                listed.insert(row.id.clone());
-                let pulled = self.engine.price_pull(row, wanted, self.request.dry_run).await;
-                self.note_pulled(Resource::Prices, &row.id, pulled);
-            }
-            self.save().await;
-            after = page.next;
-            if after.is_none() || self.is_lost() {
-                break;
-            }
-        }
-        if let Err(failure) = self.prices_unlisted(&listed).await {
-            self.report.broke_off(Resource::Prices, failure.told());
-        }
-    }
-
-    /// A product that no list told of is asked for; one that was deleted there goes off sale here.
-    async fn products_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), Failure> {
+    /// What no list told of is asked for; what was deleted there goes off sale here.
+    async fn pull_unlisted(&mut self, half: Half, listed: &HashSet<String>) -> Result<(), Failure> {
         if !self.knows_account {
             return Ok(());
         }
         let mut after = String::new();
         loop {
-            let mut tx = self.engine.store().read("sync_runs.products").await?;
-            let rows = tx.products_known(PROVIDER, &after, ROWS_PER_ROUND).await?;
-            drop(tx);
+            let rows = self.engine.catalogue_held(half, &after).await?;
             for row in &rows {
-                let Some(id) = row.provider_product_id.as_ref().filter(|id| !listed.contains(*id))
-                else {
+                let Some(id) = row.provider_id().filter(|id| !listed.contains(*id)) else {
                     continue;
                 };
                 self.engine.sync_pace(1).await;
-                let pulled = match self.engine.provider()?.product(id).await? {
-                    Some(found) => {
-                        let dry_run = self.request.dry_run;
-                        self.engine.product_pull(&found, Wanted::Marked, dry_run).await
-                    }
-                    None => self.engine.product_gone(row, self.request.dry_run).await,
+                let dry_run = self.request.dry_run;
+                let pulled = match self.engine.catalogue_found(half, id).await? {
+                    Some(found) => self.engine.pull(&found, Wanted::Marked, dry_run).await,
+                    None => self.engine.pull_gone(row, dry_run).await,
                 };
-                self.note_pulled(Resource::Products, id, pulled);
+                self.note_pulled(half, id, pulled);
             }
             match rows.last() {
-                Some(last) if rows.len() == ROWS_PER_ROUND as usize => {
-                    after = last.id.to_string();
-                }
+                Some(last) if rows.len() == ROWS_PER_ROUND as usize => after = last.id().to_owned(),
                 _ => return Ok(()),
             }
         }
     }
 
-    async fn prices_unlisted(&mut self, listed: &HashSet<String>) -> Result<(), Failure> {
-        if !self.knows_account {
-            return Ok(());
-        }
-        let mut after = String::new();
-        loop {
-            let mut tx = self.engine.store().read("sync_runs.prices").await?;
-            let rows = tx.prices_known(PROVIDER, &after, ROWS_PER_ROUND).await?;
-            drop(tx);
-            for row in &rows {
-                let Some(id) = row.provider_price_id.as_ref().filter(|id| !listed.contains(*id))
-                else {
-                    continue;
-                };
-                self.engine.sync_pace(1).await;
-                let pulled = match self.engine.provider()?.price(id).await? {
-                    Some(found) => {
-                        let dry_run = self.request.dry_run;
-                        self.engine.price_pull(&found, Wanted::Marked, dry_run).await
-                    }
-                    None => self.engine.price_gone(row, self.request.dry_run).await,
-                };
-                self.note_pulled(Resource::Prices, id, pulled);
-            }
-            match rows.last() {
-                Some(last) if rows.len() == ROWS_PER_ROUND as usize => {
-                    after = last.id.to_string();
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    fn note_pulled(&mut self, resource: Resource, id: &str, pulled: Result<Pulled, Failure>) {
+    fn note_pulled(&mut self, half: Half, id: &str, pulled: Result<Pulled, Failure>) {
+        let resource = half.resource();
         let counts = self.report.counts(resource);
         counts.seen += 1;
         match pulled {
@@ -198,11 +174,10 @@ impl Run<'_> {
             Ok(Pulled::Foreign) => counts.foreign += 1,
             Ok(Pulled::Changed(cells)) => {
                 counts.repaired += 1;
-                let kind = if resource == Resource::Products { "product" } else { "price" };
                 let found = cells.into_iter().map(|(field, ours, theirs)| Difference {
                     resource,
                     object: id.to_owned(),
-                    row: kind.to_owned(),
+                    row: half.row().to_owned(),
                     row_id: id.to_owned(),
                     field: field.to_owned(),
                     ours,
@@ -218,29 +193,34 @@ impl Run<'_> {
 
 /// Which products and prices that are new to us are taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Everything,
     /// Only what carries a mark of ours in its metadata.
     Marked,
 }
 
 impl Wanted {
-    fn takes(self, metadata: &Metadata) -> bool {
+    pub(super) fn takes(self, metadata: &Metadata) -> bool {
         self == Wanted::Everything || metadata.keys().any(|key| key.starts_with(MARK))
     }
 }
 
-fn flag(active: bool) -> Option<String> {
+pub(super) fn flag(active: bool) -> Option<String> {
     Some(if active { "on sale" } else { "off sale" }.to_owned())
 }
 
-fn cell(cells: &mut Vec<Cell>, field: &'static str, ours: Option<&str>, theirs: Option<&str>) {
+pub(super) fn cell(
+    cells: &mut Vec<Cell>,
+    field: &'static str,
+    ours: Option<&str>,
+    theirs: Option<&str>,
+) {
     if ours != theirs {
         cells.push((field, ours.map(str::to_owned), theirs.map(str::to_owned)));
     }
 }
 
-async fn end(tx: Tx, dry_run: bool) -> Result<(), Failure> {
+pub(super) async fn end(tx: Tx, dry_run: bool) -> Result<(), Failure> {
     match dry_run {
         true => Ok(()),
         false => Ok(tx.commit().await?),
@@ -248,299 +228,52 @@ async fn end(tx: Tx, dry_run: bool) -> Result<(), Failure> {
 }
 
 impl Engine {
-    async fn product_pull(
+    async fn catalogue_page(
         &self,
-        found: &told::Product,
-        wanted: Wanted,
-        dry_run: bool,
-    ) -> Result<Pulled, Failure> {
-        let now = self.clock().now();
-        let mut tx = self.store().begin("sync_runs.product").await?;
-        let held = match tx.products_find(PROVIDER, &found.id).await? {
-            Some(held) => held,
-            None => match self.product_new(&mut tx, found, wanted, now).await? {
-                Some(pulled) => {
-                    end(tx, dry_run).await?;
-                    return Ok(pulled);
-                }
-                None => return Ok(Pulled::Foreign),
-            },
-        };
-        let mut row = held.clone();
-        row.name = if found.name.is_empty() { row.name } else { found.name.clone() };
-        row.description = found.description.clone().or(row.description);
-        row.active = held.active && found.active;
-        row.updated_at = now;
-        let mut cells = Vec::new();
-        cell(&mut cells, "name", Some(&held.name), Some(&row.name));
-        cell(&mut cells, "description", held.description.as_deref(), row.description.as_deref());
-        if held.active != row.active {
-            cells.push(("active", flag(held.active), flag(row.active)));
-        }
-        if cells.is_empty() {
-            return Ok(Pulled::Equal);
-        }
-        tx.products_update(&row).await?;
-        end(tx, dry_run).await?;
-        Ok(Pulled::Changed(cells))
+        half: Half,
+        after: Option<&str>,
+    ) -> Result<(Vec<Found>, Option<String>), Failure> {
+        let client = self.provider()?;
+        Ok(match half {
+            Half::Products => found_page(client.products_page(after).await?, Found::Product),
+            Half::Prices => found_page(client.prices_page(after).await?, Found::Price),
+        })
     }
 
-    /// A product we had not heard of; one that we were making when we died is linked instead.
-    async fn product_new(
-        &self,
-        tx: &mut Tx,
-        found: &told::Product,
-        wanted: Wanted,
-        now: Timestamp,
-    ) -> Result<Option<Pulled>, Failure> {
-        let ours = found.metadata.get(PRODUCT_KEY).and_then(|id| ProductId::parse(id).ok());
-        if let Some(id) = ours
-            && let Some(row) = tx.products_get(&id).await?
-        {
-            return Ok(match row.provider_product_id {
-                Some(other) => Some(Pulled::Unusable(format!("it claims to be {other}"))),
-                None => {
-                    tx.products_link(&row.id, &found.id, now).await?;
-                    let linked = ("provider_id", None, Some(found.id.clone()));
-                    Some(Pulled::Changed(vec![linked]))
-                }
-            });
-        }
-        if !wanted.takes(&found.metadata) {
-            return Ok(None);
-        }
-        let product = Product {
-            id: ProductId::new(self.clock().wall(), random()),
-            name: found.name.clone(),
-            description: found.description.clone(),
-            active: found.active,
-            metadata: found.metadata.clone(),
-            provider: PROVIDER.to_owned(),
-            provider_product_id: Some(found.id.clone()),
-            created_at: now,
-            updated_at: now,
-        };
-        tx.products_insert(&product).await?;
-        Ok(Some(Pulled::Created))
+    async fn catalogue_found(&self, half: Half, id: &str) -> Result<Option<Found>, Failure> {
+        let client = self.provider()?;
+        Ok(match half {
+            Half::Products => client.product(id).await?.map(Found::Product),
+            Half::Prices => client.price(id).await?.map(Found::Price),
+        })
     }
 
-    async fn product_gone(&self, row: &Product, dry_run: bool) -> Result<Pulled, Failure> {
-        if !row.active {
-            return Ok(Pulled::Equal);
-        }
-        let mut tx = self.store().begin("sync_runs.product_gone").await?;
-        tx.products_set_active(&row.id, false, self.clock().now()).await?;
-        end(tx, dry_run).await?;
-        Ok(Pulled::Changed(vec![("active", flag(true), Some("deleted".to_owned()))]))
-    }
-
-    async fn price_gone(&self, row: &Price, dry_run: bool) -> Result<Pulled, Failure> {
-        if !row.active {
-            return Ok(Pulled::Equal);
-        }
-        let mut tx = self.store().begin("sync_runs.price_gone").await?;
-        tx.prices_set_active(&row.id, false, self.clock().now()).await?;
-        end(tx, dry_run).await?;
-        Ok(Pulled::Changed(vec![("active", flag(true), Some("deleted".to_owned()))]))
-    }
-
-    async fn price_pull(
-        &self,
-        found: &told::Price,
-        wanted: Wanted,
-        dry_run: bool,
-    ) -> Result<Pulled, Failure> {
-        let now = self.clock().now();
-        let mut tx = self.store().begin("sync_runs.price").await?;
-        let Some(held) = tx.prices_find(PROVIDER, &found.id).await? else {
-            let Some(pulled) = self.price_new(&mut tx, found, wanted, now).await? else {
-                return Ok(Pulled::Foreign);
-            };
-            if !matches!(pulled, Pulled::Unusable(_)) {
-                end(tx, dry_run).await?;
+    /// What has a counterpart at the provider, after an id of ours.
+    async fn catalogue_held(&self, half: Half, after: &str) -> Result<Vec<Held>, Failure> {
+        let mut tx = self.store().read("sync_runs.catalogue").await?;
+        Ok(match half {
+            Half::Products => {
+                let rows = tx.products_known(PROVIDER, after, ROWS_PER_ROUND).await?;
+                rows.into_iter().map(Held::Product).collect()
             }
-            return Ok(pulled);
-        };
-        let (grants, trial_days) = match terms(found, held.billing) {
-            Ok(terms) => terms,
-            Err(why) => return Ok(Pulled::Unusable(why)),
-        };
-        let row = Price {
-            nickname: found.nickname.clone().or(held.nickname.clone()),
-            active: held.active && found.active,
-            trial_days: trial_days.unwrap_or(held.trial_days),
-            grants: grants.unwrap_or(held.grants.clone()),
-            updated_at: now,
-            ..held.clone()
-        };
-        let mut cells = Vec::new();
-        cell(&mut cells, "nickname", held.nickname.as_deref(), row.nickname.as_deref());
-        if held.active != row.active {
-            cells.push(("active", flag(held.active), flag(row.active)));
-        }
-        let (ours, theirs) = (held.trial_days.to_string(), row.trial_days.to_string());
-        cell(&mut cells, "trial_days", Some(&ours), Some(&theirs));
-        let (ours, theirs) = (summary(&held.grants), summary(&row.grants));
-        cell(&mut cells, "grants", Some(&ours), Some(&theirs));
-        if cells.is_empty() {
-            return Ok(Pulled::Equal);
-        }
-        if let Err(error) =
-            check_price(row.amount.minor(), row.billing, &row.grants, row.trial_days)
-        {
-            return Ok(Pulled::Unusable(error.to_string()));
-        }
-        self.features_known(&mut tx, &row.grants, now).await?;
-        tx.prices_update(&row).await?;
-        end(tx, dry_run).await?;
-        Ok(Pulled::Changed(cells))
-    }
-
-    async fn price_new(
-        &self,
-        tx: &mut Tx,
-        found: &told::Price,
-        wanted: Wanted,
-        now: Timestamp,
-    ) -> Result<Option<Pulled>, Failure> {
-        let ours = found.metadata.get(PRICE_KEY).and_then(|id| PriceId::parse(id).ok());
-        if let Some(id) = ours
-            && let Some(row) = tx.prices_get(&id).await?
-        {
-            return Ok(match row.provider_price_id {
-                Some(other) => Some(Pulled::Unusable(format!("it claims to be {other}"))),
-                None => {
-                    tx.prices_link(&row.id, &found.id, now).await?;
-                    let linked = ("provider_id", None, Some(found.id.clone()));
-                    Some(Pulled::Changed(vec![linked]))
-                }
-            });
-        }
-        let product = match &found.product {
-            Some(id) => tx.products_find(PROVIDER, id).await?,
-            None => None,
-        };
-        if !wanted.takes(&found.metadata) {
-            return Ok(None);
-        }
-        let Some(product) = product else {
-            return Ok(Some(Pulled::Unusable("its product is not here".to_owned())));
-        };
-        let row = match self.price_of(found, product.id, now) {
-            Ok(Some(row)) => row,
-            // Tiers, meters and amounts that the buyer chooses are not sold here.
-            Ok(None) => return Ok(None),
-            Err(why) => return Ok(Some(Pulled::Unusable(why))),
-        };
-        self.features_known(tx, &row.grants, now).await?;
-        tx.prices_insert(&row).await?;
-        Ok(Some(Pulled::Created))
-    }
-
-    /// The row of a price; none where it has no one amount.
-    fn price_of(
-        &self,
-        found: &told::Price,
-        product_id: ProductId,
-        now: Timestamp,
-    ) -> Result<Option<Price>, String> {
-        let (Some(minor), false) = (found.unit_amount, found.metered) else {
-            return Ok(None);
-        };
-        let currency = Currency::parse(found.currency.as_deref().unwrap_or_default())
-            .map_err(|error| error.to_string())?;
-        let billing = match &found.interval {
-            None => Billing::OneTime,
-            Some((word, count)) => {
-                let unit = Unit::parse(word).ok_or_else(|| format!("interval {word:?}"))?;
-                let count = u32::try_from(*count).map_err(|_| format!("interval of {count}"))?;
-                Billing::Recurring(Interval { unit, count })
+            Half::Prices => {
+                let rows = tx.prices_known(PROVIDER, after, ROWS_PER_ROUND).await?;
+                rows.into_iter().map(Held::Price).collect()
             }
-        };
-        let (grants, trial_days) = terms(found, billing)?;
-        let (grants, trial_days) = (grants.unwrap_or_default(), trial_days.unwrap_or(0));
-        check_price(minor, billing, &grants, trial_days).map_err(|error| error.to_string())?;
-        Ok(Some(Price {
-            id: PriceId::new(self.clock().wall(), random()),
-            product_id,
-            amount: Money::new(minor, currency),
-            billing,
-            nickname: found.nickname.clone(),
-            active: found.active,
-            trial_days,
-            grants,
-            provider: PROVIDER.to_owned(),
-            provider_price_id: Some(found.id.clone()),
-            created_at: now,
-            updated_at: now,
-        }))
+        })
     }
 
-    async fn features_known(
-        &self,
-        tx: &mut Tx,
-        grants: &Grants,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        for grant in &grants.features {
-            tx.features_ensure(&grant.feature, &grant.feature, now).await?;
+    async fn pull(&self, found: &Found, wanted: Wanted, dry_run: bool) -> Result<Pulled, Failure> {
+        match found {
+            Found::Product(product) => self.product_pull(product, wanted, dry_run).await,
+            Found::Price(price) => self.price_pull(price, wanted, dry_run).await,
         }
-        Ok(())
     }
-}
 
-/// What the metadata says a price grants, and its trial; none where it says nothing.
-fn terms(found: &told::Price, billing: Billing) -> Result<(Option<Grants>, Option<u32>), String> {
-    let text = |key: &str| found.metadata.get(key).map(|text| text.trim());
-    let bad = |key: &str, text: &str| format!("metadata {key} is {text:?}");
-    let trial_days = match text(TRIAL_DAYS_KEY) {
-        None => None,
-        Some(days) => Some(days.parse().map_err(|_| bad(TRIAL_DAYS_KEY, days))?),
-    };
-    if text(CREDITS_KEY).is_none() && text(FEATURES_KEY).is_none() {
-        return Ok((None, trial_days));
+    async fn pull_gone(&self, row: &Held, dry_run: bool) -> Result<Pulled, Failure> {
+        match row {
+            Held::Product(product) => self.product_gone(product, dry_run).await,
+            Held::Price(price) => self.price_gone(price, dry_run).await,
+        }
     }
-    let mut grants = Grants::default();
-    if let Some(amount) = text(CREDITS_KEY).filter(|text| !text.is_empty()) {
-        let number = amount.parse().ok().and_then(|number| Credits::new(number).ok());
-        let every = match (text(CREDITS_EVERY_KEY), billing) {
-            (Some(word), _) => {
-                let unit = Unit::parse(word).ok_or_else(|| bad(CREDITS_EVERY_KEY, word))?;
-                Interval { unit, count: 1 }
-            }
-            (None, Billing::Recurring(_) | Billing::OneTime) => Interval::MONTH,
-        };
-        grants.credits.push(CreditGrant {
-            unit: text(CREDITS_UNIT_KEY).unwrap_or(DEFAULT_UNIT).to_owned(),
-            amount: number.ok_or_else(|| bad(CREDITS_KEY, amount))?,
-            every,
-            trial_amount: None,
-        });
-    }
-    let names = text(FEATURES_KEY).unwrap_or_default().split(',').map(str::trim);
-    for name in names.filter(|name| !name.is_empty()) {
-        let (feature, days) = match name.split_once(':') {
-            None => (name, None),
-            Some((feature, days)) => {
-                let days = days.trim().parse().map_err(|_| bad(FEATURES_KEY, name))?;
-                (feature.trim(), Some(days))
-            }
-        };
-        grants.features.push(FeatureGrant { feature: feature.to_owned(), days });
-    }
-    Ok((Some(grants), trial_days))
-}
-
-/// What a price grants, in a line.
-fn summary(grants: &Grants) -> String {
-    let credits = grants
-        .credits
-        .iter()
-        .map(|grant| format!("{} {} every {:?}", grant.amount.get(), grant.unit, grant.every));
-    let features = grants.features.iter().map(|grant| match grant.days {
-        Some(days) => format!("{} for {days} days", grant.feature),
-        None => grant.feature.clone(),
-    });
-    let all: Vec<String> = credits.chain(features).collect();
-    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }

@@ -9,6 +9,8 @@ mod comparing;
 mod events;
 mod listing;
 mod pending;
+mod prices;
+mod products;
 mod reports;
 mod running;
 mod schedules;
