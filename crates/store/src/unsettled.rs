@@ -28,52 +28,47 @@ pub struct UnsettledRow {
     pub provider_customer: Option<String>,
 }
 
+/// The rows of one table that can still change, of all customers or of one, after an id of ours.
+macro_rules! open_rows {
+    ($table:literal, $provider_id:literal, $open:literal) => {
+        concat!(
+            "SELECT id, ",
+            $provider_id,
+            " AS provider_id, (
+                 SELECT MAX(c.provider_customer_id) FROM provider_customers c
+                 WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+             FROM ",
+            $table,
+            " t WHERE t.provider = ? AND ",
+            $open,
+            " AND (customer_id = ? OR ? = '') AND id > ? ORDER BY id LIMIT ?"
+        )
+    };
+}
+
 statements! {
-    SESSIONS = "unsettled.sessions":
-        "SELECT id, provider_session_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM checkout_sessions t WHERE t.provider = ? AND status IN ('open', 'processing')
-           AND provider_session_id IS NOT NULL AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
-    SUBSCRIPTIONS = "unsettled.subscriptions":
-        "SELECT id, provider_subscription_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM subscriptions t
-         WHERE t.provider = ? AND status NOT IN ('canceled', 'incomplete_expired')
-           AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
-    DUE_SUBSCRIPTIONS = "unsettled.due_subscriptions":
-        "SELECT id, provider_subscription_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM subscriptions t
-         WHERE t.provider = ? AND status IN ('incomplete', 'past_due', 'unpaid')
-           AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
-    INVOICES = "unsettled.invoices":
-        "SELECT id, provider_invoice_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM invoices t WHERE t.provider = ? AND status NOT IN ('paid', 'void')
-           AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
-    REFUNDS = "unsettled.refunds":
-        "SELECT id, provider_refund_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM refunds t WHERE t.provider = ? AND status NOT IN ('succeeded', 'failed', 'canceled')
-           AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
-    DISPUTES = "unsettled.disputes":
-        "SELECT id, provider_dispute_id AS provider_id, (
-             SELECT MAX(c.provider_customer_id) FROM provider_customers c
-             WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
-         FROM disputes t WHERE t.provider = ?
-           AND status NOT IN ('won', 'lost', 'warning_closed', 'prevented')
-           AND (customer_id = ? OR ? = '') AND id > ?
-         ORDER BY id LIMIT ?";
+    SESSIONS = "unsettled.sessions": open_rows!(
+        "checkout_sessions", "provider_session_id",
+        "status IN ('open', 'processing') AND provider_session_id IS NOT NULL"
+    );
+    SUBSCRIPTIONS = "unsettled.subscriptions": open_rows!(
+        "subscriptions", "provider_subscription_id",
+        "status NOT IN ('canceled', 'incomplete_expired')"
+    );
+    DUE_SUBSCRIPTIONS = "unsettled.due_subscriptions": open_rows!(
+        "subscriptions", "provider_subscription_id",
+        "status IN ('incomplete', 'past_due', 'unpaid')"
+    );
+    INVOICES = "unsettled.invoices": open_rows!(
+        "invoices", "provider_invoice_id", "status NOT IN ('paid', 'void')"
+    );
+    REFUNDS = "unsettled.refunds": open_rows!(
+        "refunds", "provider_refund_id", "status NOT IN ('succeeded', 'failed', 'canceled')"
+    );
+    DISPUTES = "unsettled.disputes": open_rows!(
+        "disputes", "provider_dispute_id",
+        "status NOT IN ('won', 'lost', 'warning_closed', 'prevented')"
+    );
     SAME_CHARGE = "unsettled.same_charge":
         "SELECT COUNT(*) AS found FROM charges
          WHERE provider = ? AND provider_charge_id = ? AND status = ? AND amount_captured = ?
