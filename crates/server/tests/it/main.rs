@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod openapi;
 mod operations;
+mod outages;
 mod pages;
 mod payments;
 mod problems;

@@ -209,6 +209,8 @@ async fn row_129_without_a_database_everything_says_so_and_nothing_more() {
     let answer = server.call("GET", "/v1/credits/balance", &token("anna"), "").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (503, "database_unavailable"));
     assert_eq!(answer.json()["retryable"], true);
+    let pause = answer.json()["retry_after"].as_u64().unwrap();
+    assert_eq!(answer.header("retry-after"), pause.to_string());
     for answer in [health, answer] {
         let text = answer.text.to_lowercase();
         for inside in ["sqlite", "pool", "sql", "closed"] {

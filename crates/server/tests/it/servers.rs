@@ -115,6 +115,11 @@ impl Server {
         Self::open_in(self.dir.clone(), &[], self.client.clone(), secrets).await
     }
 
+    /// The same database with another provider.
+    pub async fn asking(&self, client: providers::stripe::Client) -> Self {
+        Self::open_in(self.dir.clone(), &[], Some(client), &WEBHOOK_SECRETS).await
+    }
+
     async fn open_in(
         dir: Arc<tempfile::TempDir>,
         hosts: &[&str],

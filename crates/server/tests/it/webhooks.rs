@@ -72,7 +72,7 @@ async fn pitfall_001_the_signature_is_over_the_bytes_as_they_came() {
 }
 
 #[tokio::test]
-async fn pitfall_003_a_secret_is_taken_away_without_losing_events() {
+async fn pitfall_003_and_row_8_a_secret_is_taken_away_without_losing_events() {
     let server = Server::start().await;
     let (first, second) = (event("evt_1", "foo").to_string(), event("evt_2", "foo").to_string());
     for (secret, body) in [(OLD, &first), (NEW, &second)] {
