@@ -40,8 +40,8 @@ pub enum Caller {
     Customer { sub: String },
 }
 
-/// The merchant's own server: a server key, where an end user's token is not enough. An admin key is
-/// one, too.
+/// The merchant's own server: a server key, where an end user's token is not enough. An admin key
+/// is one, too.
 #[derive(Debug, Clone)]
 pub struct Merchant {
     /// For the audit log.

@@ -1,5 +1,5 @@
-//! A price of the provider's becomes ours with what its metadata says it grants, follows its changes,
-//! or goes off sale.
+//! A price of the provider's becomes ours with what its metadata says it grants, follows its
+//! changes, or goes off sale.
 
 use super::catalogue::{Pulled, Wanted, cell, end, flag};
 use crate::clock::random;
