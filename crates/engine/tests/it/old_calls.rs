@@ -125,13 +125,13 @@ async fn pitfall_120_an_end_is_owed_however_old_it_is() -> anyhow::Result<()> {
         // The provider goes on answering so under the same key, until a day has passed there.
         world.faults(&json!({"api": {"status": 500, "kept": true}})).await;
         engine.subscriptions_cancel(&own("buyer"), None).await.unwrap_err();
-        assert_eq!(there(&world, &engine).await.0, false);
+        assert!(!there(&world, &engine).await.0);
         world.faults(&json!({})).await;
         wall.fetch_add(age, Ordering::SeqCst);
         engine.provider_calls_sweep().await?;
         let current = engine.subscriptions_current(&own("buyer")).await?.unwrap();
         assert!(current.subscription.cancel_at_period_end);
-        assert_eq!(there(&world, &engine).await.0, true);
+        assert!(there(&world, &engine).await.0);
     }
     Ok(())
 }
@@ -189,7 +189,7 @@ async fn an_old_end_does_not_overrule_who_takes_it_back() -> anyhow::Result<()> 
     assert!(!resumed.cancel_at_period_end);
     wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
     engine.provider_calls_sweep().await?;
-    assert_eq!(there(&world, &engine).await.0, false);
+    assert!(!there(&world, &engine).await.0);
     let last = states(&engine).await.split_off(1);
     let expected =
         [("subscription.cancel_at_period_end", "refused"), ("subscription.resume", "done")];
@@ -217,7 +217,7 @@ async fn an_end_that_was_taken_back_at_the_provider_is_done() -> anyhow::Result<
     wall.fetch_add(2 * DAY_MICROS, Ordering::SeqCst);
     engine.provider_calls_sweep().await?;
     assert_eq!(states(&engine).await[1].1, "done");
-    assert_eq!(there(&world, &engine).await.0, false, "the customer's own word stands");
+    assert!(!there(&world, &engine).await.0, "the customer's own word stands");
     let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
     assert!(!current.cancel_at_period_end);
     Ok(())
