@@ -204,7 +204,7 @@ async fn an_old_end_does_not_overrule_who_takes_it_back() -> anyhow::Result<()> 
 async fn an_end_that_was_taken_back_at_the_provider_is_done() -> anyhow::Result<()> {
     let Aged { world, proxy, engine, wall } = aged().await?;
     let subject = own("buyer");
-    proxy.breaks("/v1/subscriptions", Fault::Silent);
+    proxy.breaks("/v1/subscriptions", Fault::Forgotten);
     tokio::select! {
         ended = engine.subscriptions_cancel(&subject, None) => panic!("{ended:?}"),
         () = proxy.silent() => {}

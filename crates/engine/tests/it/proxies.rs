@@ -24,6 +24,8 @@ pub enum Fault {
     Dropped,
     /// Everything happens, and the answer never comes.
     Silent,
+    /// The same, and the provider has forgotten the key by the next time.
+    Forgotten,
 }
 
 #[derive(Debug, Clone)]
@@ -110,7 +112,8 @@ async fn pass(
     let target = format!("{}{}", inner.target, uri.path_and_query().unwrap());
     let mut request = inner.http.request(method, target).body(body);
     for (name, value) in &headers {
-        if name != "host" && name != "content-length" {
+        let is_forgotten = name == "idempotency-key" && matches!(fault, Some(Fault::Forgotten));
+        if name != "host" && name != "content-length" && !is_forgotten {
             request = request.header(name, value);
         }
     }
@@ -127,7 +130,7 @@ async fn pass(
             let broken = futures::stream::iter([Err::<Bytes, _>(std::io::Error::other("broken"))]);
             (status, Body::from_stream(broken)).into_response()
         }
-        Some(Fault::Silent) => {
+        Some(Fault::Silent | Fault::Forgotten) => {
             inner.silent.notify_one();
             tokio::time::sleep(Duration::from_secs(600)).await;
             status.into_response()
