@@ -1,19 +1,27 @@
 //! Our own news on its way to receivers, as operators see it: above all what was given up.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use maud::{Markup, html};
 use store::deliveries::{Delivery, DeliveryState};
 
-use super::tables::{ListParams, later, older, state_form};
-use super::{SignedIn, moment, page, refused};
+use super::tables::{List, ListParams, later};
+use super::{SignedIn, moment};
 use crate::App;
-use crate::problem::Problem;
 use crate::requests::Params;
 
-const LIST: &str = "/admin/deliveries";
-const STATES: [DeliveryState; 3] =
-    [DeliveryState::Failed, DeliveryState::Pending, DeliveryState::Delivered];
+const LIST: List<'_> = List {
+    place: "/admin/deliveries",
+    id: "deliveries",
+    title: "Deliveries",
+    lead: "News to the merchant's own servers and mail.",
+    none: "No such deliveries.",
+    states: &[
+        DeliveryState::Failed.as_str(),
+        DeliveryState::Pending.as_str(),
+        DeliveryState::Delivered.as_str(),
+    ],
+};
 
 /// The operator's list of outgoing deliveries
 #[utoipa::path(
@@ -25,23 +33,12 @@ pub async fn list(
     State(app): State<App>,
     signed_in: SignedIn,
     Params(params): Params<ListParams>,
-) -> Result<Response, Problem> {
+) -> Response {
     let listed = match params.page() {
         Ok(page) => app.engine.deliveries_list(page, None, params.state()).await,
         Err(failure) => Err(failure),
     };
-    let listed = match listed {
-        Ok(listed) => listed,
-        Err(failure) => return Ok(refused(&signed_in, LIST, &failure.into())),
-    };
-    let body = html! {
-        h1 #deliveries { "Deliveries" }
-        p .lead { "News to the merchant's own servers and mail." }
-        (state_form(LIST, &STATES.map(DeliveryState::as_str), &params))
-        @if listed.data.is_empty() { p { "No such deliveries." } } @else { (table(&listed.data)) }
-        (older(LIST, &params, listed.next_cursor.as_deref()))
-    };
-    Ok(page(&signed_in, LIST, "Deliveries", body).into_response())
+    LIST.page(&signed_in, &params, listed, table)
 }
 
 fn table(rows: &[Delivery]) -> Markup {
@@ -63,7 +60,7 @@ fn table(rows: &[Delivery]) -> Markup {
                     td { code { (row.receiver) } }
                     td { (row.state.as_str()) }
                     td .number { (row.attempts) }
-                    td { (later(row.next_attempt_at, row.state == DeliveryState::Pending)) }
+                    td { (later((row.state == DeliveryState::Pending).then_some(row.next_attempt_at))) }
                     td .number { @if let Some(code) = row.status_code { (code) } }
                     td .words { (row.error.as_deref().unwrap_or("")) }
                     td { code { (row.outbox_event_id) } }

@@ -1,19 +1,28 @@
 //! Calls to the provider as operators see them: above all those whose outcome nobody knows yet.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use maud::{Markup, html};
 use store::provider_calls::{CallState, ProviderCall};
 
-use super::tables::{ListParams, later, older, state_form};
-use super::{SignedIn, moment, page, refused};
+use super::tables::{List, ListParams, later};
+use super::{SignedIn, moment};
 use crate::App;
-use crate::problem::Problem;
 use crate::requests::Params;
 
-const LIST: &str = "/admin/calls";
-const STATES: [CallState; 4] =
-    [CallState::Unknown, CallState::Intended, CallState::Refused, CallState::Done];
+const LIST: List<'_> = List {
+    place: "/admin/calls",
+    id: "calls",
+    title: "Calls to the provider",
+    lead: "What we asked for. Unknown outcomes are asked for again under the same key.",
+    none: "No such calls.",
+    states: &[
+        CallState::Unknown.as_str(),
+        CallState::Intended.as_str(),
+        CallState::Refused.as_str(),
+        CallState::Done.as_str(),
+    ],
+};
 
 /// The operator's list of calls to the provider
 #[utoipa::path(
@@ -25,23 +34,12 @@ pub async fn list(
     State(app): State<App>,
     signed_in: SignedIn,
     Params(params): Params<ListParams>,
-) -> Result<Response, Problem> {
+) -> Response {
     let listed = match params.page() {
         Ok(page) => app.engine.provider_calls_list(page, params.state()).await,
         Err(failure) => Err(failure),
     };
-    let listed = match listed {
-        Ok(listed) => listed,
-        Err(failure) => return Ok(refused(&signed_in, LIST, &failure.into())),
-    };
-    let body = html! {
-        h1 #calls { "Calls to the provider" }
-        p .lead { "What we asked for. Unknown outcomes are asked for again under the same key." }
-        (state_form(LIST, &STATES.map(CallState::as_str), &params))
-        @if listed.data.is_empty() { p { "No such calls." } } @else { (table(&listed.data)) }
-        (older(LIST, &params, listed.next_cursor.as_deref()))
-    };
-    Ok(page(&signed_in, LIST, "Calls to the provider", body).into_response())
+    LIST.page(&signed_in, &params, listed, table)
 }
 
 fn table(rows: &[ProviderCall]) -> Markup {
@@ -62,7 +60,7 @@ fn table(rows: &[ProviderCall]) -> Markup {
                     td { (row.kind) }
                     td { (row.state.as_str()) }
                     td .number { (row.attempts) }
-                    td { (later(row.next_attempt_at, !row.state.is_settled())) }
+                    td { (later((!row.state.is_settled()).then_some(row.next_attempt_at))) }
                     td { code { (row.object_id.as_deref().unwrap_or("")) } }
                     td .words { (row.outcome.as_deref().unwrap_or("")) }
                 } } }
