@@ -60,7 +60,10 @@ fn table(rows: &[Delivery]) -> Markup {
                     td { code { (row.receiver) } }
                     td { (row.state.as_str()) }
                     td .number { (row.attempts) }
-                    td { (later((row.state == DeliveryState::Pending).then_some(row.next_attempt_at))) }
+                    td {
+                        @let waits = row.state == DeliveryState::Pending;
+                        (later(waits.then_some(row.next_attempt_at)))
+                    }
                     td .number { @if let Some(code) = row.status_code { (code) } }
                     td .words { (row.error.as_deref().unwrap_or("")) }
                     td { code { (row.outbox_event_id) } }
