@@ -2,6 +2,7 @@
 //! version, in any order, and some never.
 
 use crate::dice::Dice;
+use crate::searches::Search;
 use crate::worlds::World;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub struct Habits {
     pub doubles: u64,
     pub delays: u64,
     pub reorders: bool,
+    /// How what was lost is found; brought late after all where nobody searches.
+    pub search: Option<Search>,
     /// Which shapes there are; one is drawn for each delivery.
     pub versions: Vec<&'static str>,
 }
@@ -42,6 +45,7 @@ impl Habits {
             doubles: *dice.pick(&[0, 20]),
             delays: *dice.pick(&[0, 15, 50]),
             reorders: dice.percent(60),
+            search: *dice.pick(&[None, Some(Search::Objects), Some(Search::Events)]),
             versions,
         }
     }
@@ -106,12 +110,18 @@ impl Courier {
         }
     }
 
-    /// From now on nothing is lost, and what was lost is found.
-    pub fn find_lost(&mut self, world: &World) {
+    /// What was lost is found by asking, or else it was only late.
+    pub async fn find_lost(&mut self, world: &World) -> Result<()> {
+        if let Some(search) = self.habits.search {
+            self.lost.clear();
+            world.weather.note(format!("{search:?} are searched"));
+            return search.run(&world.engine).await;
+        }
         for (event, kind) in std::mem::take(&mut self.lost) {
             let version = *self.dice.pick(self.habits.versions.as_slice());
             self.parcels.push(Parcel { due: world.now(), event, kind, version });
         }
+        Ok(())
     }
 
     /// Gives up waiting: everything is due.

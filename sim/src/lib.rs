@@ -13,6 +13,7 @@ pub mod dice;
 pub mod dumps;
 pub mod orders;
 pub mod people;
+pub mod searches;
 pub mod spending;
 pub mod stories;
 pub mod tables;

@@ -3,6 +3,7 @@
 use crate::couriers::VERSIONS;
 use crate::dice::Dice;
 use crate::dumps::{Dump, differences, dump};
+use crate::searches::Search;
 use crate::stories::Story;
 use crate::worlds::{Kept, World};
 use anyhow::{Context as _, Result, ensure};
@@ -39,8 +40,15 @@ pub struct Told {
 pub struct Telling {
     pub order: Vec<usize>,
     pub shape: &'static str,
-    /// The place in the order of the event that nobody brings until we ask.
-    pub lost: Option<usize>,
+    /// The event that nobody brings.
+    pub lost: Option<Lost>,
+}
+
+/// An event that is lost, by its place in the order, and how what it told of is found.
+#[derive(Debug, Clone, Copy)]
+pub struct Lost {
+    place: usize,
+    search: Search,
 }
 
 impl Told {
@@ -83,12 +91,12 @@ impl Told {
         self.world.go_back(&self.before, self.now).await?;
         for (index, place) in telling.order.iter().enumerate() {
             let (id, _) = self.events.get(*place).context("no such event")?;
-            if telling.lost != Some(index) {
+            if !telling.loses(index) {
                 bring(&mut self.world, id, telling.shape).await?;
             }
         }
-        if telling.lost.is_some() {
-            reconcile(&mut self.world, &self.events, telling).await?;
+        if let Some(lost) = telling.lost {
+            lost.search.run(&self.world.engine).await?;
         }
         finish(&mut self.world).await?;
         dump(&mut self.world.books).await
@@ -106,12 +114,13 @@ impl Told {
             .order
             .iter()
             .enumerate()
-            .map(|(index, place)| match telling.lost == Some(index) {
+            .map(|(index, place)| match telling.loses(index) {
                 true => format!("({})", self.events[*place].1),
                 false => self.events[*place].1.clone(),
             })
             .collect();
-        format!("as {}: {}", telling.shape, kinds.join(", "))
+        let found = telling.lost.map_or("", |lost| lost.search.name());
+        format!("as {}: {}{found}", telling.shape, kinds.join(", "))
     }
 
     /// All tellings of a sample.
@@ -144,10 +153,17 @@ impl Told {
                 tellings.push(Telling { order: order.clone(), shape, lost: None });
             }
             let shape = *dice.pick(sample.shapes);
-            let lost = usize::try_from(dice.below(order.len() as u64)).ok();
-            tellings.push(Telling { order, shape, lost });
+            let place = usize::try_from(dice.below(order.len() as u64)).unwrap_or(0);
+            let search = *dice.pick(&[Search::Objects, Search::Events]);
+            tellings.push(Telling { order, shape, lost: Some(Lost { place, search }) });
         }
         tellings
+    }
+}
+
+impl Telling {
+    fn loses(&self, index: usize) -> bool {
+        self.lost.is_some_and(|lost| lost.place == index)
     }
 }
 
@@ -161,17 +177,6 @@ async fn bring(world: &mut World, id: &str, shape: &str) -> Result<()> {
         while world.engine.apply_next().await? {}
     }
     Ok(())
-}
-
-/// The lost event is found by asking.
-async fn reconcile(
-    world: &mut World,
-    events: &[(String, String)],
-    telling: &Telling,
-) -> Result<()> {
-    let lost = telling.lost.and_then(|index| telling.order.get(index));
-    let (id, _) = lost.and_then(|place| events.get(*place)).context("no such event")?;
-    bring(world, id, telling.shape).await
 }
 
 /// Waits out every pause, until nothing is pending.

@@ -204,6 +204,11 @@ impl Year {
         if self.dice.percent(50) {
             self.world.attempt(async |engine| engine.provider_calls_sweep().await).await?;
         }
+        if let Some(search) = self.courier.habits.search
+            && self.dice.percent(5)
+        {
+            self.world.attempt(async |engine| search.try_to_run(engine).await).await?;
+        }
         Ok(())
     }
 
@@ -213,8 +218,9 @@ impl Year {
         let losses = std::mem::replace(&mut self.courier.habits.loses, 0);
         self.world.weather.calm();
         self.world.weather.note("quiet".to_owned());
-        self.courier.find_lost(&self.world);
         self.learn_endings().await?;
+        self.settle().await?;
+        self.courier.find_lost(&self.world).await?;
         self.settle().await?;
         self.look().await?;
         audits::converged(self).await?;

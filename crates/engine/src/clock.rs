@@ -4,7 +4,7 @@ use domain::time::Timestamp;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Periods, trials, expiry, holds and grants live on business time; tokens, signatures, retries and
 /// rate limits on wall time.
@@ -45,6 +45,13 @@ impl Clock {
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// Waits; where time stands, nobody would ever wake up.
+    pub(crate) async fn pause(&self, span: Duration) {
+        if self.wall_micros.is_none() {
+            tokio::time::sleep(span).await;
+        }
     }
 }
 

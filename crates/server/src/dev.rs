@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::deliveries::Outgoing;
 use engine::secrets::SealingKeys;
+use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Settings, Subject};
 use providers::receivers::Reach;
 use secrecy::{ExposeSecret, SecretString};
@@ -251,6 +252,21 @@ fn outgoing(secrets: &Secrets) -> anyhow::Result<Outgoing> {
     Ok(Outgoing { keys: SealingKeys::parse(&keys)?, reach: Reach::Anywhere, mail_hook })
 }
 
+/// How often we compare ourselves with the provider; the names are those of `serve`.
+fn comparisons() -> anyhow::Result<SyncSettings> {
+    let usual = SyncSettings::default();
+    let seconds = |name, usual| match environment(name) {
+        Some(text) => text.parse().with_context(|| format!("{name} must be a whole number")),
+        None => Ok(usual),
+    };
+    Ok(SyncSettings {
+        pending_seconds: seconds("SYNC_PENDING_SECONDS", usual.pending_seconds)?,
+        events_seconds: seconds("SYNC_EVENTS_SECONDS", usual.events_seconds)?,
+        objects_seconds: seconds("SYNC_OBJECTS_SECONDS", usual.objects_seconds)?,
+        ..usual
+    })
+}
+
 fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).context("the system gave no randomness")?;
@@ -325,6 +341,7 @@ async fn open(
     let settings = Settings {
         webhook_secrets: endpoint.map(|one| one.secret.clone().into()).collect(),
         outgoing: outgoing(secrets)?,
+        sync: comparisons()?,
         ..serve::settings(Url::parse(api_url)?, PLANS)
     };
     let engine = Engine::new(store, Some(client), clock, settings);

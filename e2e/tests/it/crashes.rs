@@ -19,7 +19,7 @@ async fn an_acknowledged_event_survives_kill_9() -> Result<()> {
     let data = Data::new()?;
     let mut buyers: Vec<Buyer> = Vec::new();
     for round in 0..rounds() {
-        let dev = data.start()?;
+        let dev = data.start_without_loops()?;
         set_deliveries(&dev, false).await?;
         let buyer = Buyer::new(&dev, &data).await?;
         let session = buyer.checkout(&offer(&buyer.api, "100 Credits", None).await?).await?;
@@ -33,7 +33,7 @@ async fn an_acknowledged_event_survives_kill_9() -> Result<()> {
         dev.kill()?;
         buyers.push(buyer);
 
-        let dev = data.start()?;
+        let dev = data.start_without_loops()?;
         for buyer in &mut buyers {
             buyer.api = Api::new(&dev.ready.api_url, Some(&buyer.token))?;
         }
@@ -43,7 +43,7 @@ async fn an_acknowledged_event_survives_kill_9() -> Result<()> {
         dev.kill()?;
     }
 
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, true).await?;
     for (round, buyer) in buyers.iter_mut().enumerate() {
         buyer.api = Api::new(&dev.ready.api_url, Some(&buyer.token))?;
@@ -159,7 +159,7 @@ async fn row_56_kill_9_under_load_loses_nothing_and_doubles_nothing() -> Result<
     let rounds = if std::env::var_os("TOLLGATE_LONG").is_some() { 200 } else { 6 };
     let began = Instant::now();
     let data = Data::new()?;
-    let mut dev = data.start()?;
+    let mut dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let (mut all, mut acknowledged, mut cut) = (0, 0, 0);
     for round in 0..rounds {
@@ -169,7 +169,7 @@ async fn row_56_kill_9_under_load_loses_nothing_and_doubles_nothing() -> Result<
         }
         let sent: usize = told.iter().map(|one| one.events.len()).sum();
         let taken = load(dev, &mut told, killed_after(round)).await?;
-        dev = data.start()?;
+        dev = data.start_without_loops()?;
         check_kept(&dev, &mut told, round).await?;
         all += sent;
         acknowledged += taken;

@@ -108,7 +108,7 @@ fn normal(value: &Value, key: &str) -> Value {
 #[tokio::test]
 async fn all_orders_of_a_purchase_end_in_one_state() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let mut first: Option<Value> = None;
     for order in orders() {
@@ -130,7 +130,7 @@ async fn all_orders_of_a_purchase_end_in_one_state() -> Result<()> {
 #[tokio::test]
 async fn fifty_deliveries_of_one_event_have_one_effect() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let buyer = Buyer::new(&dev, &data).await?;
     let pack = offer(&buyer.api, "100 Credits", None).await?;
@@ -190,7 +190,7 @@ async fn every_recorded_event_is_taken() -> Result<()> {
 #[tokio::test]
 async fn unproven_events_are_refused_and_change_nothing() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let buyer = Buyer::new(&dev, &data).await?;
     let events = undelivered_purchase(&dev, &buyer).await?;
@@ -227,7 +227,7 @@ async fn unproven_events_are_refused_and_change_nothing() -> Result<()> {
 #[tokio::test]
 async fn late_news_do_not_refill_what_was_spent() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let buyer = Buyer::new(&dev, &data).await?;
     let events = undelivered_purchase(&dev, &buyer).await?;

@@ -46,7 +46,7 @@ async fn check_once(dev: &Dev, buyer: &Buyer) -> Result<()> {
 #[tokio::test]
 async fn row_56_a_locked_database_is_not_acknowledged_and_loses_nothing() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let (buyer, events) = purchase(&dev, &data, "100 Credits", None).await?;
     let url = format!("sqlite://{}", data.path().join("tollgate.db").display());
@@ -110,7 +110,7 @@ async fn row_56_a_full_disk_is_not_acknowledged_and_loses_nothing() -> Result<()
 #[tokio::test]
 async fn pitfall_012_a_provider_that_needs_20_seconds_holds_up_no_delivery() -> Result<()> {
     let data = Data::new()?;
-    let dev = data.start()?;
+    let dev = data.start_without_loops()?;
     set_deliveries(&dev, false).await?;
     let pack = purchase(&dev, &data, "100 Credits", None).await?;
     let plan = purchase(&dev, &data, "Pro", Some("month")).await?;

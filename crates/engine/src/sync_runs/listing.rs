@@ -236,7 +236,7 @@ impl Run<'_> {
                 Ok(page) => return Some(page),
                 Err(ProviderError::RateLimited) if attempt < PATIENCE => {
                     attempt += 1;
-                    tokio::time::sleep(LIMITED_PAUSE * attempt).await;
+                    self.engine.clock().pause(LIMITED_PAUSE * attempt).await;
                     self.save().await;
                 }
                 Err(error) => {

@@ -72,7 +72,7 @@ impl Engine {
         let turn = next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, claim).unwrap_or(now);
         let wait = u64::try_from(turn - now).unwrap_or(0);
         if 0 < wait {
-            tokio::time::sleep(Duration::from_micros(wait)).await;
+            self.clock().pause(Duration::from_micros(wait)).await;
         }
     }
 }
