@@ -126,7 +126,7 @@ impl Engine {
                 None => break,
             }
             drop(tx);
-            tokio::time::sleep(AWAITED_PAUSE).await;
+            self.clock().pause(AWAITED_PAUSE).await;
         }
         Ok(intent)
     }

@@ -127,7 +127,7 @@ impl Engine {
             if is_free && self.call_lease(&mut call).await? {
                 return self.call_make(call).await;
             }
-            tokio::time::sleep(pause).await;
+            self.clock().pause(pause).await;
             waited += pause;
             pause = (2 * pause).min(WAIT_PAUSE_MAX);
         }
