@@ -134,6 +134,14 @@ impl Year {
         Ok(live)
     }
 
+    pub(crate) async fn has_yearly_plan(&self, who: usize) -> Result<bool> {
+        let live = self.live(who).await?;
+        Ok(live.iter().any(|subscription| {
+            let price = text(&subscription["items"]["data"][0]["price"]["id"]);
+            self.world.catalogue.price(&price).is_some_and(|price| price.every == Some("year"))
+        }))
+    }
+
     /// A card that fails from now on, or one that works; then what is open may be paid at once.
     pub(crate) async fn change_card(&mut self, who: usize) -> Result<()> {
         let card = self.dice.weighted(&[(4, BAD_CARD), (5, GOOD_CARD), (1, DISPUTED_CARD)]);

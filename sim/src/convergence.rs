@@ -2,6 +2,7 @@
 //! auditor's books say, no more and no less.
 
 use crate::books::{self, Books, DAY_MICROS, MICROS, Purchase, string, whole};
+use crate::people::Ending;
 use crate::tables::{Record, count, number, rows, some_number, text};
 use crate::years::Year;
 use anyhow::{Context as _, Result, ensure};
@@ -23,6 +24,7 @@ pub async fn converged(year: &mut Year) -> Result<()> {
         spending(year, who, &customer).await?;
         access(year, &customer, &books).await?;
     }
+    returns(year).await?;
     counterparts(year).await
 }
 
@@ -95,6 +97,7 @@ async fn plans(year: &mut Year, customer: &str, books: &Books) -> Result<()> {
             && some_number(&row, "cancel_at") == micros("/cancel_at")
             && some_number(&row, "trial_end") == micros("/trial_end")
             && some_number(&row, "ended_at") == plan.ended
+            && number(&row, "quantity") == books::whole(&plan.object, &format!("{item}/quantity"))
             && (number(&row, "cancel_at_period_end") == 1)
                 == (plan.object["cancel_at_period_end"] == true);
         ensure!(same, "INV-ORDER: the subscription is {row:?}, not {}", plan.object);
@@ -260,6 +263,22 @@ async fn access(year: &mut Year, customer: &str, books: &Books) -> Result<()> {
             books.days
         );
     }
+    Ok(())
+}
+
+/// Each wish to give money back was carried out once, or refused.
+async fn returns(year: &mut Year) -> Result<()> {
+    let mut made: BTreeMap<String, usize> = BTreeMap::new();
+    for refund in year.world.list("/v1/refunds").await? {
+        let call = string(&refund, "/metadata/tollgate_call");
+        if !call.is_empty() {
+            *made.entry(call).or_default() += 1;
+        }
+    }
+    ensure!(made.values().all(|count| *count == 1), "INV-ONCE: refunds made twice: {made:?}");
+    let wished = year.people.iter().flat_map(|person| &person.returns);
+    let granted: Vec<_> = wished.filter(|one| one.ending == Ending::Taken).collect();
+    ensure!(made.len() == granted.len(), "INV-DURABLE: {granted:?} should have made {made:?}");
     Ok(())
 }
 

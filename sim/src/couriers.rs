@@ -5,6 +5,7 @@ use crate::dice::Dice;
 use crate::searches::Search;
 use crate::worlds::World;
 use anyhow::{Context as _, Result};
+use sandbox::Happened;
 use std::collections::BTreeSet;
 
 /// One of each shape that the sandbox can still make.
@@ -16,6 +17,9 @@ pub const VERSIONS: [&str; 6] = [
     "2026-03-25.dahlia",
     "2026-10-28.endive",
 ];
+/// For so long, less an hour, the provider lists an event.
+const LISTED_SECONDS: i64 = 30 * 86_400 - 3_600;
+const MICROS: i64 = 1_000_000;
 const HOUR_MICROS: i64 = 3_600_000_000;
 /// The tolerance of signatures and more: a payload is signed when it is sent.
 const RETRY_MICROS: i64 = HOUR_MICROS;
@@ -65,7 +69,7 @@ pub struct Courier {
     seen: i64,
     parcels: Vec<Parcel>,
     /// Events that nobody will bring.
-    pub lost: Vec<(String, String)>,
+    lost: Vec<Happened>,
     /// Events that were answered with success: none of them may get lost any more.
     pub acknowledged: BTreeSet<String>,
     pub events: u64,
@@ -93,7 +97,7 @@ impl Courier {
             self.events += 1;
             if self.dice.percent(self.habits.loses) {
                 world.weather.note(format!("  lost {} {}", event.kind, event.id));
-                self.lost.push((event.id, event.kind));
+                self.lost.push(event);
                 continue;
             }
             let copies = if self.dice.percent(self.habits.doubles) { 2 } else { 1 };
@@ -110,14 +114,16 @@ impl Courier {
         }
     }
 
-    /// What was lost is found by asking, or else it was only late.
+    /// What was lost is found by asking; or else it was only late.
     pub async fn find_lost(&mut self, world: &World) -> Result<()> {
+        let forgotten = world.now() / MICROS - LISTED_SECONDS;
         if let Some(search) = self.habits.search {
-            self.lost.clear();
             world.weather.note(format!("{search:?} are searched"));
-            return search.run(&world.engine).await;
+            search.run(&world.engine).await?;
+            let lists = |lost: &Happened| search == Search::Objects || forgotten < lost.created;
+            self.lost.retain(|lost| !lists(lost));
         }
-        for (event, kind) in std::mem::take(&mut self.lost) {
+        for Happened { id: event, kind, .. } in std::mem::take(&mut self.lost) {
             let version = *self.dice.pick(self.habits.versions.as_slice());
             self.parcels.push(Parcel { due: world.now(), event, kind, version });
         }

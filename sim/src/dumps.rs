@@ -22,11 +22,12 @@ const PASSING: [&str; 3] =
     ["invoice.payment_failed", "subscription.past_due", "subscription.recovered"];
 
 /// Columns that tell when or by which news a row was written.
-const SILENT: [&str; 13] = [
+const SILENT: [&str; 14] = [
     "created_at",
     "updated_at",
     "recorded_at",
     "requested_at",
+    "heard_at",
     "closed_at",
     "as_of",
     "revision",
@@ -50,7 +51,7 @@ const NAMES: [(&str, &[&str]); 16] = [
     ("refunds", &["provider_refund_id"]),
     ("disputes", &["provider_dispute_id"]),
     ("credit_notes", &["provider_credit_note_id"]),
-    ("allowance_schedules", &["provider_item_id", "position", "covered_from"]),
+    ("allowance_schedules", &["provider_item_id", "position", "kind", "line_from"]),
     ("credit_grants", &["fact"]),
     ("credit_debts", &["grant_id"]),
     ("entitlements", &["source", "feature"]),

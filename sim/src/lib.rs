@@ -20,5 +20,6 @@ pub mod tables;
 pub mod transport;
 pub mod turns;
 pub mod weather;
+pub mod wishes;
 pub mod worlds;
 pub mod years;

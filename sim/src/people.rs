@@ -32,6 +32,16 @@ pub struct Held {
     pub captured: Ending,
 }
 
+/// Money that the shop has asked us to give back.
+#[derive(Debug, Clone)]
+pub struct Return {
+    pub key: String,
+    pub payment: String,
+    /// None is all that is left.
+    pub amount: Option<i64>,
+    pub ending: Ending,
+}
+
 #[derive(Debug, Clone)]
 pub struct Person {
     pub name: String,
@@ -41,6 +51,7 @@ pub struct Person {
     pub sessions: BTreeSet<String>,
     pub spendings: Vec<Spending>,
     pub held: Vec<Held>,
+    pub returns: Vec<Return>,
     serial: u64,
 }
 
@@ -52,6 +63,7 @@ impl Person {
             sessions: BTreeSet::new(),
             spendings: Vec::new(),
             held: Vec::new(),
+            returns: Vec::new(),
             serial: 0,
         }
     }

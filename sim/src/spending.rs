@@ -10,7 +10,7 @@ use engine::holds::HoldRequest;
 const UNIT: &str = "credits";
 
 /// A refusal took nothing; any other failure may have come after the effect.
-fn ending<T>(answer: Option<&Result<T, Failure>>) -> Ending {
+pub(crate) fn ending<T>(answer: Option<&Result<T, Failure>>) -> Ending {
     match answer {
         Some(Ok(_)) => Ending::Taken,
         Some(Err(Failure::Shortage { .. } | Failure::Refused { .. })) => Ending::Refused,
@@ -114,6 +114,11 @@ impl Year {
             for index in 0..self.people[who].spendings.len() {
                 if self.people[who].spendings[index].ending == Ending::Unknown {
                     self.spend_once(who, index).await?;
+                }
+            }
+            for index in 0..self.people[who].returns.len() {
+                if self.people[who].returns[index].ending == Ending::Unknown {
+                    self.give_back_once(who, index).await?;
                 }
             }
             for index in 0..self.people[who].held.len() {

@@ -8,6 +8,7 @@ use crate::turns;
 use crate::weather::{Rates, Weather};
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
+use domain::ids::ApiKeyId;
 use engine::{Clock, Engine, Settings};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use providers::stripe::{Client, Request};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use store::Store;
+use store::api_keys::KeyScope;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -36,6 +38,8 @@ pub struct World {
     pub sandbox: InProcess,
     pub engine: Engine,
     pub catalogue: catalogue::Catalogue,
+    /// Under whose key the shop asks.
+    pub merchant: ApiKeyId,
     /// The auditor's own connection, which shares nothing with the engine's.
     pub books: SqliteConnection,
     pub deaths: u64,
@@ -77,6 +81,7 @@ impl World {
         let engine = process.start(grace_seconds).await?;
         engine.store().migrate_up().await?;
         let catalogue = catalogue::make(&engine).await?;
+        let (merchant, _) = engine.api_keys_create("the shop", KeyScope::Server).await?;
         let address = SqliteConnectOptions::new().filename(&database).read_only(true);
         let books = address.connect().await?;
         Ok(World {
@@ -84,6 +89,7 @@ impl World {
             sandbox,
             engine,
             catalogue,
+            merchant: merchant.id,
             books,
             deaths: 0,
             router,

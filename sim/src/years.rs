@@ -57,6 +57,8 @@ enum Action {
     CancelOrResume,
     CancelNow,
     ChangePlan,
+    WishForAnotherPlan,
+    GiveBack,
     Refund,
     AnswerDispute,
     Spend,
@@ -75,12 +77,14 @@ const ACTIONS: &[(u64, Action)] = &[
     (5, Action::CancelOrResume),
     (1, Action::CancelNow),
     (4, Action::ChangePlan),
-    (5, Action::Refund),
+    (4, Action::WishForAnotherPlan),
+    (3, Action::GiveBack),
+    (4, Action::Refund),
     (4, Action::AnswerDispute),
     (14, Action::Spend),
     (4, Action::Hold),
     (4, Action::EndHold),
-    (11, Action::Nothing),
+    (5, Action::Nothing),
 ];
 
 /// Plays the year of a seed in so many steps.
@@ -160,6 +164,8 @@ impl Year {
             Action::CancelOrResume => self.cancel_or_resume(who).await,
             Action::CancelNow => self.cancel_now(who).await,
             Action::ChangePlan => self.change_plan(who).await,
+            Action::WishForAnotherPlan => self.wish_for_another_plan(who).await,
+            Action::GiveBack => self.give_back(who).await,
             Action::Refund => self.refund(who).await,
             Action::AnswerDispute => self.answer_dispute().await,
             Action::Spend => self.spend(who).await,
@@ -220,6 +226,8 @@ impl Year {
         self.world.weather.note("quiet".to_owned());
         self.learn_endings().await?;
         self.settle().await?;
+        // What was being carried out when it was asked for has an answer now.
+        self.learn_endings().await?;
         self.courier.find_lost(&self.world).await?;
         self.settle().await?;
         self.look().await?;
