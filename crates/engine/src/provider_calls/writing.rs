@@ -107,7 +107,9 @@ impl Engine {
         let mut standing = Standing::Free;
         let open = tx.provider_calls_open_of_object(object).await?;
         for earlier in open.into_iter().rev() {
-            if wish.is_of(&earlier)? && !is_overtaken(tx, &earlier, wish).await? {
+            // One that was heard is done, whether or not it is so any more: it says nothing of now.
+            let is_open = earlier.heard_at.is_none();
+            if is_open && wish.is_of(&earlier)? && !is_overtaken(tx, &earlier, wish).await? {
                 return Ok(Standing::UnderWay(Box::new(earlier)));
             }
             let other = Wish::read(&earlier)?;
