@@ -195,13 +195,25 @@ async fn ending(
     // A schedule would decide about the end itself.
     let now = released(provider, id, key).await?;
     let is_over = now.status.as_ref().is_some_and(Status::is_terminal);
-    let is_to_end = now.cancel_at_period_end || now.cancel_at.is_some();
-    let is_so = now.schedule.is_none() && is_to_end == (renewal == Renewal::Ends);
+    let is_as_wished = match renewal {
+        Renewal::Ends => ends_with_period(&now),
+        Renewal::GoesOn => !now.cancel_at_period_end && now.cancel_at.is_none(),
+    };
+    // While the key lives it is asked for even if it is so: an earlier call that is still being
+    // carried out may change it, and the provider makes this one wait for that.
+    let is_so = key.is_forgotten && now.schedule.is_none() && is_as_wished;
     if is_over || is_so {
         return Ok(());
     }
     let ask = |name: String| async move { provider.subscription_renewal(id, renewal, &name).await };
     repeatable(key.text.to_owned(), key, ask).await.map(drop)
+}
+
+/// Whether nobody is charged for another period. A date may be many periods away.
+fn ends_with_period(told: &facts::Subscription) -> bool {
+    let last = told.items.iter().filter_map(|item| item.period_end).max().or(told.period_end);
+    let dates = told.cancel_at.zip(last);
+    told.cancel_at_period_end || dates.is_some_and(|(cancel_at, last)| cancel_at <= last)
 }
 
 /// The subscription as it was a moment ago, now free of any schedule.

@@ -4,6 +4,7 @@ use super::asking::Answer;
 use super::{Outcome, Wish, unsettled};
 use crate::apply::Outcome as Applied;
 use crate::failures::Failure;
+use crate::subscriptions::ends_with_period;
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
 use domain::ids::CustomerId;
@@ -97,8 +98,7 @@ impl Engine {
     /// A subscription has been told to end with its period: whoever takes that back afterwards is
     /// not overruled by a wish whose own answer was lost.
     pub(crate) async fn end_heard(&self, tx: &mut Tx, row: &Subscription) -> Result<(), Failure> {
-        let ends = row.cancel_at_period_end || row.cancel_at.is_some();
-        if !ends || row.status.is_terminal() {
+        if !ends_with_period(row) || row.status.is_terminal() {
             return Ok(());
         }
         let wish = Wish::SubscriptionEnd { subscription: row.provider_subscription_id.clone() };

@@ -1,6 +1,7 @@
 //! Ending a subscription: with its period, at once, or not after all.
 
-use super::{changeable, not_found};
+use super::{changeable, ends_with_period, not_found};
+use crate::checkout_sessions::Pace;
 use crate::failures::Failure;
 use crate::provider_calls::{Standing, Wish};
 use crate::{Engine, SecondSubscription, Subject};
@@ -12,7 +13,8 @@ use store::subscriptions::Subscription;
 enum Ending {
     AtPeriodEnd,
     Now,
-    Never,
+    /// Ends are free; who takes one back is counted.
+    Never(Pace),
 }
 
 impl Ending {
@@ -21,16 +23,15 @@ impl Ending {
         match self {
             Ending::AtPeriodEnd => Wish::SubscriptionEnd { subscription },
             Ending::Now => Wish::SubscriptionCancel { subscription },
-            Ending::Never => Wish::SubscriptionResume { subscription },
+            Ending::Never(_) => Wish::SubscriptionResume { subscription },
         }
     }
 
     fn is_so(self, row: &Subscription) -> bool {
-        let ends = row.cancel_at_period_end || row.cancel_at.is_some();
         match self {
-            Ending::AtPeriodEnd => ends,
+            Ending::AtPeriodEnd => ends_with_period(row),
             Ending::Now => false,
-            Ending::Never => !ends,
+            Ending::Never(_) => !row.cancel_at_period_end && row.cancel_at.is_none(),
         }
     }
 }
@@ -60,8 +61,9 @@ impl Engine {
         &self,
         subject: &Subject,
         id: Option<&str>,
+        pace: Pace,
     ) -> Result<Subscription, Failure> {
-        self.subscription_ending(subject, id, Ending::Never).await
+        self.subscription_ending(subject, id, Ending::Never(pace)).await
     }
 
     async fn subscription_ending(
@@ -77,8 +79,14 @@ impl Engine {
         let held = changeable(&mut tx, &customer, id).await?;
         let wish = ending.wish(&held);
         let object = held.id.as_str();
-        let call = match self.call_standing(&mut tx, &wish, object).await? {
-            Standing::Free if ending.is_so(&held) => return Ok(held),
+        let standing = self.call_standing(&mut tx, &wish, object).await?;
+        if matches!(standing, Standing::Free) && ending.is_so(&held) {
+            return Ok(held);
+        }
+        if let Ending::Never(pace) = ending {
+            self.check_change_pace(&customer, pace)?;
+        }
+        let call = match standing {
             Standing::UnderWay(open) => *open,
             // Beside what is unsettled it is written even if it is so: that may change it.
             Standing::Free | Standing::Passing => {

@@ -35,6 +35,12 @@ fn ended() -> Failure {
     Failure::refused(Code::SubscriptionEnded, detail)
 }
 
+/// Whether nobody is charged for another period. A date may be many periods away.
+pub(crate) fn ends_with_period(row: &Subscription) -> bool {
+    let dates = row.cancel_at.zip(row.period_end);
+    row.cancel_at_period_end || dates.is_some_and(|(cancel_at, end)| cancel_at <= end)
+}
+
 /// One of the customer's own, by our id or the provider's; without an id the one that matters. What
 /// has ended is nobody's to change.
 async fn changeable(

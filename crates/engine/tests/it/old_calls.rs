@@ -185,7 +185,7 @@ async fn an_old_end_does_not_overrule_who_takes_it_back() -> anyhow::Result<()> 
         proxy.breaks("/v1/subscriptions", Fault::Status(500));
     }
     engine.subscriptions_cancel(&subject, None).await.unwrap_err();
-    let resumed = engine.subscriptions_resume(&subject, None).await?;
+    let resumed = engine.subscriptions_resume(&subject, None, Pace::Unlimited).await?;
     assert!(!resumed.cancel_at_period_end);
     wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
     engine.provider_calls_sweep().await?;

@@ -3,6 +3,7 @@
 use crate::proxies::{Fault, Proxy};
 use crate::worlds::{World, drain, own, state};
 use domain::codes::Code;
+use engine::checkout_sessions::Pace;
 use engine::{Engine, Failure, Page};
 use serde_json::json;
 use std::time::Duration;
@@ -205,7 +206,7 @@ async fn row_80_what_has_ended_stays_ended() -> anyhow::Result<()> {
     for refused in [
         world.engine.subscriptions_cancel(&subject, id).await,
         world.engine.subscriptions_cancel_now(&subject, id).await,
-        world.engine.subscriptions_resume(&subject, id).await,
+        world.engine.subscriptions_resume(&subject, id, Pace::Unlimited).await,
     ] {
         assert_eq!(code(&refused.unwrap_err()), Code::SubscriptionEnded);
     }
@@ -228,7 +229,7 @@ async fn pitfall_118_other_peoples_subscriptions_are_not_found() -> anyhow::Resu
         for answer in [
             engine.subscriptions_cancel(&subject, Some(id)).await,
             engine.subscriptions_cancel_now(&subject, Some(id)).await,
-            engine.subscriptions_resume(&subject, Some(id)).await,
+            engine.subscriptions_resume(&subject, Some(id), Pace::Unlimited).await,
         ] {
             assert_eq!(code(&answer.unwrap_err()), Code::SubscriptionNotFound);
         }

@@ -55,7 +55,7 @@ async fn row_78_a_cancelled_plan_serves_its_period_out() -> anyhow::Result<()> {
     assert_eq!(again.updated_at, cancelled.updated_at, "the second call changes nothing");
     world.tell_all().await;
     assert_eq!(state(&world.engine, "buyer").await["features"]["api_access"], "entitled");
-    let resumed = world.engine.subscriptions_resume(&subject, None).await?;
+    let resumed = world.engine.subscriptions_resume(&subject, None, Pace::Unlimited).await?;
     assert!(!resumed.cancel_at_period_end && resumed.cancel_at.is_none());
     world.engine.subscriptions_cancel(&subject, None).await?;
     world.advance("period-end").await;

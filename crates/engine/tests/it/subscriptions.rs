@@ -338,6 +338,9 @@ async fn what_costs_calls_is_counted_for_end_users() -> anyhow::Result<()> {
     world.engine.subscriptions_preview(&subject, None, &cheaper).await?;
     world.engine.subscriptions_change(&subject, None, &to(&team)).await?;
     world.engine.subscriptions_cancel(&subject, None).await?;
+    let refused = world.engine.subscriptions_resume(&subject, None, Pace::Limited).await;
+    assert!(matches!(refused, Err(Failure::RateLimited { .. })), "{refused:?}");
+    world.engine.subscriptions_cancel(&subject, None).await?;
     Ok(())
 }
 

@@ -255,5 +255,5 @@ pub async fn resume(
     Body(body): Body<CustomerBody>,
 ) -> Result<Json<SubscriptionView>, Problem> {
     let subject = caller.subject(&app, body.customer.as_deref()).await?;
-    Ok(Json(app.engine.subscriptions_resume(&subject, Some(&id)).await?.into()))
+    Ok(Json(app.engine.subscriptions_resume(&subject, Some(&id), caller.pace()).await?.into()))
 }

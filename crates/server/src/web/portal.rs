@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::codes::Code;
 use domain::subscriptions::Status;
 use engine::Subject;
+use engine::checkout_sessions::Pace;
 use engine::credits::Balance;
 use engine::subscriptions::SubscriptionDetail;
 use maud::{Markup, html};
@@ -275,7 +276,7 @@ pub async fn resume(
 ) -> Result<Response, Problem> {
     let session = visitor.signed_in(&headers, &form)?;
     let subject = Subject::Known(session.customer.clone());
-    match app.engine.subscriptions_resume(&subject, None).await {
+    match app.engine.subscriptions_resume(&subject, None, Pace::Limited).await {
         Ok(_) => Ok(Redirect::to("/portal").into_response()),
         Err(failure) => again(&app, &visitor, failure.into()).await,
     }
