@@ -374,7 +374,11 @@ async fn scheduling(
             let (now, then) = (phase_items(now), phase_items(then));
             let (now, then) = (now.as_slice(), then.as_slice());
             let plan = Plan { schedule: &schedule.id, start, end, now, then, interval };
-            provider.schedule_plan(&plan, &key.step("plan")).await
+            let ask = |name: String| {
+                let plan = &plan;
+                async move { provider.schedule_plan(plan, &name).await }
+            };
+            repeatable(key.step("plan"), key, ask).await
         }
     };
     let is_refused = matches!(
