@@ -1,6 +1,6 @@
 //! Asking: one function per wish, each safe to repeat under the same key, and after the key's life.
 
-use super::{KEY_LIFE_SECONDS, PlanItem, Wish};
+use super::{KEY_LIFE_SECONDS, PLANNED_OTHERWISE, PlanItem, Wish};
 use crate::failures::Failure;
 use crate::lists::NEWEST;
 use crate::subscriptions::SUBSCRIPTIONS_MAX;
@@ -324,8 +324,7 @@ async fn changing(
         // What is planned is dropped by whoever planned it, and not on the way to something that
         // may be refused.
         if provider.schedule(schedule).await?.phases.iter().any(|it| is_ahead(it, key)) {
-            let detail = "another plan comes with the next period".to_owned();
-            return Err(ProviderError::Unsendable(detail));
+            return Err(planned_otherwise());
         }
         release(provider, schedule, key.step("release"), key).await?;
     }
@@ -334,6 +333,15 @@ async fn changing(
 
 fn is_ahead(phase: &facts::SchedulePhase, key: &Key<'_>) -> bool {
     phase.start.is_some_and(|start| key.now < start)
+}
+
+fn planned_otherwise() -> ProviderError {
+    ProviderError::Refused {
+        status: 409,
+        code: Some(PLANNED_OTHERWISE.to_owned()),
+        param: None,
+        message: "a schedule has another plan for the next period".to_owned(),
+    }
 }
 
 fn given_up() -> ProviderError {

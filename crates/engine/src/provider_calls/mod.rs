@@ -33,6 +33,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const WAIT_PAUSE: Duration = Duration::from_millis(50);
 const WAIT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Our own code for a change that a plan at the provider stands in the way of.
+const PLANNED_OTHERWISE: &str = "planned_otherwise";
+
 /// What is kept of a settled call, or of the last failed attempt.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -242,6 +245,10 @@ impl Engine {
 fn refusal(error: ProviderError) -> Failure {
     let gone = ["charge_already_refunded", "charge_disputed", "charge_not_refundable"];
     match &error {
+        ProviderError::Refused { code: Some(code), .. } if code == PLANNED_OTHERWISE => {
+            let detail = "another plan comes with the next period";
+            Failure::refused(Code::ChangePending, detail)
+        }
         ProviderError::Refused { code: Some(code), .. } if gone.contains(&code.as_str()) => {
             let detail = "the payment has gone back already, or is disputed";
             Failure::refused(Code::PaymentNotRefundable, detail)

@@ -273,7 +273,7 @@ async fn a_change_does_not_drop_a_plan_that_waits() -> anyhow::Result<()> {
     let unheard = "UPDATE subscriptions SET pending_price_id = NULL, pending_at = NULL";
     sqlx::query(unheard).execute(&world.raw().await?).await?;
     let refused = world.engine.subscriptions_change(&subject, None, &to(&team)).await.unwrap_err();
-    assert_eq!(code(&refused), Code::ProviderRefused);
+    assert_eq!(code(&refused), Code::ChangePending);
     let told = provider_subscription(&world, "buyer").await;
     assert!(told["schedule"].is_string(), "{told}");
     let page = Page::new(None, None)?;
