@@ -115,8 +115,13 @@ impl Engine {
             // Who only waits must not take the one writer's turn.
             let mut tx = self.store().read("provider_calls.look").await?;
             let mut call = tx.provider_calls_get(id).await?.ok_or_else(unsettled)?;
+            let beside = match &call.object_id {
+                Some(object) => tx.provider_calls_open_of_object(object).await?,
+                None => Vec::new(),
+            };
             drop(tx);
             let is_free = call.leased_until <= wall;
+            let is_alone = beside.iter().all(|beside| beside.leased_until <= wall);
             match call.state {
                 CallState::Done => return Ok(call),
                 CallState::Refused => return Err(Outcome::read(&call).failure()),
@@ -127,7 +132,7 @@ impl Engine {
                 }
                 CallState::Unknown | CallState::Intended => {}
             }
-            if is_free && self.call_lease(&mut call).await? {
+            if is_free && is_alone && self.call_lease(&mut call).await? {
                 return self.call_make(call).await;
             }
             self.clock().pause(pause).await;
@@ -146,6 +151,10 @@ impl Engine {
             tx.customers_lock(customer).await?;
         }
         let leased = tx.provider_calls_lease(call, wall, wall.plus_seconds(LEASE_SECONDS)).await?;
+        if leased {
+            // The row may have been read long before its turn came, and an event heard since.
+            *call = tx.provider_calls_get(&call.id).await?.ok_or_else(unsettled)?;
+        }
         tx.commit().await?;
         Ok(leased)
     }
