@@ -53,6 +53,18 @@ impl Clock {
             tokio::time::sleep(span).await;
         }
     }
+
+    /// What comes of a task, unless it takes longer; where time stands, nothing takes any.
+    pub(crate) async fn within<T>(
+        &self,
+        span: Duration,
+        task: impl Future<Output = T>,
+    ) -> Option<T> {
+        if self.wall_micros.is_some() {
+            return Some(task.await);
+        }
+        tokio::time::timeout(span, task).await.ok()
+    }
 }
 
 /// Ten random bytes for an id.

@@ -24,6 +24,8 @@ use std::time::Duration;
 use store::provider_calls::{CallState, ProviderCall};
 
 /// How long one attempt may take, the client's own retries included.
+const ATTEMPT_MAX: Duration = Duration::from_secs(130);
+/// Longer than an attempt: what comes of it is still to be read and written.
 const LEASE_SECONDS: i64 = 150;
 const BACKOFF_SECONDS_MAX: i64 = 600;
 /// The provider remembers an idempotency key for a day.
@@ -167,7 +169,9 @@ impl Engine {
             let failure = Failure::refused(Code::ChangePending, detail);
             return self.call_refused(&call, &wish, failure).await;
         }
-        match self.call_ask(&call, &wish).await {
+        let attempt = self.clock().within(ATTEMPT_MAX, self.call_ask(&call, &wish)).await;
+        let late = || ProviderError::Unknown { cause: "the attempt took too long".to_owned() };
+        match attempt.unwrap_or_else(|| Err(late())) {
             Ok(answer) => match self.call_hear(&call, answer).await {
                 Ok(call) => Ok(call),
                 Err(failure) => self.call_later(&call, failure).await,
