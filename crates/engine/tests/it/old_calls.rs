@@ -224,6 +224,96 @@ async fn an_end_that_was_taken_back_at_the_provider_is_done() -> anyhow::Result<
 }
 
 #[tokio::test]
+async fn an_end_that_was_taken_back_at_the_provider_can_be_wished_for_again() -> anyhow::Result<()>
+{
+    let Aged { world, proxy, engine, wall } = aged().await?;
+    let subject = own("buyer");
+    proxy.breaks("/v1/subscriptions", Fault::Silent);
+    tokio::select! {
+        ended = engine.subscriptions_cancel(&subject, None) => panic!("{ended:?}"),
+        () = proxy.silent() => {}
+    }
+    world.tell_all().await;
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert!(current.cancel_at_period_end);
+    let path = format!("/v1/subscriptions/{}", current.provider_subscription_id);
+    world.post(&path, &[("cancel_at_period_end", "false")]).await;
+    world.tell_all().await;
+    // The first call is still somebody's, as far as anybody knows.
+    engine.subscriptions_cancel(&subject, None).await.unwrap_err();
+    wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
+    engine.provider_calls_sweep().await?;
+    assert!(there(&world, &engine).await.0, "the last word counts");
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert!(current.cancel_at_period_end);
+    let end = ("subscription.cancel_at_period_end".to_owned(), "done");
+    assert_eq!(states(&engine).await.split_off(1), [end.clone(), end]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_is_said_again_beside_a_resumption_without_outcome() -> anyhow::Result<()> {
+    let Aged { world, proxy, engine, .. } = aged().await?;
+    let subject = own("buyer");
+    engine.subscriptions_cancel(&subject, None).await?;
+    for _ in 0..6 {
+        proxy.breaks("/v1/subscriptions", Fault::Status(500));
+    }
+    engine.subscriptions_resume(&subject, None, Pace::Unlimited).await.unwrap_err();
+    let sent = proxy.asked("/v1/subscriptions").len();
+    engine.subscriptions_cancel(&subject, None).await?;
+    let asked = proxy.asked("/v1/subscriptions").split_off(sent);
+    let ends = asked.iter().filter(|one| one.body.contains("cancel_at_period_end=true"));
+    assert_eq!(ends.count(), 1, "the resumption may still be carried out: {asked:?}");
+    assert!(there(&world, &engine).await.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_date_far_away_is_no_end_of_the_period() -> anyhow::Result<()> {
+    let Aged { world, engine, .. } = aged().await?;
+    let subject = own("buyer");
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    let path = format!("/v1/subscriptions/{}", current.provider_subscription_id);
+    let far = engine.clock().now().plus_seconds(330 * 24 * 60 * 60).micros() / 1_000_000;
+    let form = [("cancel_at", &*far.to_string()), ("proration_behavior", "none")];
+    world.post(&path, &form).await;
+    world.tell_all().await;
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert!(current.cancel_at > current.period_end, "{current:?}");
+    let ended = engine.subscriptions_cancel(&subject, None).await?;
+    assert!(ended.cancel_at_period_end && there(&world, &engine).await.0);
+    assert_eq!(ended.cancel_at, ended.period_end, "nobody is charged eleven more times");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plan_for_later_is_written_under_a_second_key() -> anyhow::Result<()> {
+    let Aged { world, proxy, engine, wall } = aged().await?;
+    let subject = own("buyer");
+    let free = world.price("Free").await;
+    let wish = ChangeRequest { price: Some(free.clone()), quantity: None, ..seats(1) };
+    proxy.breaks("/v1/subscription_schedules", Fault::Silent);
+    tokio::select! {
+        planned = engine.subscriptions_change(&subject, None, &wish) => panic!("{planned:?}"),
+        () = proxy.silent() => {}
+    }
+    // The schedule is begun. What is to stand in it fails, and goes on failing under its key.
+    world.faults(&json!({"api": {"status": 500, "kept": true}})).await;
+    for state in ["unknown", "done"] {
+        wall.fetch_add(DAY_MICROS / 24, Ordering::SeqCst);
+        engine.provider_calls_sweep().await?;
+        assert_eq!(states(&engine).await[1], ("subscription.change_later".to_owned(), state));
+        world.faults(&json!({})).await;
+    }
+    let current = engine.subscriptions_current(&subject).await?.unwrap().subscription;
+    assert_eq!(current.pending_price_id.unwrap().as_str(), free);
+    let schedules = world.get("/v1/subscription_schedules").await;
+    assert_eq!(schedules["data"][0]["phases"].as_array().map(Vec::len), Some(2), "{schedules}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_has_to_be_done_goes_before_what_was_wished_for() -> anyhow::Result<()> {
     let Aged { world, proxy, engine, wall } = aged().await?;
     subscribed(&world, "other", "Pro monthly").await?;
