@@ -52,7 +52,7 @@ enum Command {
     },
     /// Tell six stories in all orders of their events, in five shapes, with one lost.
     Orders {
-        /// Passed on: --seed N, --permutations N, --shuffles N.
+        /// Passed on: --seed N, --permutations N, --shuffles N, --story NAME.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
