@@ -179,7 +179,7 @@ impl Year {
             .world
             .attempt(async |engine| match cancel {
                 true => engine.subscriptions_cancel(&subject, None).await,
-                false => engine.subscriptions_resume(&subject, None).await,
+                false => engine.subscriptions_resume(&subject, None, Pace::Unlimited).await,
             })
             .await?;
         let heard = match answer {

@@ -70,6 +70,7 @@ impl Engine {
     ) -> Result<(), Failure> {
         let now = self.clock().now();
         let held = tx.debts_of_grant(&lot.id).await?;
+        let was = held.as_ref().map_or(0, |held| held.amount);
         let mut debt = match held {
             None if owed == 0 => return Ok(()),
             None => {
@@ -86,10 +87,19 @@ impl Engine {
                 tx.debts_insert(&new).await?;
                 new
             }
-            Some(held) if held.amount == owed => return Ok(()),
-            Some(held) => held,
+            Some(held) => {
+                let is_older = owed != 0 && since.is_some_and(|since| since < held.created_at);
+                if held.amount == owed && !is_older {
+                    return Ok(());
+                }
+                held
+            }
         };
-        self.tell_debt(tx, lot, owed).await?;
+        if was != owed {
+            self.tell_debt(tx, lot, owed).await?;
+        }
+        // The first of the money that went decides, whichever part was told first.
+        debt.created_at = since.unwrap_or(debt.created_at).min(debt.created_at);
         debt.amount = owed;
         debt.updated_at = now;
         let overpaid = debt.settled - owed;

@@ -83,7 +83,10 @@ impl Engine {
         let lots = tx.credits_of_payment(&payment.id).await?;
         let target =
             |lot: &Grant| withdrawn_by_refund(lot.numbers.granted, back.total(), back.amount);
-        let comes_again = lots.is_empty() || lots.iter().any(|lot| target(lot) < lot.withdrawn);
+        // Of what had all been spent nothing was withdrawn: it was owed.
+        let owing = !tx.debts_of_payment(&payment.id).await?.is_empty();
+        let comes_again =
+            owing || lots.is_empty() || lots.iter().any(|lot| target(lot) < lot.withdrawn);
         if comes_again && !back.is_whole() {
             // Refills waited while all of the money was gone.
             for schedule in tx.allowance_schedules_waiting(&payment.id).await? {

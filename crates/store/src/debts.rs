@@ -17,6 +17,7 @@ pub struct Debt {
     pub amount: i64,
     /// What later lots have paid of it.
     pub settled: i64,
+    /// When the first of the money went.
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -34,7 +35,8 @@ statements! {
              created_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     UPDATE = "credit_debts.update":
-        "UPDATE credit_debts SET amount = ?, settled = ?, updated_at = ? WHERE id = ?";
+        "UPDATE credit_debts SET amount = ?, settled = ?, created_at = ?, updated_at = ?
+         WHERE id = ?";
     OF_GRANT = "credit_debts.of_grant": "SELECT * FROM credit_debts WHERE grant_id = ?";
     OF_PAYMENT = "credit_debts.of_payment":
         "SELECT grant_id FROM credit_debts
@@ -75,7 +77,7 @@ impl Tx {
     }
 
     pub async fn debts_update(&mut self, row: &Debt) -> Result<(), StoreError> {
-        let args = args![row.amount, row.settled, row.updated_at, &row.id];
+        let args = args![row.amount, row.settled, row.created_at, row.updated_at, &row.id];
         self.change_one(&UPDATE, args).await
     }
 

@@ -1,7 +1,7 @@
 //! A checkout session was completed, paid later, or given up.
 
-use super::Stop;
 use super::owners::our_session;
+use super::{Gathered, Stop};
 use crate::checkout_sessions::settled;
 use crate::clock::random;
 use crate::customers::check_email;
@@ -12,7 +12,7 @@ use domain::entitlements::Entitlement;
 use domain::ids::{CustomerId, EntitlementId, PaymentId};
 use domain::money::{Currency, Money};
 use domain::time::{Interval, Timestamp, Unit};
-use providers::facts::{self, Event, SessionPayment};
+use providers::facts::{self, SessionPayment};
 use store::Tx;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
 use store::payments::{Payment, PaymentStatus};
@@ -25,7 +25,7 @@ impl Engine {
         &self,
         tx: &mut Tx,
         told: &facts::CheckoutSession,
-        event: &Event,
+        gathered: &Gathered,
     ) -> Result<(), Stop> {
         let Some(mut session) = our_session(tx, &told.id, told).await? else {
             let linked = match &told.customer {
@@ -50,7 +50,7 @@ impl Engine {
         let customer = self.session_customer(tx, &mut session, told).await?;
         tx.customers_lock(&customer).await?;
         let paid = matches!(told.payment, SessionPayment::Paid | SessionPayment::NotRequired);
-        let status = match event.kind.rsplit('.').next().unwrap_or_default() {
+        let status = match gathered.event.kind.rsplit('.').next().unwrap_or_default() {
             "async_payment_failed" => SessionStatus::Failed,
             _ if paid => SessionStatus::Complete,
             _ => SessionStatus::Processing,
@@ -71,7 +71,7 @@ impl Engine {
             self.tell_checkout_completed(tx, &session, &customer).await?;
         }
         if session.mode == Mode::Payment {
-            self.purchase_told(tx, &session, &customer, told, event.created_at).await?;
+            self.purchase_told(tx, &session, &customer, told, gathered.paid_at()).await?;
         }
         Ok(())
     }

@@ -215,7 +215,8 @@ impl Engine {
             };
             known += usize::from(!line.proration);
             let is_trial = line.amount == 0 && 0 < price.amount.minor();
-            let takes_back = line.proration && line.amount <= 0;
+            // Where more is taken back than billed, nobody has paid for what is left.
+            let takes_back = line.proration && (line.amount <= 0 || told.total < 0);
             if !is_trial && !takes_back {
                 let period = Period { start, end };
                 found.push(PaidLine { line, subscription, item, period, price });

@@ -129,6 +129,17 @@ impl Trust {
 }
 
 impl Gathered {
+    /// When what was bought on a page was paid. What other news told of it is as old as its charge,
+    /// however late they came.
+    fn paid_at(&self) -> Timestamp {
+        let heard = self.event.created_at;
+        let charge = self.movement.charge.as_ref();
+        match charge.and_then(|(charge, _)| charge.created_at) {
+            Some(at) if !self.event.kind.starts_with("checkout.session.") => at.min(heard),
+            _ => heard,
+        }
+    }
+
     fn of(event: Event) -> Self {
         Self {
             event,
@@ -181,7 +192,7 @@ impl Engine {
             return Err(Stop::Changed);
         }
         if let Some(session) = &gathered.session {
-            self.session_told(tx, session, &gathered.event).await?;
+            self.session_told(tx, session, gathered).await?;
         }
         for told in &gathered.subscriptions {
             let owner = self.owner_of_subscription(tx, &told.object).await?;

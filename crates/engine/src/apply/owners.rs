@@ -17,7 +17,7 @@ pub(super) struct Owner {
 
 impl Engine {
     /// Locks the sessions that what was gathered was bought in, before any customer is locked.
-    pub(super) async fn sessions_lock(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
+    pub(crate) async fn sessions_lock(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
         let subscriptions = gathered.subscriptions.iter().map(|told| &told.object.metadata);
         let invoices = gathered.invoices.iter().map(|told| &told.object.subscription_metadata);
         let charge = gathered.movement.charge.iter().map(|(charge, _)| &charge.metadata);

@@ -4,6 +4,7 @@ use super::Stop;
 use super::checkout_sessions::PURCHASE;
 use crate::clock::random;
 use crate::{Engine, PROVIDER};
+use domain::credits::Class;
 use domain::entitlements::Entitlement;
 use domain::ids::{CustomerId, EntitlementId, PaymentId, PriceId};
 use domain::money::Money;
@@ -106,7 +107,15 @@ impl Engine {
         tx.payments_update(payment).await?;
         if let Some(paid_at) = payment.paid_at {
             // What was bought once is as old as its money, whichever event told of it first.
-            tx.credits_begin(&payment.id, paid_at.min(payment.updated_at)).await?;
+            let at = paid_at.min(payment.updated_at);
+            for lot in tx.credits_of_payment(&payment.id).await? {
+                if lot.class == Class::Purchased && lot.starts_at != at {
+                    // Whoever spends of it holds its account first.
+                    let account = tx.credits_open(&lot.customer_id, &lot.unit).await?;
+                    tx.credits_close(account).await?;
+                }
+            }
+            tx.credits_begin(&payment.id, at).await?;
         }
         Ok(self.tell_refunded(tx, payment).await?)
     }

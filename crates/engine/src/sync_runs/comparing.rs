@@ -220,6 +220,7 @@ impl Engine {
         let mut tx = self.store().begin("sync_runs.compare").await?;
         let known_before = known(&mut tx, &subject.named).await?;
         // In the order of all locks, so that nobody changes the rows between our two looks.
+        self.sessions_lock(&mut tx, &gathered).await?;
         if let Some(session) = &known_before.session {
             tx.checkout_sessions_lock(session).await?;
         }

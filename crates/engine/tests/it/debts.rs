@@ -158,6 +158,42 @@ async fn a_debt_told_late_is_paid_as_if_told_in_time() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_debt_is_as_old_as_the_first_of_its_money_whatever_was_told_first() -> anyhow::Result<()>
+{
+    let world = World::sqlite().await?;
+    world.pay(world.request("buyer", "Pro monthly").await).await?;
+    world.tell_all().await;
+    let invoices = world.get("/v1/invoices?limit=1").await;
+    let invoice = invoices["data"][0]["id"].as_str().unwrap().to_owned();
+    let intents = world.get("/v1/payment_intents?limit=1").await;
+    let intent = intents["data"][0]["id"].as_str().unwrap().to_owned();
+    world.engine.credits_consume(&own("buyer"), spend(100)).await?;
+    let told = world.events().await.len();
+    let form = [("invoice", invoice.as_str()), ("amount", "1200"), ("credit_amount", "1200")];
+    let note = world.post("/v1/credit_notes", &form).await;
+    assert!(note["id"].is_string(), "{note}");
+    world.advance("1h").await;
+    world.pay(world.request("buyer", "100 Credits").await).await?;
+    world.advance("1h").await;
+    let form = [("payment_intent", intent.as_str()), ("amount", "1799")];
+    let refund = world.post("/v1/refunds", &form).await;
+    assert!(refund["id"].is_string(), "{refund}");
+    // The note is found last, as by a comparison.
+    let events = world.events().await.split_off(told);
+    let (notes, rest): (Vec<_>, Vec<_>) =
+        events.into_iter().partition(|event| event["type"] == "credit_note.created");
+    assert_eq!(notes.len(), 1);
+    for event in rest.iter().chain(&notes) {
+        deliver(&world.engine, event).await;
+        drain(&world.engine).await;
+    }
+    assert_eq!(state(&world.engine, "buyer").await["balance"], json!([0, 0, 0]));
+    assert_eq!(world.engine.debts_open(&own("buyer"), "credits").await?, 0);
+    ledger_sums(&world.engine).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_pack_told_late_pays_no_debt_that_came_after_it() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
     buy(&world).await;
