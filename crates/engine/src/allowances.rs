@@ -8,7 +8,7 @@ use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
 use domain::catalogue::Grants;
 use domain::credits::{Class, Credits, Draw};
-use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId};
+use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId, SubscriptionId};
 use domain::invariants::LotNumbers;
 use domain::time::{Period, Timestamp};
 use store::Tx;
@@ -35,6 +35,17 @@ pub(crate) struct PaidPeriod<'a> {
 /// was made elsewhere is cut at the largest lot there is.
 pub(crate) fn times(amount: Credits, quantity: i64) -> Credits {
     amount.times(quantity.max(1)).unwrap_or(Credits::MAX)
+}
+
+/// What so many of a price bring of a unit, in one place or in whichever has the unit.
+fn brings(grants: &Grants, place: u32, unit: &str, quantity: i64) -> i64 {
+    let place = usize::try_from(place).unwrap_or(usize::MAX);
+    let same_place = grants.credits.get(place).filter(|grant| grant.unit == unit);
+    let grant = same_place.or_else(|| grants.credits.iter().find(|grant| grant.unit == unit));
+    match grant {
+        Some(grant) if 0 < quantity => times(grant.amount, quantity).get(),
+        _ => 0,
+    }
 }
 
 /// The most that a refill brings: less follows at once, as the newest paid line tells it and as
@@ -140,7 +151,7 @@ impl Engine {
         let superseded = tx.allowance_schedules_superseded(schedule).await?;
         let changes = tx.allowance_schedules_changes(schedule).await?;
         let held = match row {
-            Some(row) => Some((self.most_held(tx, schedule).await?, row.as_of)),
+            Some(row) => Some((self.most_held(tx, schedule, &row.id).await?, row.as_of)),
             None => None,
         };
         let mut begun = schedule.every.begun_within(schedule.covered, now);
@@ -212,26 +223,39 @@ impl Engine {
 
     /// The most that a refill brings of what is held now: nothing where a plan is held that is
     /// paid more or less often, which has invoices of its own.
-    async fn most_held(&self, tx: &mut Tx, schedule: &AllowanceSchedule) -> Result<i64, Failure> {
+    async fn most_held(
+        &self,
+        tx: &mut Tx,
+        schedule: &AllowanceSchedule,
+        subscription: &SubscriptionId,
+    ) -> Result<i64, Failure> {
+        let (place, unit) = (schedule.position, schedule.unit.as_str());
         let item = tx.subscription_items_find(PROVIDER, &schedule.provider_item_id).await?;
-        let Some((item, now)) = item.and_then(|item| item.price_id.clone().map(|id| (item, id)))
-        else {
+        let Some(item) = item else {
+            let others = tx.subscription_items_of(subscription).await?;
+            if others.is_empty() {
+                return Ok(i64::MAX);
+            }
+            // It was given up, or swapped for an item whose periods nobody has paid for yet.
+            let mut most = 0_i64;
+            for item in others {
+                if !tx.allowance_schedules_of_item(PROVIDER, &item.provider_item_id).await? {
+                    most = most.saturating_add(brings(&item.grants, place, unit, item.quantity));
+                }
+            }
+            return Ok(most);
+        };
+        let Some(now) = &item.price_id else {
             return Ok(i64::MAX);
         };
-        if now != schedule.price_id {
+        if *now != schedule.price_id {
             let was = tx.prices_get(&schedule.price_id).await?.map(|price| price.billing);
-            let is = tx.prices_get(&now).await?.map(|price| price.billing);
+            let is = tx.prices_get(now).await?.map(|price| price.billing);
             if was != is {
                 return Ok(0);
             }
         }
-        let mut same_unit = item.grants.credits.iter().filter(|it| it.unit == schedule.unit);
-        let place = usize::try_from(schedule.position).unwrap_or(usize::MAX);
-        let grant = match item.grants.credits.get(place).filter(|it| it.unit == schedule.unit) {
-            Some(grant) => Some(grant),
-            None => same_unit.next(),
-        };
-        Ok(grant.map_or(0, |grant| times(grant.amount, item.quantity).get()))
+        Ok(brings(&item.grants, place, unit, item.quantity))
     }
 
     /// An ended subscription keeps none of its allowance; purchased credits are not its own.

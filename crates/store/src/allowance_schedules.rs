@@ -84,6 +84,9 @@ statements! {
          WHERE provider = ? AND provider_item_id = ? AND kind = 'period' AND position = ?
            AND unit = ? AND covered_until = ? AND line_from <= ?
          ORDER BY line_from";
+    OF_ITEM = "allowance_schedules.of_item":
+        "SELECT id FROM allowance_schedules
+         WHERE provider = ? AND provider_item_id = ? AND kind = 'period' LIMIT 1";
     WAITING = "allowance_schedules.waiting":
         "SELECT * FROM allowance_schedules
          WHERE payment_id = ? AND next_at IS NOT NULL ORDER BY id";
@@ -215,6 +218,15 @@ impl Tx {
         change: &AllowanceSchedule,
     ) -> Result<Vec<AllowanceSchedule>, StoreError> {
         self.all(&CHANGED, beside(change)).await?.iter().map(schedule).collect()
+    }
+
+    /// Whether a period of the item was ever paid for.
+    pub async fn allowance_schedules_of_item(
+        &mut self,
+        provider: &str,
+        provider_item_id: &str,
+    ) -> Result<bool, StoreError> {
+        Ok(self.first(&OF_ITEM, args![provider, provider_item_id]).await?.is_some())
     }
 
     /// What a payment still has to refill.

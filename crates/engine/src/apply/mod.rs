@@ -133,11 +133,12 @@ impl Gathered {
     /// however late they came.
     fn paid_at(&self) -> Timestamp {
         let heard = self.event.created_at;
-        let charge = self.movement.charge.as_ref();
-        match charge.and_then(|(charge, _)| charge.created_at) {
-            Some(at) if !self.event.kind.starts_with("checkout.session.") => at.min(heard),
-            _ => heard,
+        let own = matches!(self.event.fact, Fact::CheckoutSession(_));
+        if own && !self.event.kind.is_empty() {
+            return heard;
         }
+        let charge = self.movement.charge.as_ref();
+        charge.and_then(|(charge, _)| charge.created_at).map_or(heard, |at| at.min(heard))
     }
 
     fn of(event: Event) -> Self {

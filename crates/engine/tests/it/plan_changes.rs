@@ -339,6 +339,31 @@ async fn row_67_fewer_seats_refill_less_and_the_same_seats_again_are_paid_once()
 }
 
 #[tokio::test]
+async fn row_67_an_item_that_is_given_up_is_refilled_no_more() -> anyhow::Result<()> {
+    let story = Story::begin(0).await?;
+    let (yearly, monthly) = (story.price("Pro yearly").await, story.price("Pro monthly").await);
+    let form = [("items[1][price]", monthly.as_str()), ("billing_mode[type]", "flexible")];
+    let made = story.subscribe(&yearly, &form).await;
+    let items = made["items"]["data"].as_array().unwrap();
+    let item = items.iter().find(|item| item["price"]["id"] == yearly.as_str()).unwrap();
+    assert_eq!(story.tell().await["balance"], json!([200, 0, 0]));
+    story.world.advance("10d").await;
+    let form = [
+        ("items[0][id]", item["id"].as_str().unwrap()),
+        ("items[0][deleted]", "true"),
+        ("proration_behavior", "always_invoice"),
+    ];
+    story.change(&form).await;
+    story.tell().await;
+    for _ in 0..2 {
+        story.world.advance("1mo").await;
+        let next = story.after("2h").await;
+        assert_eq!(next["balance"], json!([100, 0, 0]), "the monthly one alone: {next}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn seats_that_nobody_has_paid_for_yet_refill_nothing() -> anyhow::Result<()> {
     let story = Story::bought("Pro yearly", 0).await?;
     story.tell().await;
