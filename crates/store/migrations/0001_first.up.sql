@@ -9,8 +9,8 @@ CREATE TABLE deployment (
 );
 
 CREATE TABLE customers (
-    id TEXT PRIMARY KEY,
-    external_id TEXT UNIQUE,
+    id VARCHAR(255) PRIMARY KEY,
+    external_id VARCHAR(255) UNIQUE,
     email TEXT,
     name TEXT,
     metadata TEXT NOT NULL,
@@ -19,9 +19,9 @@ CREATE TABLE customers (
 );
 
 CREATE TABLE provider_customers (
-    provider TEXT NOT NULL,
-    provider_customer_id TEXT NOT NULL,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_customer_id VARCHAR(255) NOT NULL,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
     generation BIGINT NOT NULL CHECK (generation >= 0),
     created_at BIGINT NOT NULL,
     PRIMARY KEY (provider, provider_customer_id),
@@ -29,21 +29,21 @@ CREATE TABLE provider_customers (
 );
 
 CREATE TABLE products (
-    id TEXT PRIMARY KEY,
+    id VARCHAR(255) PRIMARY KEY,
     name TEXT NOT NULL,
     description TEXT,
     active BIGINT NOT NULL CHECK (active IN (0, 1)),
     metadata TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    provider_product_id TEXT,
+    provider VARCHAR(64) NOT NULL,
+    provider_product_id VARCHAR(255),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     UNIQUE (provider, provider_product_id)
 );
 
 CREATE TABLE prices (
-    id TEXT PRIMARY KEY,
-    product_id TEXT NOT NULL REFERENCES products (id),
+    id VARCHAR(255) PRIMARY KEY,
+    product_id VARCHAR(255) NOT NULL REFERENCES products (id),
     unit_amount BIGINT NOT NULL CHECK (unit_amount >= 0),
     currency TEXT NOT NULL,
     interval_unit TEXT CHECK (interval_unit IN ('day', 'week', 'month', 'year')),
@@ -52,8 +52,8 @@ CREATE TABLE prices (
     active BIGINT NOT NULL CHECK (active IN (0, 1)),
     trial_days BIGINT NOT NULL CHECK (trial_days >= 0),
     grants TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    provider_price_id TEXT,
+    provider VARCHAR(64) NOT NULL,
+    provider_price_id VARCHAR(255),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     UNIQUE (provider, provider_price_id)
@@ -61,18 +61,18 @@ CREATE TABLE prices (
 CREATE INDEX prices_product ON prices (product_id);
 
 CREATE TABLE features (
-    id TEXT PRIMARY KEY,
+    id VARCHAR(255) PRIMARY KEY,
     name TEXT NOT NULL,
     created_at BIGINT NOT NULL
 );
 
 CREATE TABLE checkout_sessions (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) REFERENCES customers (id),
     mode TEXT NOT NULL CHECK (mode IN ('payment', 'subscription')),
-    status TEXT NOT NULL
+    status VARCHAR(255) NOT NULL
         CHECK (status IN ('creating', 'open', 'processing', 'complete', 'expired', 'failed')),
-    price_id TEXT NOT NULL REFERENCES prices (id),
+    price_id VARCHAR(255) NOT NULL REFERENCES prices (id),
     quantity BIGINT NOT NULL CHECK (quantity >= 1),
     amount BIGINT NOT NULL CHECK (amount >= 0),
     currency TEXT NOT NULL,
@@ -81,14 +81,14 @@ CREATE TABLE checkout_sessions (
     email TEXT,
     success_url TEXT NOT NULL,
     cancel_url TEXT NOT NULL,
-    provider TEXT NOT NULL,
-    provider_session_id TEXT,
+    provider VARCHAR(64) NOT NULL,
+    provider_session_id VARCHAR(255),
     provider_payment_intent_id TEXT,
-    provider_subscription_id TEXT,
+    provider_subscription_id VARCHAR(255),
     url TEXT,
-    rate_key TEXT NOT NULL,
-    browser_hash TEXT,
-    idempotency_key TEXT,
+    rate_key VARCHAR(255) NOT NULL,
+    browser_hash VARCHAR(255),
+    idempotency_key VARCHAR(255),
     request_hash TEXT,
     created_at BIGINT NOT NULL,
     requested_at BIGINT NOT NULL,
@@ -102,13 +102,13 @@ CREATE INDEX checkout_sessions_browser ON checkout_sessions (browser_hash);
 CREATE INDEX checkout_sessions_subscription ON checkout_sessions (provider_subscription_id);
 
 CREATE TABLE subscriptions (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    provider_subscription_id TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_subscription_id VARCHAR(255) NOT NULL,
     status TEXT NOT NULL,
-    price_id TEXT REFERENCES prices (id),
-    product_id TEXT REFERENCES products (id),
+    price_id VARCHAR(255) REFERENCES prices (id),
+    product_id VARCHAR(255) REFERENCES products (id),
     quantity BIGINT NOT NULL,
     period_start BIGINT,
     period_end BIGINT,
@@ -130,11 +130,11 @@ CREATE TABLE subscriptions (
 CREATE INDEX subscriptions_customer ON subscriptions (customer_id);
 
 CREATE TABLE invoices (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    provider_invoice_id TEXT NOT NULL,
-    provider_subscription_id TEXT,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_invoice_id VARCHAR(255) NOT NULL,
+    provider_subscription_id VARCHAR(255),
     status TEXT NOT NULL,
     reason TEXT NOT NULL,
     number TEXT,
@@ -157,14 +157,14 @@ CREATE INDEX invoices_subscription ON invoices (provider_subscription_id);
 
 -- One purchase is one row: `fact` is its invoice, else its payment intent, else its session.
 CREATE TABLE payments (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    fact TEXT NOT NULL,
-    provider_payment_intent_id TEXT,
-    provider_invoice_id TEXT,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    fact VARCHAR(512) NOT NULL,
+    provider_payment_intent_id VARCHAR(255),
+    provider_invoice_id VARCHAR(255),
     provider_session_id TEXT,
-    price_id TEXT REFERENCES prices (id),
+    price_id VARCHAR(255) REFERENCES prices (id),
     amount BIGINT NOT NULL CHECK (amount >= 0),
     currency TEXT NOT NULL,
     amount_refunded BIGINT NOT NULL CHECK (amount_refunded >= 0),
@@ -182,13 +182,13 @@ CREATE INDEX payments_invoice ON payments (provider_invoice_id);
 
 -- What a paid invoice line still has to refill: a yearly payment refills every month.
 CREATE TABLE allowance_schedules (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    provider_subscription_id TEXT NOT NULL,
-    provider_item_id TEXT NOT NULL,
-    payment_id TEXT,
-    price_id TEXT NOT NULL REFERENCES prices (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_subscription_id VARCHAR(255) NOT NULL,
+    provider_item_id VARCHAR(255) NOT NULL,
+    payment_id VARCHAR(255),
+    price_id VARCHAR(255) NOT NULL REFERENCES prices (id),
     position BIGINT NOT NULL,
     unit TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount > 0),
@@ -203,19 +203,19 @@ CREATE TABLE allowance_schedules (
 CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
 
 CREATE TABLE credit_grants (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    unit TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    unit VARCHAR(255) NOT NULL,
     class TEXT NOT NULL
         CHECK (class IN ('allowance', 'trial', 'bonus', 'promotional', 'purchased')),
-    fact TEXT NOT NULL UNIQUE,
+    fact VARCHAR(512) NOT NULL UNIQUE,
     granted BIGINT NOT NULL CHECK (granted > 0),
     spent BIGINT NOT NULL CHECK (spent >= 0),
     held BIGINT NOT NULL CHECK (held >= 0),
     expired BIGINT NOT NULL CHECK (expired >= 0),
     revoked BIGINT NOT NULL CHECK (revoked >= 0),
-    payment_id TEXT,
-    provider_subscription_id TEXT,
+    payment_id VARCHAR(255),
+    provider_subscription_id VARCHAR(255),
     reason TEXT NOT NULL,
     starts_at BIGINT NOT NULL,
     expires_at BIGINT,
@@ -229,8 +229,8 @@ CREATE INDEX credit_grants_subscription ON credit_grants (provider_subscription_
 
 -- Derived from the ledger; its row is the lock of one customer's credits of one unit.
 CREATE TABLE credit_balances (
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    unit TEXT NOT NULL,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    unit VARCHAR(255) NOT NULL,
     available BIGINT NOT NULL CHECK (available >= 0),
     held BIGINT NOT NULL CHECK (held >= 0),
     entries BIGINT NOT NULL CHECK (entries >= 0),
@@ -238,12 +238,12 @@ CREATE TABLE credit_balances (
 );
 
 CREATE TABLE credit_holds (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
     unit TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount > 0),
     captured BIGINT NOT NULL CHECK (captured >= 0),
-    status TEXT NOT NULL CHECK (status IN ('open', 'captured', 'released', 'expired')),
+    status VARCHAR(255) NOT NULL CHECK (status IN ('open', 'captured', 'released', 'expired')),
     placed_by TEXT NOT NULL CHECK (placed_by IN ('merchant', 'customer')),
     reference TEXT,
     expires_at BIGINT NOT NULL,
@@ -254,22 +254,22 @@ CREATE INDEX credit_holds_customer ON credit_holds (customer_id);
 CREATE INDEX credit_holds_expiry ON credit_holds (status, expires_at);
 
 CREATE TABLE credit_hold_draws (
-    hold_id TEXT NOT NULL REFERENCES credit_holds (id),
+    hold_id VARCHAR(255) NOT NULL REFERENCES credit_holds (id),
     position BIGINT NOT NULL,
-    grant_id TEXT NOT NULL REFERENCES credit_grants (id),
+    grant_id VARCHAR(255) NOT NULL REFERENCES credit_grants (id),
     amount BIGINT NOT NULL CHECK (amount > 0),
     PRIMARY KEY (hold_id, position)
 );
 
 -- The ledger: append-only, one line per change of one lot, numbered per customer and unit.
 CREATE TABLE credit_entries (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL,
-    unit TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL,
+    unit VARCHAR(255) NOT NULL,
     number BIGINT NOT NULL,
     kind TEXT NOT NULL
         CHECK (kind IN ('grant', 'consume', 'hold', 'capture', 'release', 'expire', 'revoke')),
-    grant_id TEXT NOT NULL,
+    grant_id VARCHAR(255) NOT NULL,
     hold_id TEXT,
     amount BIGINT NOT NULL,
     held_amount BIGINT NOT NULL,
@@ -284,20 +284,20 @@ CREATE TABLE credit_entries (
 CREATE INDEX credit_entries_grant ON credit_entries (grant_id);
 
 CREATE TABLE credit_debts (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    unit TEXT NOT NULL,
-    grant_id TEXT NOT NULL UNIQUE,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    unit VARCHAR(255) NOT NULL,
+    grant_id VARCHAR(255) NOT NULL UNIQUE,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 
 CREATE TABLE entitlements (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    feature TEXT NOT NULL,
-    source TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    feature VARCHAR(255) NOT NULL,
+    source VARCHAR(255) NOT NULL,
     starts_at BIGINT NOT NULL,
     ends_at BIGINT,
     revoked_at BIGINT,
@@ -308,15 +308,15 @@ CREATE TABLE entitlements (
 CREATE INDEX entitlements_customer ON entitlements (customer_id, feature);
 
 CREATE TABLE inbox_events (
-    id TEXT PRIMARY KEY,
-    provider TEXT NOT NULL,
-    provider_event_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    ordering_key TEXT NOT NULL,
-    object_id TEXT,
+    id VARCHAR(255) PRIMARY KEY,
+    provider VARCHAR(64) NOT NULL,
+    provider_event_id VARCHAR(255) NOT NULL,
+    kind VARCHAR(255) NOT NULL,
+    ordering_key VARCHAR(512) NOT NULL,
+    object_id VARCHAR(512),
     api_version TEXT,
     payload BLOB NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'applied', 'ignored', 'parked')),
+    state VARCHAR(255) NOT NULL CHECK (state IN ('pending', 'applied', 'ignored', 'parked')),
     reason TEXT,
     attempts BIGINT NOT NULL,
     lease_token BIGINT NOT NULL,
@@ -331,9 +331,9 @@ CREATE INDEX inbox_events_due ON inbox_events (state, next_attempt_at);
 CREATE INDEX inbox_events_ordering ON inbox_events (ordering_key, leased_until);
 
 CREATE TABLE idempotency_keys (
-    customer_id TEXT NOT NULL,
-    operation TEXT NOT NULL,
-    idempotency_key TEXT NOT NULL,
+    customer_id VARCHAR(255) NOT NULL,
+    operation VARCHAR(255) NOT NULL,
+    idempotency_key VARCHAR(255) NOT NULL,
     request_hash TEXT NOT NULL,
     answer TEXT NOT NULL,
     created_at BIGINT NOT NULL,
@@ -341,9 +341,9 @@ CREATE TABLE idempotency_keys (
 );
 
 CREATE TABLE collections (
-    id TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
-    name TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    owner VARCHAR(255) NOT NULL,
+    name VARCHAR(255) NOT NULL,
     feature TEXT NOT NULL,
     search_cost BIGINT NOT NULL CHECK (search_cost >= 0),
     dimensions BIGINT NOT NULL CHECK (dimensions >= 1),
@@ -353,9 +353,9 @@ CREATE TABLE collections (
 );
 
 CREATE TABLE documents (
-    id TEXT PRIMARY KEY,
-    collection_id TEXT NOT NULL REFERENCES collections (id),
-    customer_id TEXT REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    collection_id VARCHAR(255) NOT NULL REFERENCES collections (id),
+    customer_id VARCHAR(255) REFERENCES customers (id),
     source TEXT,
     content TEXT NOT NULL,
     chunks BIGINT NOT NULL,
@@ -365,9 +365,9 @@ CREATE INDEX documents_collection ON documents (collection_id);
 CREATE INDEX documents_customer ON documents (customer_id);
 
 CREATE TABLE chunks (
-    id TEXT PRIMARY KEY,
-    document_id TEXT NOT NULL REFERENCES documents (id),
-    collection_id TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    document_id VARCHAR(255) NOT NULL REFERENCES documents (id),
+    collection_id VARCHAR(255) NOT NULL,
     position BIGINT NOT NULL,
     content TEXT NOT NULL,
     embedding BLOB NOT NULL,
@@ -376,20 +376,20 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_collection ON chunks (collection_id);
 
 CREATE TABLE api_keys (
-    id TEXT PRIMARY KEY,
+    id VARCHAR(255) PRIMARY KEY,
     name TEXT NOT NULL,
     prefix TEXT NOT NULL,
-    hash TEXT NOT NULL UNIQUE,
+    hash VARCHAR(255) NOT NULL UNIQUE,
     created_at BIGINT NOT NULL,
     revoked_at BIGINT
 );
 
 -- Single-use sign-in links (`kind` link) and the browser sessions they open (`kind` session).
 CREATE TABLE portal_sessions (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
     kind TEXT NOT NULL CHECK (kind IN ('link', 'session')),
-    hash TEXT NOT NULL UNIQUE,
+    hash VARCHAR(255) NOT NULL UNIQUE,
     csrf TEXT NOT NULL,
     expires_at BIGINT NOT NULL,
     closed_at BIGINT,

@@ -9,13 +9,13 @@ DROP TABLE webhook_endpoints;
 DROP TABLE outbox_events;
 
 CREATE TABLE credit_entries_narrower (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL,
-    unit TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL,
+    unit VARCHAR(255) NOT NULL,
     number BIGINT NOT NULL,
     kind TEXT NOT NULL
         CHECK (kind IN ('grant', 'consume', 'hold', 'capture', 'release', 'expire', 'revoke')),
-    grant_id TEXT NOT NULL,
+    grant_id VARCHAR(255) NOT NULL,
     hold_id TEXT,
     amount BIGINT NOT NULL,
     held_amount BIGINT NOT NULL,
@@ -34,13 +34,13 @@ ALTER TABLE credit_entries_narrower RENAME TO credit_entries;
 CREATE INDEX credit_entries_grant ON credit_entries (grant_id);
 
 CREATE TABLE allowance_schedules_narrower (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    provider_subscription_id TEXT NOT NULL,
-    provider_item_id TEXT NOT NULL,
-    payment_id TEXT,
-    price_id TEXT NOT NULL REFERENCES prices (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_subscription_id VARCHAR(255) NOT NULL,
+    provider_item_id VARCHAR(255) NOT NULL,
+    payment_id VARCHAR(255),
+    price_id VARCHAR(255) NOT NULL REFERENCES prices (id),
     position BIGINT NOT NULL,
     unit TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount > 0),

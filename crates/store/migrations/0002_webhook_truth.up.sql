@@ -10,7 +10,7 @@ CREATE INDEX inbox_events_state ON inbox_events (state, id);
 CREATE INDEX inbox_events_kind ON inbox_events (kind, id);
 CREATE INDEX inbox_events_object ON inbox_events (object_id);
 CREATE INDEX inbox_events_payload ON inbox_events (id) WHERE payload_purged_at IS NULL;
-ALTER TABLE api_keys ADD COLUMN scope TEXT NOT NULL DEFAULT 'server'
+ALTER TABLE api_keys ADD COLUMN scope VARCHAR(255) NOT NULL DEFAULT 'server'
     CHECK (scope IN ('server', 'admin', 'metrics'));
 
 ALTER TABLE subscriptions ADD COLUMN collection TEXT;
@@ -31,13 +31,13 @@ ALTER TABLE invoices ADD COLUMN covers_until BIGINT;
 
 -- Every price of a subscription, each with its own period and what it grants.
 CREATE TABLE subscription_items (
-    provider TEXT NOT NULL,
-    provider_item_id TEXT NOT NULL,
-    subscription_id TEXT NOT NULL REFERENCES subscriptions (id),
-    customer_id TEXT NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_item_id VARCHAR(255) NOT NULL,
+    subscription_id VARCHAR(255) NOT NULL REFERENCES subscriptions (id),
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
     position BIGINT NOT NULL CHECK (position >= 0),
     provider_price_id TEXT,
-    price_id TEXT REFERENCES prices (id),
+    price_id VARCHAR(255) REFERENCES prices (id),
     quantity BIGINT NOT NULL,
     period_start BIGINT,
     period_end BIGINT,
@@ -48,10 +48,10 @@ CREATE INDEX subscription_items_subscription ON subscription_items (subscription
 
 -- One movement of money of a payment: an invoice can be paid by several.
 CREATE TABLE charges (
-    provider TEXT NOT NULL,
-    provider_charge_id TEXT NOT NULL,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    payment_id TEXT NOT NULL REFERENCES payments (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_charge_id VARCHAR(255) NOT NULL,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    payment_id VARCHAR(255) NOT NULL REFERENCES payments (id),
     provider_payment_intent_id TEXT,
     status TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount >= 0),
@@ -67,11 +67,11 @@ CREATE TABLE charges (
 CREATE INDEX charges_payment ON charges (payment_id);
 
 CREATE TABLE refunds (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    payment_id TEXT NOT NULL REFERENCES payments (id),
-    provider TEXT NOT NULL,
-    provider_refund_id TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    payment_id VARCHAR(255) NOT NULL REFERENCES payments (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_refund_id VARCHAR(255) NOT NULL,
     provider_charge_id TEXT,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     currency TEXT NOT NULL,
@@ -86,11 +86,11 @@ CREATE INDEX refunds_customer ON refunds (customer_id);
 CREATE INDEX refunds_payment ON refunds (payment_id);
 
 CREATE TABLE disputes (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    payment_id TEXT NOT NULL REFERENCES payments (id),
-    provider TEXT NOT NULL,
-    provider_dispute_id TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    payment_id VARCHAR(255) NOT NULL REFERENCES payments (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_dispute_id VARCHAR(255) NOT NULL,
     provider_charge_id TEXT,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     currency TEXT NOT NULL,
@@ -109,11 +109,11 @@ CREATE INDEX disputes_payment ON disputes (payment_id);
 -- Money of a paid invoice that went to the customer's balance or back outside the provider; what a
 -- credit note refunds to the card is a refund.
 CREATE TABLE credit_notes (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    payment_id TEXT NOT NULL REFERENCES payments (id),
-    provider TEXT NOT NULL,
-    provider_credit_note_id TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    payment_id VARCHAR(255) NOT NULL REFERENCES payments (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_credit_note_id VARCHAR(255) NOT NULL,
     amount BIGINT NOT NULL CHECK (amount >= 0),
     amount_given_back BIGINT NOT NULL CHECK (amount_given_back >= 0),
     currency TEXT NOT NULL,
@@ -128,19 +128,19 @@ CREATE INDEX credit_notes_payment ON credit_notes (payment_id);
 -- A paid line is known by when it begins and ends; what it refills may begin later. One that pays
 -- for more inside a period (`change`) raises that period's refills.
 CREATE TABLE allowance_schedules_wider (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL REFERENCES customers (id),
-    provider TEXT NOT NULL,
-    provider_subscription_id TEXT NOT NULL,
-    provider_item_id TEXT NOT NULL,
-    payment_id TEXT,
-    price_id TEXT NOT NULL REFERENCES prices (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL REFERENCES customers (id),
+    provider VARCHAR(64) NOT NULL,
+    provider_subscription_id VARCHAR(255) NOT NULL,
+    provider_item_id VARCHAR(255) NOT NULL,
+    payment_id VARCHAR(255),
+    price_id VARCHAR(255) NOT NULL REFERENCES prices (id),
     position BIGINT NOT NULL,
     unit TEXT NOT NULL,
     amount BIGINT NOT NULL CHECK (amount > 0),
     interval_unit TEXT NOT NULL,
     interval_count BIGINT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('period', 'change')),
+    kind VARCHAR(255) NOT NULL CHECK (kind IN ('period', 'change')),
     line_from BIGINT NOT NULL,
     covered_from BIGINT NOT NULL,
     covered_until BIGINT NOT NULL,
@@ -167,13 +167,13 @@ CREATE INDEX credit_debts_customer ON credit_debts (customer_id, unit);
 
 -- The ledger learns one more kind: `restore`.
 CREATE TABLE credit_entries_wider (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT NOT NULL,
-    unit TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) NOT NULL,
+    unit VARCHAR(255) NOT NULL,
     number BIGINT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN
         ('grant', 'consume', 'hold', 'capture', 'release', 'expire', 'revoke', 'restore')),
-    grant_id TEXT NOT NULL,
+    grant_id VARCHAR(255) NOT NULL,
     hold_id TEXT,
     amount BIGINT NOT NULL,
     held_amount BIGINT NOT NULL,
@@ -192,13 +192,13 @@ CREATE INDEX credit_entries_grant ON credit_entries (grant_id);
 
 -- Our own effects, written in the transaction that causes them: one row for one fact.
 CREATE TABLE outbox_events (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) REFERENCES customers (id),
     kind TEXT NOT NULL,
-    fact TEXT NOT NULL UNIQUE,
+    fact VARCHAR(512) NOT NULL UNIQUE,
     object_id TEXT,
     data TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'spread')),
+    state VARCHAR(255) NOT NULL CHECK (state IN ('pending', 'spread')),
     created_at BIGINT NOT NULL,
     recorded_at BIGINT NOT NULL
 );
@@ -206,7 +206,7 @@ CREATE INDEX outbox_events_state ON outbox_events (state, id);
 CREATE INDEX outbox_events_customer ON outbox_events (customer_id);
 
 CREATE TABLE webhook_endpoints (
-    id TEXT PRIMARY KEY,
+    id VARCHAR(255) PRIMARY KEY,
     url TEXT NOT NULL,
     description TEXT,
     kinds TEXT NOT NULL,
@@ -218,10 +218,10 @@ CREATE TABLE webhook_endpoints (
 
 -- One event for one receiver: an endpoint, or the mail hook.
 CREATE TABLE deliveries (
-    id TEXT PRIMARY KEY,
-    outbox_event_id TEXT NOT NULL REFERENCES outbox_events (id),
-    receiver TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
+    id VARCHAR(255) PRIMARY KEY,
+    outbox_event_id VARCHAR(255) NOT NULL REFERENCES outbox_events (id),
+    receiver VARCHAR(255) NOT NULL,
+    state VARCHAR(255) NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
     attempts BIGINT NOT NULL,
     next_attempt_at BIGINT NOT NULL,
     lease_token BIGINT NOT NULL,
@@ -239,15 +239,15 @@ CREATE INDEX deliveries_receiver ON deliveries (receiver, id);
 -- under the same idempotency key while the outcome is unknown.
 CREATE INDEX checkout_sessions_status ON checkout_sessions (status, updated_at);
 CREATE TABLE provider_calls (
-    id TEXT PRIMARY KEY,
-    customer_id TEXT REFERENCES customers (id),
+    id VARCHAR(255) PRIMARY KEY,
+    customer_id VARCHAR(255) REFERENCES customers (id),
     kind TEXT NOT NULL,
-    fact TEXT NOT NULL UNIQUE,
-    object_id TEXT,
+    fact VARCHAR(512) NOT NULL UNIQUE,
+    object_id VARCHAR(512),
     parameters TEXT NOT NULL,
-    idempotency_key TEXT NOT NULL UNIQUE,
+    idempotency_key VARCHAR(512) NOT NULL UNIQUE,
     urgency TEXT NOT NULL CHECK (urgency IN ('duty', 'wish')),
-    state TEXT NOT NULL CHECK (state IN ('intended', 'unknown', 'done', 'refused')),
+    state VARCHAR(255) NOT NULL CHECK (state IN ('intended', 'unknown', 'done', 'refused')),
     attempts BIGINT NOT NULL,
     next_attempt_at BIGINT NOT NULL,
     lease_token BIGINT NOT NULL,
@@ -261,8 +261,8 @@ CREATE INDEX provider_calls_due ON provider_calls (state, next_attempt_at);
 CREATE INDEX provider_calls_object ON provider_calls (object_id);
 
 CREATE TABLE sync_runs (
-    id TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
+    id VARCHAR(255) PRIMARY KEY,
+    kind VARCHAR(255) NOT NULL,
     scope TEXT,
     dry_run BIGINT NOT NULL CHECK (dry_run IN (0, 1)),
     state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'completed', 'partial', 'failed')),
@@ -277,9 +277,9 @@ CREATE TABLE sync_runs (
 CREATE INDEX sync_runs_kind ON sync_runs (kind, id);
 
 CREATE TABLE admin_sessions (
-    id TEXT PRIMARY KEY,
-    api_key_id TEXT NOT NULL REFERENCES api_keys (id),
-    hash TEXT NOT NULL UNIQUE,
+    id VARCHAR(255) PRIMARY KEY,
+    api_key_id VARCHAR(255) NOT NULL REFERENCES api_keys (id),
+    hash VARCHAR(255) NOT NULL UNIQUE,
     csrf TEXT NOT NULL,
     expires_at BIGINT NOT NULL,
     closed_at BIGINT,
@@ -288,10 +288,10 @@ CREATE TABLE admin_sessions (
 CREATE INDEX admin_sessions_expiry ON admin_sessions (expires_at);
 
 CREATE TABLE audit_log (
-    id TEXT PRIMARY KEY,
+    id VARCHAR(255) PRIMARY KEY,
     actor TEXT NOT NULL,
     action TEXT NOT NULL,
-    object_id TEXT NOT NULL,
+    object_id VARCHAR(512) NOT NULL,
     detail TEXT,
     created_at BIGINT NOT NULL
 );

@@ -1,4 +1,51 @@
-//! The only place where backends differ: placeholders, row locks and column types.
+//! The only place where backends differ: placeholders, row locks, conflicts and column types.
+
+/// How MySQL spells a statement, and what the number of rows it reports means.
+#[derive(Debug)]
+pub struct MysqlStatement {
+    pub text: String,
+    pub counts: Counts,
+}
+
+/// What MySQL's number of changed rows says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    Rows,
+    /// A row that was there already is reported like a new one; `DUPLICATE` tells them apart.
+    NewRows,
+    /// A row that was there already and has changed is reported as two.
+    NewOrChangedRows,
+}
+
+/// What a statement that met an existing row leaves as the last inserted id. No table of ours makes
+/// ids by itself, so it is 0 after every other statement.
+pub const DUPLICATE: u64 = 1;
+
+/// The kinds of server that speak MySQL's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    Mysql,
+    Mariadb,
+}
+
+impl Flavour {
+    /// By what `SELECT VERSION()` answers.
+    pub fn of(version: &str) -> Self {
+        match version.contains("MariaDB") {
+            true => Flavour::Mariadb,
+            false => Flavour::Mysql,
+        }
+    }
+
+    /// The collation that compares byte by byte and takes no trailing space for padding. Neither
+    /// server knows the other's name for it.
+    pub fn collation(self) -> &'static str {
+        match self {
+            Flavour::Mysql => "utf8mb4_0900_bin",
+            Flavour::Mariadb => "utf8mb4_nopad_bin",
+        }
+    }
+}
 
 /// `?` becomes `$1`, `$2`, … for PostgreSQL. Statements hold no question marks in literals.
 pub fn numbered(text: &str) -> String {
@@ -23,20 +70,140 @@ pub fn without_row_locks(text: &str) -> String {
     text.replace("FOR UPDATE SKIP LOCKED", "").replace("FOR NO KEY UPDATE", "")
 }
 
+/// MySQL's spelling of a statement.
+pub fn mysql(text: &str) -> MysqlStatement {
+    let text = text
+        .replace("FOR NO KEY UPDATE", "FOR UPDATE")
+        .replace("AS TEXT)", "AS CHAR)")
+        .replace("AS BIGINT)", "AS SIGNED)")
+        .replace("length(", "char_length(");
+    if let Some((insert, update)) = text.split_once("DO UPDATE SET ") {
+        // Whatever key it meets: MySQL cannot name one.
+        let insert = insert.rsplit_once("ON CONFLICT").map_or(insert, |(before, _)| before);
+        let update = replace_words(update, |word| match word.strip_prefix("excluded.") {
+            Some(column) => format!("VALUES({column})"),
+            None => word.to_owned(),
+        });
+        let text = format!("{insert}ON DUPLICATE KEY UPDATE {update}");
+        return MysqlStatement { text, counts: Counts::NewOrChangedRows };
+    }
+    match text.contains("ON CONFLICT DO NOTHING") {
+        true => MysqlStatement { text: mysql_conflicts(&text), counts: Counts::NewRows },
+        false => MysqlStatement { text, counts: Counts::Rows },
+    }
+}
+
+/// A plain insert that fails would do, but it leaves a shared lock on the row it met, and two that
+/// want to change that row then wait for one another. `INSERT IGNORE` would hide other errors. So
+/// the row is set to what it is, which locks it for writing, and marked in the answer.
+fn mysql_conflicts(text: &str) -> String {
+    let mut parts = text.split("ON CONFLICT DO NOTHING").peekable();
+    let mut out = String::new();
+    while let Some(part) = parts.next() {
+        out.push_str(part);
+        if parts.peek().is_some() {
+            let insert = part.rsplit_once("INSERT INTO ").map_or("", |(_, insert)| insert);
+            let names = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            let mut words = insert.split(names).filter(|word| !matches!(*word, "" | "SELECT"));
+            let table = words.next().unwrap_or_default();
+            let kept = format!("{table}.{}", words.next().unwrap_or_default());
+            out.push_str(&format!(
+                "ON DUPLICATE KEY UPDATE {kept} = \
+                 IF(LAST_INSERT_ID({DUPLICATE}) = {DUPLICATE}, {kept}, {kept})"
+            ));
+        }
+    }
+    out
+}
+
+/// The migrations say `VARCHAR(n)` where MySQL needs a length for a key. SQLite and PostgreSQL have
+/// no use for one.
+pub fn without_lengths(text: &str) -> String {
+    let mut parts = text.split("VARCHAR(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| {
+        out + "TEXT" + part.split_once(')').map_or(part, |(_, after)| after)
+    })
+}
+
 /// PostgreSQL's names of the column types that the migrations are written in. Text compares byte by
 /// byte, because provider ids differ by letter case and cursors rely on one order everywhere.
 pub fn postgres_types(text: &str) -> String {
-    text.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .map(|word| {
-            let (name, rest) = match word.char_indices().next_back() {
-                Some((at, c)) if !c.is_ascii_alphanumeric() && c != '_' => word.split_at(at),
-                _ => (word, ""),
-            };
-            match name {
-                "TEXT" => format!("TEXT COLLATE \"C\"{rest}"),
-                "BLOB" => format!("BYTEA{rest}"),
-                _ => word.to_owned(),
-            }
+    replace_words(&without_lengths(text), |word| match word {
+        "TEXT" => "TEXT COLLATE \"C\"".to_owned(),
+        "BLOB" => "BYTEA".to_owned(),
+        _ => word.to_owned(),
+    })
+}
+
+/// A migration as MySQL reads it: every line of ours is one column, one key or one statement's
+/// beginning or end.
+pub fn mysql_schema(text: &str, flavour: Flavour) -> String {
+    let text = replace_words(text, |word| match word {
+        "TEXT" => "LONGTEXT".to_owned(),
+        "BLOB" => "LONGBLOB".to_owned(),
+        _ => word.to_owned(),
+    });
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut table = "";
+    let mut keys = String::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("CREATE TABLE ") {
+            table = name.trim_end_matches(" (");
+        }
+        if line == ");" {
+            let collation = flavour.collation();
+            out.truncate(out.trim_end().len());
+            out.push_str(&std::mem::take(&mut keys));
+            out.push_str("\n) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE ");
+            out.push_str(collation);
+            out.push(';');
+        } else if let Some((before, after)) = line.split_once(" REFERENCES ") {
+            // MySQL reads a reference beside its column and forgets it.
+            let column = before.split_whitespace().next().unwrap_or_default();
+            keys.push_str(&foreign_key(&text, table, column, after.trim_end_matches(',')));
+            out.push_str(before);
+            out.push_str(if after.ends_with(',') { "," } else { "" });
+        } else if let Some(index) = line.strip_prefix("DROP INDEX ") {
+            // An index of ours is called by its table and one more word.
+            let index = index.trim_end_matches(';');
+            let table = index.rsplit_once('_').map_or(index, |(table, _)| table);
+            out.push_str(&format!("DROP INDEX {index} ON {table};"));
+        } else {
+            out.push_str(&whole_index(line));
+        }
+        out.push('\n');
+    }
+    mysql_conflicts(&out)
+}
+
+/// MySQL would make an index for the key where there is none, and give it up for another that
+/// begins alike; so it is asked for.
+fn foreign_key(text: &str, table: &str, column: &str, target: &str) -> String {
+    let key = format!(",\n    FOREIGN KEY ({column}) REFERENCES {target}");
+    let is_covered = text.contains(&format!(" ON {table} ({column}"))
+        || text.contains(&format!("KEY ({column},"));
+    match is_covered {
+        true => key,
+        false => format!(",\n    INDEX ({column}){key}"),
+    }
+}
+
+/// MySQL has no indexes over some rows: what narrowed them comes first in the key.
+fn whole_index(line: &str) -> String {
+    let narrowed = line.starts_with("CREATE INDEX ").then(|| line.split_once(") WHERE ")).flatten();
+    let Some((before, condition)) = narrowed else { return line.to_owned() };
+    let column = condition.split_whitespace().next().unwrap_or_default();
+    before.replacen('(', &format!("({column}, "), 1) + ");"
+}
+
+/// Each word of letters, digits, underscores and dots through `replace`.
+fn replace_words(text: &str, replace: impl Fn(&str) -> String) -> String {
+    let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.';
+    text.split_inclusive(is_end)
+        .map(|word| match word.char_indices().next_back() {
+            Some((at, c)) if is_end(c) => replace(&word[..at]) + &word[at..],
+            _ => replace(word),
         })
         .collect()
 }
@@ -50,5 +217,36 @@ mod tests {
         assert_eq!(numbered("a = ? AND b = ?"), "a = $1 AND b = $2");
         assert_eq!(without_row_locks("SELECT 1 FOR NO KEY UPDATE"), "SELECT 1 ");
         assert_eq!(postgres_types("(a TEXT,b BLOB)"), "(a TEXT COLLATE \"C\",b BYTEA)");
+        assert_eq!(without_lengths("a VARCHAR(255) NOT NULL,"), "a TEXT NOT NULL,");
+    }
+
+    #[test]
+    fn mysql_tells_new_rows_from_those_it_met() {
+        let ignoring = mysql("INSERT INTO t (a, b) VALUES (?, ?) ON CONFLICT DO NOTHING");
+        assert_eq!(ignoring.counts, Counts::NewRows);
+        assert_eq!(
+            ignoring.text,
+            "INSERT INTO t (a, b) VALUES (?, ?) \
+             ON DUPLICATE KEY UPDATE t.a = IF(LAST_INSERT_ID(1) = 1, t.a, t.a)"
+        );
+        let upsert = mysql("INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = excluded.b");
+        assert_eq!(upsert.counts, Counts::NewOrChangedRows);
+        assert_eq!(
+            upsert.text,
+            "INSERT INTO t (a) VALUES (?) ON DUPLICATE KEY UPDATE b = VALUES(b)"
+        );
+        assert_eq!(mysql("SELECT length(CAST(? AS TEXT))").text, "SELECT char_length(CAST(? AS CHAR))");
+    }
+
+    #[test]
+    fn mysql_keeps_references_and_narrowed_indexes() {
+        let table = "CREATE TABLE t (\n    a BLOB,\n    b VARCHAR(9) REFERENCES u (id)\n);\n";
+        let spelled = "CREATE TABLE t (\n    a LONGBLOB,\n    b VARCHAR(9),\n    INDEX (b),\n    \
+                       FOREIGN KEY (b) REFERENCES u (id)\n) ENGINE = InnoDB CHARACTER SET utf8mb4 \
+                       COLLATE utf8mb4_0900_bin;\n";
+        assert_eq!(mysql_schema(table, Flavour::of("8.0.36")), spelled);
+        let index = "CREATE INDEX t_a ON t (id) WHERE a IS NULL;\nDROP INDEX t_a;\n";
+        let spelled = "CREATE INDEX t_a ON t (a, id);\nDROP INDEX t_a ON t;\n";
+        assert_eq!(mysql_schema(index, Flavour::of("10.11.6-MariaDB")), spelled);
     }
 }
