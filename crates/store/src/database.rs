@@ -3,18 +3,21 @@
 //! SQLite has one writing connection and several readers; a writing transaction starts with
 //! `BEGIN IMMEDIATE`, so it never has to be repeated. PostgreSQL runs at read committed with row
 //! locks in one order: a session, its customer, the customer's account of credits. Who only spends
-//! takes the last one alone.
+//! takes the last one alone. MySQL does the same, with readers on connections of their own, because
+//! there a snapshot wants another isolation level than a writer.
 
+use crate::dialect::{Counts, DUPLICATE, Flavour};
 use crate::errors::StoreError;
 use crate::rows::Row;
 use crate::sql::{Arg, Sql};
 use crate::watch::{Step, Watch, Watcher};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{Connection as _, Postgres, Sqlite};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, MySql, Postgres, Sqlite};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -24,6 +27,14 @@ const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
 /// At read committed each statement would see a state of its own.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BUSY_TIMEOUT_SECONDS: u64 = 10;
+const MYSQL_WRITERS_MAX: u32 = 16;
+const MYSQL_READERS_MAX: u32 = 8;
+const MYSQL_SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+/// The server's own settings may be lax, and it waits long for a lock.
+const MYSQL_SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\
+    NO_ENGINE_SUBSTITUTION,ANSI_QUOTES,PIPES_AS_CONCAT', SESSION innodb_lock_wait_timeout = 10";
+const MYSQL_WRITES: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+const MYSQL_READS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
 /// The database, cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,6 +47,7 @@ pub struct Store {
 pub(crate) enum Pools {
     Sqlite { write: SqlitePool, read: SqlitePool },
     Postgres(PgPool),
+    Mysql { write: MySqlPool, read: MySqlPool, flavour: Flavour },
 }
 
 /// One transaction. Dropping it without `commit` undoes it.
@@ -48,6 +60,7 @@ pub struct Tx {
 enum Inner {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
     Postgres(sqlx::Transaction<'static, Postgres>),
+    Mysql(sqlx::Transaction<'static, MySql>),
 }
 
 fn failed(name: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -55,12 +68,13 @@ fn failed(name: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
 }
 
 impl Store {
-    /// Opens `sqlite://path` (created where missing) or `postgres://…`.
+    /// Opens `sqlite://path` (created where missing), `postgres://…`, `mysql://…` or `mariadb://…`.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let pools = match scheme {
             "sqlite" => open_sqlite(url).await?,
             "postgres" | "postgresql" => open_postgres(url).await?,
+            "mysql" | "mariadb" => open_mysql(url).await?,
             other => return Err(StoreError::Address(other.to_owned())),
         };
         Ok(Self { pools, watch: Watch::none() })
@@ -79,6 +93,7 @@ impl Store {
                 Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(failed(name))?)
             }
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
+            Pools::Mysql { write, .. } => Inner::Mysql(write.begin().await.map_err(failed(name))?),
         };
         Ok(Tx { name, inner, watch: self.watch.clone() })
     }
@@ -91,6 +106,9 @@ impl Store {
             Pools::Postgres(pool) => {
                 Inner::Postgres(pool.begin_with(SNAPSHOT).await.map_err(failed(name))?)
             }
+            Pools::Mysql { read, .. } => {
+                Inner::Mysql(read.begin_with(MYSQL_SNAPSHOT).await.map_err(failed(name))?)
+            }
         };
         Ok(Tx { name, inner, watch: self.watch.clone() })
     }
@@ -102,7 +120,6 @@ impl Store {
 
     /// Asks the backend to parse every named statement.
     pub async fn prepare_all(&self) -> Result<usize, StoreError> {
-        use sqlx::Executor as _;
         use sqlx::SqlSafeStr as _;
         let mut count = 0;
         for sql in crate::statements() {
@@ -115,16 +132,44 @@ impl Store {
                     let text = sql.postgres().into_sql_str();
                     pool.prepare(text).await.map(drop).map_err(failed(sql.name))?;
                 }
+                Pools::Mysql { write, .. } => {
+                    let text = sql.mysql().text.as_str().into_sql_str();
+                    write.prepare(text).await.map(drop).map_err(failed(sql.name))?;
+                }
             }
             count += 1;
         }
         Ok(count)
     }
 
+    /// Which server it is, in its own words.
+    pub async fn version(&self) -> Result<String, StoreError> {
+        let (name, text) = match &self.pools {
+            Pools::Sqlite { read, .. } => {
+                ("SQLite", sqlx::query_scalar("SELECT sqlite_version()").fetch_one(read).await)
+            }
+            Pools::Postgres(pool) => (
+                "PostgreSQL",
+                sqlx::query_scalar("SELECT current_setting('server_version')")
+                    .fetch_one(pool)
+                    .await,
+            ),
+            Pools::Mysql { read, flavour, .. } => {
+                (flavour.name(), sqlx::query_scalar("SELECT VERSION()").fetch_one(read).await)
+            }
+        };
+        let text: String = text.map_err(failed("version"))?;
+        Ok(format!("{name} {text}"))
+    }
+
     /// Closes every connection; SQLite folds its log into the file.
     pub async fn close(&self) {
         match &self.pools {
             Pools::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Mysql { write, read, .. } => {
                 read.close().await;
                 write.close().await;
             }
@@ -168,6 +213,34 @@ async fn open_postgres(url: &str) -> Result<Pools, StoreError> {
     Ok(Pools::Postgres(pool))
 }
 
+async fn open_mysql(url: &str) -> Result<Pools, StoreError> {
+    let options = MySqlConnectOptions::from_str(url).map_err(failed("open"))?;
+    let mut first = options.connect().await.map_err(failed("open"))?;
+    let version: String = sqlx::query_scalar("SELECT VERSION()")
+        .fetch_one(&mut first)
+        .await
+        .map_err(failed("open"))?;
+    first.close().await.map_err(failed("open"))?;
+    let flavour = Flavour::of(&version);
+    // What a statement compares with a column is of the column's collation already.
+    let options = options.charset("utf8mb4").collation(flavour.collation());
+    let pool = |size, isolation: &'static str| {
+        MySqlPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    connection.execute(MYSQL_SESSION).await?;
+                    connection.execute(isolation).await.map(drop)
+                })
+            })
+    };
+    let write = pool(MYSQL_WRITERS_MAX, MYSQL_WRITES).connect_with(options.clone()).await;
+    let write = write.map_err(failed("open"))?;
+    let read = pool(MYSQL_READERS_MAX, MYSQL_READS).connect_lazy_with(options);
+    Ok(Pools::Mysql { write, read, flavour })
+}
+
 fn bind_sqlite<'q>(
     sql: &'static Sql,
     args: Vec<Arg>,
@@ -190,6 +263,28 @@ fn bind_postgres<'q>(
     })
 }
 
+fn bind_mysql<'q>(
+    sql: &'static Sql,
+    args: Vec<Arg>,
+) -> sqlx::query::Query<'q, MySql, MySqlArguments> {
+    let text = sql.mysql().text.as_str();
+    args.into_iter().fold(sqlx::query(text), |query, arg| match arg {
+        Arg::Int(value) => query.bind(value),
+        Arg::Text(value) => query.bind(value),
+        Arg::Bytes(value) => query.bind(value),
+    })
+}
+
+/// How many rows a statement has changed, as the other backends count them.
+fn changed_on_mysql(sql: &'static Sql, done: &sqlx::mysql::MySqlQueryResult) -> u64 {
+    match sql.mysql().counts {
+        Counts::Rows => done.rows_affected(),
+        Counts::NewRows if done.last_insert_id() == DUPLICATE => 0,
+        Counts::NewRows => done.rows_affected(),
+        Counts::NewOrChangedRows => done.rows_affected().min(1),
+    }
+}
+
 impl Tx {
     /// Makes everything durable and visible.
     pub async fn commit(self) -> Result<(), StoreError> {
@@ -197,6 +292,7 @@ impl Tx {
         match self.inner {
             Inner::Sqlite(tx) => tx.commit().await,
             Inner::Postgres(tx) => tx.commit().await,
+            Inner::Mysql(tx) => tx.commit().await,
         }
         .map_err(failed(self.name))?;
         self.watch.at(Step::Committed, self.name).await
@@ -215,6 +311,10 @@ impl Tx {
             }
             Inner::Postgres(tx) => {
                 bind_postgres(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            Inner::Mysql(tx) => {
+                let done = bind_mysql(sql, args).execute(&mut **tx).await;
+                done.map(|done| changed_on_mysql(sql, &done))
             }
         }
         .map_err(failed(sql.name))
@@ -260,6 +360,10 @@ impl Tx {
                 .fetch_all(&mut **tx)
                 .await
                 .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+            Inner::Mysql(tx) => bind_mysql(sql, args)
+                .fetch_all(&mut **tx)
+                .await
+                .map(|rows| rows.into_iter().map(Row::Mysql).collect()),
         }
         .map_err(failed(sql.name))
     }
@@ -279,6 +383,10 @@ impl Tx {
                 .fetch_optional(&mut **tx)
                 .await
                 .map(|row| row.map(Row::Postgres)),
+            Inner::Mysql(tx) => bind_mysql(sql, args)
+                .fetch_optional(&mut **tx)
+                .await
+                .map(|row| row.map(Row::Mysql)),
         }
         .map_err(failed(sql.name))
     }

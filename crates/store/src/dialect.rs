@@ -37,6 +37,13 @@ impl Flavour {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Flavour::Mysql => "MySQL",
+            Flavour::Mariadb => "MariaDB",
+        }
+    }
+
     /// The collation that compares byte by byte and takes no trailing space for padding. Neither
     /// server knows the other's name for it.
     pub fn collation(self) -> &'static str {
@@ -145,25 +152,35 @@ pub fn mysql_schema(text: &str, flavour: Flavour) -> String {
         _ => word.to_owned(),
     });
     let mut out = String::with_capacity(text.len() * 2);
-    let mut table = "";
-    let mut keys = String::new();
+    let (mut table, mut begun_at) = ("", 0);
+    let mut references = Vec::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("CREATE TABLE ") {
-            table = name.trim_end_matches(" (");
+            (table, begun_at) = (name.trim_end_matches(" ("), out.len());
         }
         if line == ");" {
-            let collation = flavour.collation();
             out.truncate(out.trim_end().len());
-            out.push_str(&std::mem::take(&mut keys));
+            for (column, target) in references.drain(..) {
+                let has_index = out[begun_at..].contains(&format!(" KEY ({column}, "))
+                    || out[begun_at..].contains(&format!(" UNIQUE ({column}, "))
+                    || text.contains(&format!(" ON {table} ({column}"));
+                // MySQL would make an index for the key where there is none, and give it up for
+                // another that begins alike; so it is asked for.
+                if !has_index {
+                    out.push_str(&format!(",\n    INDEX ({column})"));
+                }
+                out.push_str(&format!(",\n    FOREIGN KEY ({column}) REFERENCES {target}"));
+            }
+            let collation = flavour.collation();
             out.push_str("\n) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE ");
             out.push_str(collation);
             out.push(';');
-        } else if let Some((before, after)) = line.split_once(" REFERENCES ") {
+        } else if let Some((before, target)) = line.split_once(" REFERENCES ") {
             // MySQL reads a reference beside its column and forgets it.
             let column = before.split_whitespace().next().unwrap_or_default();
-            keys.push_str(&foreign_key(&text, table, column, after.trim_end_matches(',')));
+            references.push((column, target.trim_end_matches(',')));
             out.push_str(before);
-            out.push_str(if after.ends_with(',') { "," } else { "" });
+            out.push_str(if target.ends_with(',') { "," } else { "" });
         } else if let Some(index) = line.strip_prefix("DROP INDEX ") {
             // An index of ours is called by its table and one more word.
             let index = index.trim_end_matches(';');
@@ -175,18 +192,6 @@ pub fn mysql_schema(text: &str, flavour: Flavour) -> String {
         out.push('\n');
     }
     mysql_conflicts(&out)
-}
-
-/// MySQL would make an index for the key where there is none, and give it up for another that
-/// begins alike; so it is asked for.
-fn foreign_key(text: &str, table: &str, column: &str, target: &str) -> String {
-    let key = format!(",\n    FOREIGN KEY ({column}) REFERENCES {target}");
-    let is_covered = text.contains(&format!(" ON {table} ({column}"))
-        || text.contains(&format!("KEY ({column},"));
-    match is_covered {
-        true => key,
-        false => format!(",\n    INDEX ({column}){key}"),
-    }
 }
 
 /// MySQL has no indexes over some rows: what narrowed them comes first in the key.

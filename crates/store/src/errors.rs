@@ -3,7 +3,7 @@
 /// Never shown to callers: the server answers "database unavailable" or "internal" and logs this.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("database address {0:?} is neither sqlite nor postgres")]
+    #[error("database address {0:?} is neither sqlite nor postgres nor mysql")]
     Address(String),
     #[error("{name}: {source}")]
     Database { name: &'static str, source: sqlx::Error },
@@ -13,6 +13,13 @@ pub enum StoreError {
     SchemaOlder(String),
     #[error("the database has migration {0}, which this version does not know")]
     SchemaNewer(i64),
+    #[error(
+        "migration {version} ({name}) stopped half-way, and MySQL cannot take a part of it back: \
+         restore the database as it was before"
+    )]
+    SchemaHalfDone { version: i64, name: &'static str },
+    #[error("another instance is migrating this database")]
+    SchemaBusy,
     #[error("{name}: {changed} rows changed where one was expected")]
     RowCount { name: &'static str, changed: u64 },
     #[error("column {column} holds {value:?}, which this version cannot read")]
@@ -58,8 +65,26 @@ fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
         let primary = code.parse::<u32>().unwrap_or_default() & 0xff;
         return matches!(primary, 5 | 6 | 8 | 10 | 13 | 14);
     }
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        return mysql_passes(error.number());
+    }
     // PostgreSQL: serialization, deadlock, read-only, out of resources, shutdown.
     matches!(code.as_ref(), "40001" | "40P01" | "25006")
         || code.starts_with("53")
         || code.starts_with("57P")
+}
+
+/// The numbers that MySQL and MariaDB share.
+fn mysql_passes(number: u16) -> bool {
+    match number {
+        // A deadlock, or a lock that somebody held for too long.
+        1205 | 1213 => true,
+        // A disk that is full or unwilling.
+        3 | 14 | 20 | 28 | 1021 | 1026 | 1030 | 1114 => true,
+        // A server that is read-only, for a while or until somebody else leads.
+        1290 | 1836 => true,
+        // Out of connections, memory or what a user may have; a shutdown; a session cut off.
+        1037 | 1038 | 1040 | 1041 | 1053 | 1077 | 1079 | 1203 | 1226 | 1317 | 1927 | 4031 => true,
+        _ => false,
+    }
 }

@@ -4,7 +4,14 @@ use crate::database::{Pools, Store};
 use crate::dialect;
 use crate::errors::StoreError;
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _};
+use sqlx::mysql::{MySqlConnection, MySqlPool};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
+
+/// How long one instance waits for another's migration.
+const LOCK_TIMEOUT_SECONDS: i64 = 600;
+const TAKE_LOCK: &str = "SELECT GET_LOCK(CONCAT('tollgate ', MD5(DATABASE())), ?)";
+const LOCK_OF_ANOTHER: &str = "SELECT COALESCE(
+    IS_USED_LOCK(CONCAT('tollgate ', MD5(DATABASE()))) <> CONNECTION_ID(), 0)";
 
 /// Steps never change once released: number, name, up, down.
 const STEPS: &[(i64, &str, &str, &str)] = &[
@@ -33,8 +40,9 @@ pub struct MigrationStatus {
 impl Store {
     fn migrator(&self) -> Migrator {
         let spelled = |text: &str| match &self.pools {
-            Pools::Sqlite { .. } => text.to_owned(),
+            Pools::Sqlite { .. } => dialect::without_lengths(text),
             Pools::Postgres(_) => dialect::postgres_types(text),
+            Pools::Mysql { flavour, .. } => dialect::mysql_schema(text, *flavour),
         };
         let step = |version, name: &'static str, kind, text: &str| {
             let sql = AssertSqlSafe(spelled(text)).into_sql_str();
@@ -46,7 +54,10 @@ impl Store {
                 step(*version, name, MigrationType::ReversibleDown, down),
             ]
         });
-        Migrator::with_migrations(steps.collect())
+        let mut migrator = Migrator::with_migrations(steps.collect());
+        // There we take a lock of our own.
+        migrator.set_locking(!matches!(self.pools, Pools::Mysql { .. }));
+        migrator
     }
 
     /// Applies what is missing; replicas that start together wait for one another.
@@ -55,6 +66,12 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { write, .. } => migrator.run(write).await?,
             Pools::Postgres(pool) => migrator.run(pool).await?,
+            Pools::Mysql { write, .. } => {
+                let mut alone = alone_on_mysql(write).await?;
+                refuse_half_done(&mut alone, &migrator.table_name).await?;
+                migrator.run(&mut alone).await?;
+                alone.close().await.map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -70,6 +87,12 @@ impl Store {
         match &self.pools {
             Pools::Sqlite { write, .. } => migrator.undo(write, target).await?,
             Pools::Postgres(pool) => migrator.undo(pool, target).await?,
+            Pools::Mysql { write, .. } => {
+                let mut alone = alone_on_mysql(write).await?;
+                refuse_half_done(&mut alone, &migrator.table_name).await?;
+                migrator.undo(&mut alone, target).await?;
+                alone.close().await.map_err(failed)?;
+            }
         }
         Ok(Some(newest.version))
     }
@@ -104,7 +127,6 @@ impl Store {
     async fn migrations_applied(&self) -> Result<Vec<i64>, StoreError> {
         let migrator = self.migrator();
         let table = &migrator.table_name;
-        let failed = |source| StoreError::Database { name: "migrations.status", source };
         let applied = match &self.pools {
             Pools::Sqlite { write, .. } => {
                 let mut connection = write.acquire().await.map_err(failed)?;
@@ -116,7 +138,45 @@ impl Store {
                 connection.ensure_migrations_table(table).await?;
                 connection.list_applied_migrations(table).await?
             }
+            Pools::Mysql { write, .. } => {
+                let mut connection = write.acquire().await.map_err(failed)?;
+                refuse_half_done(&mut connection, table).await?;
+                connection.list_applied_migrations(table).await?
+            }
         };
         Ok(applied.iter().map(|step| step.version).collect())
     }
+}
+
+fn failed(source: sqlx::Error) -> StoreError {
+    StoreError::Database { name: "migrations", source }
+}
+
+/// A connection that alone may change the schema. Its lock ends with it, however that comes about;
+/// the driver's own lock would stay behind in the pool after a failure.
+async fn alone_on_mysql(pool: &MySqlPool) -> Result<MySqlConnection, StoreError> {
+    let mut connection = pool.acquire().await.map_err(failed)?.detach();
+    let taken: Option<i64> = sqlx::query_scalar(TAKE_LOCK)
+        .bind(LOCK_TIMEOUT_SECONDS)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    match taken {
+        Some(1) => Ok(connection),
+        _ => Err(StoreError::SchemaBusy),
+    }
+}
+
+/// MySQL ends a transaction at every change of a table, so a step that was cut off is half there:
+/// the list of steps says so.
+async fn refuse_half_done(connection: &mut MySqlConnection, table: &str) -> Result<(), StoreError> {
+    connection.ensure_migrations_table(table).await?;
+    let Some(version) = connection.dirty_version(table).await? else { return Ok(()) };
+    let is_running: i64 =
+        sqlx::query_scalar(LOCK_OF_ANOTHER).fetch_one(connection).await.map_err(failed)?;
+    if is_running != 0 {
+        return Err(StoreError::SchemaBusy);
+    }
+    let name = STEPS.iter().find(|step| step.0 == version).map_or("unknown", |step| step.1);
+    Err(StoreError::SchemaHalfDone { version, name })
 }

@@ -120,9 +120,11 @@ statements! {
              leased_until = ?, updated_at = ?
          WHERE id = ? AND lease_token = ? AND leased_until <= ?
            AND state IN ('intended', 'unknown')
-           AND NOT EXISTS (SELECT 1 FROM provider_calls beside
-                           WHERE beside.object_id = provider_calls.object_id
-                             AND beside.leased_until > ?)";
+           AND (object_id IS NULL OR object_id NOT IN (
+               SELECT busy.object_id FROM (
+                   SELECT DISTINCT object_id FROM provider_calls
+                   WHERE state IN ('intended', 'unknown') AND leased_until > ?
+                     AND object_id IS NOT NULL) AS busy))";
     HEAR = "provider_calls.hear":
         "UPDATE provider_calls SET heard_at = ?
          WHERE object_id = ? AND kind = ? AND state IN ('intended', 'unknown')

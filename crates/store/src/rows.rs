@@ -4,10 +4,11 @@ use crate::errors::StoreError;
 use domain::time::Timestamp;
 use sqlx::Row as _;
 
-/// A row of either backend.
+/// A row of any backend.
 pub enum Row {
     Sqlite(sqlx::sqlite::SqliteRow),
     Postgres(sqlx::postgres::PgRow),
+    Mysql(sqlx::mysql::MySqlRow),
 }
 
 impl Row {
@@ -16,11 +17,14 @@ impl Row {
         T: sqlx::Decode<'r, sqlx::Sqlite>
             + sqlx::Type<sqlx::Sqlite>
             + sqlx::Decode<'r, sqlx::Postgres>
-            + sqlx::Type<sqlx::Postgres>,
+            + sqlx::Type<sqlx::Postgres>
+            + sqlx::Decode<'r, sqlx::MySql>
+            + sqlx::Type<sqlx::MySql>,
     {
         let value = match self {
             Row::Sqlite(row) => row.try_get(column),
             Row::Postgres(row) => row.try_get(column),
+            Row::Mysql(row) => row.try_get(column),
         };
         value.map_err(|source| StoreError::Database { name: column, source })
     }

@@ -1,5 +1,6 @@
 //! Named statements and their arguments.
 
+use crate::dialect::{self, MysqlStatement};
 use domain::time::Timestamp;
 use std::sync::OnceLock;
 
@@ -10,22 +11,34 @@ pub struct Sql {
     text: &'static str,
     sqlite: OnceLock<String>,
     postgres: OnceLock<String>,
+    mysql: OnceLock<MysqlStatement>,
 }
 
 impl Sql {
     /// Names a statement; use through `statements!`.
     pub const fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text, sqlite: OnceLock::new(), postgres: OnceLock::new() }
+        Self {
+            name,
+            text,
+            sqlite: OnceLock::new(),
+            postgres: OnceLock::new(),
+            mysql: OnceLock::new(),
+        }
     }
 
     /// As SQLite reads it.
     pub fn sqlite(&'static self) -> &'static str {
-        self.sqlite.get_or_init(|| crate::dialect::without_row_locks(self.text))
+        self.sqlite.get_or_init(|| dialect::without_row_locks(self.text))
     }
 
     /// As PostgreSQL reads it.
     pub fn postgres(&'static self) -> &'static str {
-        self.postgres.get_or_init(|| crate::dialect::numbered(self.text))
+        self.postgres.get_or_init(|| dialect::numbered(self.text))
+    }
+
+    /// As MySQL and MariaDB read it.
+    pub(crate) fn mysql(&'static self) -> &'static MysqlStatement {
+        self.mysql.get_or_init(|| dialect::mysql(self.text))
     }
 }
 

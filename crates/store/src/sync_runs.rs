@@ -104,7 +104,9 @@ statements! {
          WHERE kind = ? AND cursor_text IS NOT NULL ORDER BY id DESC LIMIT 1";
     PRUNE = "sync_runs.prune":
         "DELETE FROM sync_runs WHERE kind = ? AND finished_at < ? AND id <> COALESCE((
-             SELECT MAX(id) FROM sync_runs WHERE kind = ? AND cursor_text IS NOT NULL), '')";
+             SELECT kept.id FROM (
+                 SELECT MAX(id) AS id FROM sync_runs
+                 WHERE kind = ? AND cursor_text IS NOT NULL) AS kept), '')";
 }
 
 fn run(row: &Row) -> Result<SyncRun, StoreError> {

@@ -7,14 +7,16 @@ use tempfile::TempDir;
 pub struct Fresh {
     pub name: &'static str,
     pub store: Store,
+    pub url: String,
     _directory: Option<TempDir>,
 }
 
 async fn sqlite() -> anyhow::Result<Fresh> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("test.db");
-    let store = Store::open(&format!("sqlite://{}", path.display())).await?;
-    Ok(Fresh { name: "sqlite", store, _directory: Some(directory) })
+    let url = format!("sqlite://{}", path.display());
+    let store = Store::open(&url).await?;
+    Ok(Fresh { name: "sqlite", store, url, _directory: Some(directory) })
 }
 
 /// A database of its own on the server that `cargo xtask test` has started.
@@ -31,14 +33,34 @@ async fn postgres() -> anyhow::Result<Option<Fresh>> {
     sqlx::query(create).execute(&admin).await?;
     admin.close().await;
     let (base, _) = server.rsplit_once('/').ok_or_else(|| anyhow::anyhow!("{server}"))?;
-    let store = Store::open(&format!("{base}/{name}")).await?;
-    Ok(Some(Fresh { name: "postgres", store, _directory: None }))
+    let url = format!("{base}/{name}");
+    let store = Store::open(&url).await?;
+    Ok(Some(Fresh { name: "postgres", store, url, _directory: None }))
+}
+
+/// The same on MySQL or MariaDB.
+async fn mysql() -> anyhow::Result<Option<Fresh>> {
+    let Ok(server) = std::env::var("TOLLGATE_TEST_MYSQL") else {
+        eprintln!("skipped on MySQL: TOLLGATE_TEST_MYSQL is not set (cargo xtask test)");
+        return Ok(None);
+    };
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random)?;
+    let name = format!("store_{}", hex::encode(random));
+    let admin = sqlx::MySqlPool::connect(&server).await?;
+    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::query(create).execute(&admin).await?;
+    admin.close().await;
+    let url = format!("{}/{name}", server.trim_end_matches('/'));
+    let store = Store::open(&url).await?;
+    Ok(Some(Fresh { name: "mysql", store, url, _directory: None }))
 }
 
 /// Every backend that is here, empty.
 pub async fn empty() -> anyhow::Result<Vec<Fresh>> {
     let mut all = vec![sqlite().await?];
     all.extend(postgres().await?);
+    all.extend(mysql().await?);
     Ok(all)
 }
 
