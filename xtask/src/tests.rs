@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::mariadb::Mariadb;
 use crate::postgres::Postgres;
 use crate::steps::{Repository, answers, run as step};
 use crate::{conformance, tidy, tools};
@@ -33,16 +34,18 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
     step("cargo clippy (fuzz targets)", &mut cargo(&lint))?;
 
     let postgres = Postgres::start(&tools.postgres)?;
+    let mariadb = Mariadb::start(&tools.mariadb)?;
     let mut test = cargo(&["test", "--workspace", "--locked"]);
     test.args(filter);
     test.env("TOLLGATE_TEST_POSTGRES", postgres.url());
+    test.env("TOLLGATE_TEST_MYSQL", mariadb.url());
     test.env("TOLLGATE_BIN", &tollgate);
     test.env("TOLLGATE_PYTHON", &tools.python);
     test.env("TOLLGATE_NODE_MODULES", &tools.node_modules);
     test.env("TOLLGATE_CHROMIUM", &tools.chromium);
     eprintln!("==> cargo test");
     let status = test.status()?;
-    drop(postgres);
+    drop((postgres, mariadb));
     // Nothing is printed after the test runner's own last line.
     if !status.success() {
         std::process::exit(status.code().unwrap_or(1));

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::postgres;
 use crate::steps::{Repository, answers, run, run_quietly};
+use crate::{mariadb, postgres};
 
 /// Where the tools are, for the environment of the tests.
 pub struct Tools {
@@ -15,6 +15,7 @@ pub struct Tools {
     pub node_modules: PathBuf,
     pub chromium: String,
     pub postgres: postgres::Installation,
+    pub mariadb: mariadb::Installation,
 }
 
 /// A program the tests call, and the Debian packages it comes from.
@@ -24,7 +25,7 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         what: "a C compiler (bundled SQLite and ring)",
         packages: &["build-essential"],
@@ -48,19 +49,27 @@ const NEEDS: [Need; 5] = [
         packages: &["chromium", "fonts-dejavu-core"],
         present: || chromium().is_some(),
     },
+    MARIADB,
 ];
+
+const MARIADB: Need = Need {
+    what: "MariaDB 10.11's server",
+    packages: &mariadb::PACKAGES,
+    present: mariadb::is_present,
+};
 
 /// Makes sure that everything is there, and says where.
 pub fn set_up(repository: &Repository) -> Result<Tools> {
     toolchain_components()?;
-    programs()?;
+    programs(&NEEDS)?;
     let folder = repository.target().join("tools");
     fs::create_dir_all(&folder)?;
     let python = python(repository, &folder)?;
     let node_modules = node_modules(repository, &folder)?;
     let postgres = postgres::unpack(repository, &folder, &python)?;
+    let mariadb = mariadb::prepare(&folder)?;
     let chromium = chromium().context("chromium is still missing after the installation")?;
-    Ok(Tools { python, node_modules, chromium, postgres })
+    Ok(Tools { python, node_modules, chromium, postgres, mariadb })
 }
 
 /// Only the official SDK for Python.
@@ -76,6 +85,14 @@ pub fn set_up_postgres(repository: &Repository) -> Result<postgres::Installation
     fs::create_dir_all(&folder)?;
     let python = python(repository, &folder)?;
     postgres::unpack(repository, &folder, &python)
+}
+
+/// Only what `cargo xtask mariadb` needs.
+pub fn set_up_mariadb(repository: &Repository) -> Result<mariadb::Installation> {
+    programs(&[MARIADB])?;
+    let folder = repository.target().join("tools");
+    fs::create_dir_all(&folder)?;
+    mariadb::prepare(&folder)
 }
 
 pub fn is_root() -> bool {
@@ -95,8 +112,8 @@ fn toolchain_components() -> Result<()> {
     Ok(())
 }
 
-fn programs() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+fn programs(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -106,7 +123,7 @@ fn programs() -> Result<()> {
         bail!(
             "missing: {}\non Debian or Ubuntu, install with\n\n    \
              sudo apt-get install {}\n\nelsewhere, install the same programs, so that `cc`, \
-             `python3`, `node`, `npm` and `chromium` are on the PATH, then run this again",
+             `python3`, `node`, `npm`, `chromium` and `mariadbd` are there, then run this again",
             names.join(", "),
             packages.join(" ")
         );
@@ -117,7 +134,7 @@ fn programs() -> Result<()> {
     install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&packages);
     install.env("DEBIAN_FRONTEND", "noninteractive");
     run_quietly(&format!("apt-get install {}", packages.join(" ")), &mut install)?;
-    match NEEDS.iter().find(|need| !(need.present)()) {
+    match needs.iter().find(|need| !(need.present)()) {
         Some(need) => bail!("{} is still missing after the installation", need.what),
         None => Ok(()),
     }

@@ -160,8 +160,10 @@ async fn doctor(place: &Place) -> anyhow::Result<()> {
     }
     match open_store(place).await {
         Ok(store) => {
+            let version = store.version().await.map_err(|error| format!("{error:#}"));
+            tell("database", version)?;
             let schema = serve::check_schema(&store).await.map(|()| "up to date".into());
-            tell("database", schema.map_err(|error| format!("{error:#}")))?;
+            tell("schema", schema.map_err(|error| format!("{error:#}")))?;
         }
         Err(error) => tell("database", Err(format!("{error:#}")))?,
     }

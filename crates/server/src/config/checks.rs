@@ -250,7 +250,7 @@ fn database_url(text: &str) -> Result<String, &'static str> {
             Ok(format!("sqlite://{}", rest.strip_prefix('/').unwrap_or(rest)))
         }
         "sqlite" => Ok(format!("sqlite://{rest}")),
-        "mysql" | "mariadb" => Err("names mysql, which is not supported yet"),
-        _ => Err("names a database that is not supported: use postgres:// or sqlite://"),
+        "mysql" | "mariadb" => Ok(format!("mysql://{rest}")),
+        _ => Err("names a database that is not supported: use postgres://, mysql:// or sqlite://"),
     }
 }

@@ -233,6 +233,8 @@ fn database_addresses_of_python_programs_are_understood() {
         ("postgresql://u@h/d", "postgres://u@h/d"),
         ("postgres://u@h/d", "postgres://u@h/d"),
         ("postgresql+psycopg2://u@h/d?x=1", "postgres://u@h/d?x=1"),
+        ("mysql+pymysql://u@h/d", "mysql://u@h/d"),
+        ("mariadb://u@h/d", "mysql://u@h/d"),
         ("sqlite:////data/app.db", "sqlite:///data/app.db"),
         ("sqlite:///data/app.db", "sqlite:///data/app.db"),
         ("sqlite:///./app.db", "sqlite://./app.db"),
@@ -243,9 +245,6 @@ fn database_addresses_of_python_programs_are_understood() {
         let config = load_env(&with(FRO, &[("DATABASE_URL", given)])).unwrap();
         assert_eq!(config.database_url.expose_secret(), expected, "{given}");
     }
-    assert!(
-        refusal(&with(FRO, &[("DATABASE_URL", "mysql://u@h/d")])).contains("not supported yet")
-    );
     let oracle = refusal(&with(FRO, &[("DATABASE_URL", "oracle://u:pw@h/d")]));
     assert!(oracle.contains("not supported") && !oracle.contains("pw"), "{oracle}");
     assert!(refusal(&with(FRO, &[("DATABASE_URL", "app.db")])).contains("not an address"));
