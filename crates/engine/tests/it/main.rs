@@ -1,4 +1,4 @@
-//! The use cases against the sandbox over HTTP, on SQLite and on a private PostgreSQL.
+//! The use cases against the sandbox over HTTP, on SQLite and on private servers.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop")]
 
 mod accounts;
@@ -6,6 +6,7 @@ mod amounts;
 mod bills;
 mod credit_notes;
 mod credits;
+mod databases;
 mod debts;
 mod deliveries;
 mod disputes;

@@ -1,5 +1,6 @@
 //! A world to test in: a sandbox, a catalogue, and databases that can be copied.
 
+use crate::databases;
 use crate::proxies::Proxy;
 use domain::ids::ApiKeyId;
 use domain::time::Timestamp;
@@ -38,6 +39,7 @@ pub struct World {
 enum Database {
     Sqlite(PathBuf),
     Postgres(String),
+    Mysql(String),
 }
 
 /// Something done by hand, for tests that do not look at the log.
@@ -116,6 +118,10 @@ impl World {
             Ok(server) => worlds.push(World::postgres(&server).await?),
             Err(_) => eprintln!("skipped on PostgreSQL: run cargo xtask test"),
         }
+        match std::env::var("TOLLGATE_TEST_MYSQL") {
+            Ok(server) => worlds.push(World::mysql(&server).await?),
+            Err(_) => eprintln!("skipped on MySQL: run cargo xtask test"),
+        }
         Ok(worlds)
     }
 
@@ -129,10 +135,15 @@ impl World {
 
     async fn postgres(server: &str) -> anyhow::Result<World> {
         let name = random_name("engine");
-        create_database(server, &name, None).await?;
+        databases::create_postgres(server, &name, None).await?;
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
         World::open("postgres", &url, Database::Postgres(url.clone()), tempfile::tempdir()?).await
+    }
+
+    async fn mysql(server: &str) -> anyhow::Result<World> {
+        let url = databases::create_mysql(server, &random_name("engine")).await?;
+        World::open("mysql", &url, Database::Mysql(url.clone()), tempfile::tempdir()?).await
     }
 
     async fn open(
@@ -199,9 +210,11 @@ impl World {
             Database::Postgres(url) => {
                 let (base, template) = url.rsplit_once('/').unwrap();
                 let name = random_name("copy");
-                create_database(&format!("{base}/postgres"), &name, Some(template)).await?;
+                let server = format!("{base}/postgres");
+                databases::create_postgres(&server, &name, Some(template)).await?;
                 format!("{base}/{name}")
             }
+            Database::Mysql(url) => databases::copy_mysql(url, &random_name("copy")).await?,
         };
         let clock = Clock::adjustable(self.offset.clone());
         Ok(Engine::new(Store::open(&url).await?, Some(client), clock, settings))
@@ -403,15 +416,6 @@ impl World {
         }
         drain(&self.engine).await;
     }
-}
-
-async fn create_database(server: &str, name: &str, template: Option<&str>) -> anyhow::Result<()> {
-    let pool = sqlx::PgPool::connect(server).await?;
-    let template = template.map_or(String::new(), |name| format!(" TEMPLATE {name}"));
-    let sql = format!("CREATE DATABASE {name}{template}");
-    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await?;
-    pool.close().await;
-    Ok(())
 }
 
 /// An event's bytes and the proof of them, made now.

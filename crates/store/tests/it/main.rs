@@ -1,4 +1,4 @@
-//! One suite, run on SQLite and on a private PostgreSQL.
+//! One suite, run on SQLite and on private servers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod backends;
@@ -7,6 +7,7 @@ mod credits;
 mod deliveries;
 mod event_log;
 mod inbox;
+mod keys;
 mod outbox;
 mod schema;
 mod sync_runs;

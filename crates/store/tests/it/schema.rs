@@ -31,6 +31,36 @@ async fn row_18_two_instances_start_together_on_an_empty_database() -> anyhow::R
     Ok(())
 }
 
+/// Only MySQL ends its transaction at every change of a table; the others take a step back whole.
+#[tokio::test]
+async fn row_10_a_migration_that_stopped_half_way_is_named() -> anyhow::Result<()> {
+    for fresh in backends::empty().await? {
+        if fresh.name != "mysql" {
+            continue;
+        }
+        let raw = sqlx::MySqlPool::connect(&fresh.url).await?;
+        sqlx::query("CREATE TABLE payments (id BIGINT PRIMARY KEY)").execute(&raw).await?;
+        assert!(fresh.store.migrate_up().await.is_err());
+        for found in [fresh.store.migrate_check().await, fresh.store.migrate_up().await] {
+            let named = matches!(found, Err(StoreError::SchemaHalfDone { version: 1, .. }));
+            assert!(named, "{found:?}");
+        }
+        assert!(fresh.store.migrate_down().await.is_err());
+        raw.close().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_server_is_named() -> anyhow::Result<()> {
+    for fresh in backends::empty().await? {
+        let version = fresh.store.version().await?;
+        let names = ["SQLite 3", "PostgreSQL 1", "MySQL 8", "MariaDB 1"];
+        assert!(names.iter().any(|name| version.starts_with(name)), "{version}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_deployment_keeps_its_mode() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {

@@ -1,0 +1,47 @@
+//! Databases of their own on the servers that `cargo xtask test` has started, and copies of them.
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
+use store::Store;
+
+pub async fn create_postgres(
+    server: &str,
+    name: &str,
+    template: Option<&str>,
+) -> anyhow::Result<()> {
+    let mut admin = PgConnection::connect(server).await?;
+    let template = template.map_or(String::new(), |name| format!(" TEMPLATE {name}"));
+    admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}{template}"))).await?;
+    Ok(admin.close().await?)
+}
+
+/// The address of the new database.
+pub async fn create_mysql(server: &str, name: &str) -> anyhow::Result<String> {
+    let mut admin = MySqlConnection::connect(server).await?;
+    admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    admin.close().await?;
+    Ok(format!("{}/{name}", server.trim_end_matches('/')))
+}
+
+/// MySQL knows no templates: the copy is migrated and then filled.
+pub async fn copy_mysql(url: &str, name: &str) -> anyhow::Result<String> {
+    let (server, source) = url.rsplit_once('/').unwrap();
+    let copy = create_mysql(server, name).await?;
+    let store = Store::open(&copy).await?;
+    store.migrate_up().await?;
+    store.close().await;
+    let mut admin = MySqlConnection::connect(&copy).await?;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name FROM information_schema.tables
+         WHERE table_schema = ? AND table_name NOT LIKE '\\_sqlx%'",
+    )
+    .bind(source)
+    .fetch_all(&mut admin)
+    .await?;
+    admin.execute("SET SESSION foreign_key_checks = 0").await?;
+    for table in tables {
+        let fill = format!("INSERT INTO {name}.{table} SELECT * FROM {source}.{table}");
+        admin.execute(AssertSqlSafe(fill)).await?;
+    }
+    admin.close().await?;
+    Ok(copy)
+}
