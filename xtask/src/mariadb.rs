@@ -44,9 +44,8 @@ impl Mariadb {
     pub fn start(installation: &Installation) -> Result<Self> {
         let root = tools::is_root();
         let folder = DataFolder::create(&installation.home, DATA_PREFIX)?;
-        let argument = |name: &str, value: &str| {
-            format!("--{name}={}", folder.path.join(value).display())
-        };
+        let argument =
+            |name: &str, value: &str| format!("--{name}={}", folder.path.join(value).display());
         // No option file of the machine has a say.
         let mut create = confined(Path::new(INSTALLER), root, "TERM");
         create.args(["--no-defaults", "--skip-test-db"]).arg(argument("datadir", "data"));

@@ -383,10 +383,9 @@ impl Tx {
                 .fetch_optional(&mut **tx)
                 .await
                 .map(|row| row.map(Row::Postgres)),
-            Inner::Mysql(tx) => bind_mysql(sql, args)
-                .fetch_optional(&mut **tx)
-                .await
-                .map(|row| row.map(Row::Mysql)),
+            Inner::Mysql(tx) => {
+                bind_mysql(sql, args).fetch_optional(&mut **tx).await.map(|row| row.map(Row::Mysql))
+            }
         }
         .map_err(failed(sql.name))
     }

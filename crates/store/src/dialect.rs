@@ -234,13 +234,17 @@ mod tests {
             "INSERT INTO t (a, b) VALUES (?, ?) \
              ON DUPLICATE KEY UPDATE t.a = IF(LAST_INSERT_ID(1) = 1, t.a, t.a)"
         );
-        let upsert = mysql("INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = excluded.b");
+        let upsert =
+            mysql("INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = excluded.b");
         assert_eq!(upsert.counts, Counts::NewOrChangedRows);
         assert_eq!(
             upsert.text,
             "INSERT INTO t (a) VALUES (?) ON DUPLICATE KEY UPDATE b = VALUES(b)"
         );
-        assert_eq!(mysql("SELECT length(CAST(? AS TEXT))").text, "SELECT char_length(CAST(? AS CHAR))");
+        assert_eq!(
+            mysql("SELECT length(CAST(? AS TEXT))").text,
+            "SELECT char_length(CAST(? AS CHAR))"
+        );
     }
 
     #[test]
