@@ -67,29 +67,3 @@ async fn a_key_that_is_known_changes_its_scope() -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-/// Who meets another's row waits for its end and then may change it: nobody deadlocks.
-#[tokio::test]
-async fn many_who_ensure_one_row_take_turns() -> anyhow::Result<()> {
-    for fresh in backends::migrated().await? {
-        let owner = customer(None);
-        let mut tx = fresh.store.begin("test").await?;
-        assert!(tx.customers_insert(&owner).await?);
-        tx.commit().await?;
-        let mut tasks = Vec::new();
-        for _ in 0..12 {
-            let (store, id) = (fresh.store.clone(), owner.id.clone());
-            tasks.push(tokio::spawn(async move {
-                let mut tx = store.begin("test").await?;
-                let account = tx.credits_open(&id, "credits").await?;
-                tx.credits_close(account).await?;
-                tx.commit().await
-            }));
-        }
-        for task in tasks {
-            let done = task.await?;
-            assert!(done.is_ok(), "{}: {done:?}", fresh.name);
-        }
-    }
-    Ok(())
-}

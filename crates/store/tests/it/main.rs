@@ -8,6 +8,7 @@ mod deliveries;
 mod event_log;
 mod inbox;
 mod keys;
+mod locks;
 mod outbox;
 mod schema;
 mod sync_runs;
