@@ -22,13 +22,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 const READERS_MAX: u32 = 4;
-const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+pub(crate) const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
 /// At read committed each statement would see a state of its own.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const BUSY_TIMEOUT_SECONDS: u64 = 10;
-const MYSQL_WRITERS_MAX: u32 = 16;
-const MYSQL_READERS_MAX: u32 = 8;
+pub(crate) const MYSQL_WRITERS_MAX: u32 = 16;
+pub(crate) const MYSQL_READERS_MAX: u32 = 8;
 const MYSQL_SNAPSHOT: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
 /// The server's own settings may be lax, and it waits long for a lock.
 const MYSQL_SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,\

@@ -68,8 +68,9 @@ fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
     if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
         return mysql_passes(error.number());
     }
-    // PostgreSQL: serialization, deadlock, read-only, out of resources, shutdown.
-    matches!(code.as_ref(), "40001" | "40P01" | "25006")
+    // PostgreSQL: serialization, deadlock, read-only, a limit on waiting or on time that the server
+    // sets, out of resources, shutdown.
+    matches!(code.as_ref(), "40001" | "40P01" | "25006" | "55P03" | "57014")
         || code.starts_with("53")
         || code.starts_with("57P")
 }

@@ -250,7 +250,14 @@ fn database_url(text: &str) -> Result<String, &'static str> {
             Ok(format!("sqlite://{}", rest.strip_prefix('/').unwrap_or(rest)))
         }
         "sqlite" => Ok(format!("sqlite://{rest}")),
-        "mysql" | "mariadb" => Ok(format!("mysql://{rest}")),
+        "mysql" | "mariadb" => {
+            // Whoever names none gets none there, and every statement fails.
+            let path = rest.split_once('/').map_or("", |(_, path)| path);
+            match path.split('?').next() {
+                Some("") | None => Err("names a server and no database: mysql://host/database"),
+                Some(_) => Ok(format!("mysql://{rest}")),
+            }
+        }
         _ => Err("names a database that is not supported: use postgres://, mysql:// or sqlite://"),
     }
 }

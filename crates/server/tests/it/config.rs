@@ -234,6 +234,7 @@ fn database_addresses_of_python_programs_are_understood() {
         ("postgres://u@h/d", "postgres://u@h/d"),
         ("postgresql+psycopg2://u@h/d?x=1", "postgres://u@h/d?x=1"),
         ("mysql+pymysql://u@h/d", "mysql://u@h/d"),
+        ("mysql+aiomysql://u@h/d?charset=utf8mb4", "mysql://u@h/d?charset=utf8mb4"),
         ("mariadb://u@h/d", "mysql://u@h/d"),
         ("sqlite:////data/app.db", "sqlite:///data/app.db"),
         ("sqlite:///data/app.db", "sqlite:///data/app.db"),
@@ -244,6 +245,10 @@ fn database_addresses_of_python_programs_are_understood() {
     for (given, expected) in cases {
         let config = load_env(&with(FRO, &[("DATABASE_URL", given)])).unwrap();
         assert_eq!(config.database_url.expose_secret(), expected, "{given}");
+    }
+    for given in ["mysql://u:pw@h", "mysql://u:pw@h/", "mariadb+pymysql://u:pw@h/?charset=utf8mb4"] {
+        let nowhere = refusal(&with(FRO, &[("DATABASE_URL", given)]));
+        assert!(nowhere.contains("no database") && !nowhere.contains("pw"), "{given}: {nowhere}");
     }
     let oracle = refusal(&with(FRO, &[("DATABASE_URL", "oracle://u:pw@h/d")]));
     assert!(oracle.contains("not supported") && !oracle.contains("pw"), "{oracle}");
