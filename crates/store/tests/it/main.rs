@@ -3,6 +3,7 @@
 
 mod backends;
 mod charges;
+mod constraints;
 mod credits;
 mod deliveries;
 mod event_log;
@@ -10,5 +11,6 @@ mod inbox;
 mod keys;
 mod locks;
 mod outbox;
+mod raw;
 mod schema;
 mod sync_runs;
