@@ -9,6 +9,7 @@ use engine::{Clock, Engine, Settings, Subject};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use store::Store;
+use store::settings::{Finding, Verdict};
 
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
@@ -136,24 +137,51 @@ async fn migrate(direction: Direction, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the doctor has told, line by line.
+struct Report {
+    is_well: bool,
+}
+
+impl Report {
+    fn tell(&mut self, what: &str, finding: Result<String, String>) -> anyhow::Result<()> {
+        match finding {
+            Ok(text) => say(&format!("ok    {what}: {text}")),
+            Err(text) => {
+                self.is_well = false;
+                say(&format!("FAIL  {what}: {text}"))
+            }
+        }
+    }
+
+    /// What is good in one line; what hurts, with what to do about it, in a line of its own.
+    fn tell_settings(&mut self, findings: &[Finding]) -> anyhow::Result<()> {
+        let is_good = |one: &&Finding| one.verdict == Verdict::Good;
+        let good: Vec<String> = findings.iter().filter(is_good).map(set_to).collect();
+        self.tell("database settings", Ok(good.join(", ")))?;
+        for one in findings {
+            let text = format!("{}: {}", set_to(one), one.advice);
+            match one.verdict {
+                Verdict::Good => {}
+                Verdict::Doubtful => say(&format!("warn  database setting {text}"))?,
+                Verdict::Harmful => self.tell("database setting", Err(text))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_to(finding: &Finding) -> String {
+    format!("{} = {}", finding.name, finding.value)
+}
+
 /// Tells everything that is wrong, not only the first thing.
 async fn doctor(place: &Place) -> anyhow::Result<()> {
-    let mut is_well = true;
-    let mut tell = |what: &str, finding: Result<String, String>| {
-        let line = match finding {
-            Ok(text) => format!("ok    {what}: {text}"),
-            Err(text) => {
-                is_well = false;
-                format!("FAIL  {what}: {text}")
-            }
-        };
-        say(&line)
-    };
+    let mut report = Report { is_well: true };
     if place.data.is_none() {
         match settings(place.settings.config.as_deref()) {
-            Ok(_) => tell("settings", Ok("complete".into()))?,
+            Ok(_) => report.tell("settings", Ok("complete".into()))?,
             Err(error) => {
-                tell("settings", Err(format!("{error:#}")))?;
+                report.tell("settings", Err(format!("{error:#}")))?;
                 bail!("the settings have to be right before anything else can be checked");
             }
         }
@@ -161,25 +189,29 @@ async fn doctor(place: &Place) -> anyhow::Result<()> {
     match open_store(place).await {
         Ok(store) => {
             let version = store.version().await.map_err(|error| format!("{error:#}"));
-            tell("database", version)?;
+            report.tell("database", version)?;
+            match store.settings().await {
+                Ok(findings) => report.tell_settings(&findings)?,
+                Err(error) => report.tell("database settings", Err(error.to_string()))?,
+            }
             let schema = serve::check_schema(&store).await.map(|()| "up to date".into());
-            tell("schema", schema.map_err(|error| format!("{error:#}")))?;
+            report.tell("schema", schema.map_err(|error| format!("{error:#}")))?;
         }
-        Err(error) => tell("database", Err(format!("{error:#}")))?,
+        Err(error) => report.tell("database", Err(format!("{error:#}")))?,
     }
     if place.data.is_none() {
         let config = settings(place.settings.config.as_deref())?;
         match &config.stripe_key {
-            None => tell("provider", Ok("payments are switched off".into()))?,
+            None => report.tell("provider", Ok("payments are switched off".into()))?,
             Some(key) => {
                 let client = serve::client(key.clone(), config.stripe_api_base.as_str())?;
                 let mode = if config.livemode { "live" } else { "test" };
                 let probe = client.probe().await.map(|()| format!("answers in {mode} mode"));
-                tell("provider", probe.map_err(|error| error.to_string()))?;
+                report.tell("provider", probe.map_err(|error| error.to_string()))?;
             }
         }
     }
-    if is_well { Ok(()) } else { bail!("something has to be put right") }
+    if report.is_well { Ok(()) } else { bail!("something has to be put right") }
 }
 
 /// Asks the running demo's provider to let time pass, and waits until all is applied.

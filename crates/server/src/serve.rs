@@ -13,6 +13,7 @@ use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Settings};
 use jsonwebtoken::jwk::JwkSet;
 use providers::stripe;
+use store::settings::{Finding, Verdict};
 use store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -41,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("opening the database");
     let store = Store::open(config.database()).await.context("cannot open the database")?;
     store.migrate_up().await.context("cannot migrate the database")?;
+    tell_settings(&store).await;
     let engine = engine(&config, store).await?;
     check_account(&engine).await?;
     let listener = TcpListener::bind(config.listen)
@@ -69,6 +71,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     engine.store().close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the database's own settings cost is the operator's decision, but an informed one.
+async fn tell_settings(store: &Store) {
+    let findings = match store.settings().await {
+        Ok(findings) => findings,
+        Err(error) => {
+            tracing::warn!(%error, "the database's settings could not be read");
+            return;
+        }
+    };
+    for one in findings.iter().filter(|one| one.verdict != Verdict::Good) {
+        let Finding { name, value, advice, .. } = one;
+        tracing::warn!(name, value, advice, "a setting of the database hurts");
+    }
 }
 
 /// Refuses what would do harm, as far as the provider answers; its silence keeps nobody from

@@ -40,6 +40,7 @@ pub mod products;
 pub mod provider_calls;
 pub mod refunds;
 pub mod rows;
+pub mod settings;
 pub mod sql;
 pub mod subscription_items;
 pub mod subscriptions;

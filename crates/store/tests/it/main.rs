@@ -13,4 +13,5 @@ mod locks;
 mod outbox;
 mod raw;
 mod schema;
+mod settings;
 mod sync_runs;
