@@ -143,7 +143,11 @@ const MYSQL: &[Rule] = &[
         Hurts::If(&["nosync", "littlesync"]),
         "a power cut can destroy everything: set it to fsync or O_DIRECT",
     ),
-    harmful("read_only", Hurts::If(&["ON", "1"]), "it is a replica: name the leader in the address"),
+    harmful(
+        "read_only",
+        Hurts::If(&["ON", "1"]),
+        "it is a replica: name the leader in the address",
+    ),
     harmful(
         "sql_mode",
         Hurts::Without(&["STRICT_ALL_TABLES", "ANSI_QUOTES", "PIPES_AS_CONCAT"]),

@@ -1,7 +1,10 @@
 //! Databases of their own on the servers that `cargo xtask test` has started, and copies of them.
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _,
+};
 use store::Store;
+use tokio::sync::OnceCell;
 
 pub async fn create_postgres(
     server: &str,
@@ -22,23 +25,35 @@ pub async fn create_mysql(server: &str, name: &str) -> anyhow::Result<String> {
     Ok(format!("{}/{name}", server.trim_end_matches('/')))
 }
 
-/// MySQL knows no templates: the copy is migrated and then filled.
+/// A new database with our schema: migrated once, then copied.
+pub async fn migrated_mysql(server: &str, name: &str) -> anyhow::Result<String> {
+    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    let template = TEMPLATE.get_or_try_init(async || -> anyhow::Result<String> {
+        let url = create_mysql(server, &format!("{name}_template")).await?;
+        let store = Store::open(&url).await?;
+        store.migrate_up().await?;
+        store.close().await;
+        Ok(url)
+    });
+    copy_mysql(template.await?, name).await
+}
+
+/// MySQL knows no templates: the tables are made and filled one by one, with all their keys.
 pub async fn copy_mysql(url: &str, name: &str) -> anyhow::Result<String> {
     let (server, source) = url.rsplit_once('/').unwrap();
     let copy = create_mysql(server, name).await?;
-    let store = Store::open(&copy).await?;
-    store.migrate_up().await?;
-    store.close().await;
     let mut admin = MySqlConnection::connect(&copy).await?;
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name FROM information_schema.tables
-         WHERE table_schema = ? AND table_name NOT LIKE '\\_sqlx%'",
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = ?",
     )
     .bind(source)
     .fetch_all(&mut admin)
     .await?;
     admin.execute("SET SESSION foreign_key_checks = 0").await?;
     for table in tables {
+        let shown = AssertSqlSafe(format!("SHOW CREATE TABLE {source}.{table}"));
+        let create: String = admin.fetch_one(shown).await?.try_get(1)?;
+        admin.execute(AssertSqlSafe(create)).await?;
         let fill = format!("INSERT INTO {name}.{table} SELECT * FROM {source}.{table}");
         admin.execute(AssertSqlSafe(fill)).await?;
     }

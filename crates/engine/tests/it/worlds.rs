@@ -142,7 +142,7 @@ impl World {
     }
 
     async fn mysql(server: &str) -> anyhow::Result<World> {
-        let url = databases::create_mysql(server, &random_name("engine")).await?;
+        let url = databases::migrated_mysql(server, &random_name("engine")).await?;
         World::open("mysql", &url, Database::Mysql(url.clone()), tempfile::tempdir()?).await
     }
 

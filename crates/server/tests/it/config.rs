@@ -246,7 +246,8 @@ fn database_addresses_of_python_programs_are_understood() {
         let config = load_env(&with(FRO, &[("DATABASE_URL", given)])).unwrap();
         assert_eq!(config.database_url.expose_secret(), expected, "{given}");
     }
-    for given in ["mysql://u:pw@h", "mysql://u:pw@h/", "mariadb+pymysql://u:pw@h/?charset=utf8mb4"] {
+    for given in ["mysql://u:pw@h", "mysql://u:pw@h/", "mariadb+pymysql://u:pw@h/?charset=utf8mb4"]
+    {
         let nowhere = refusal(&with(FRO, &[("DATABASE_URL", given)]));
         assert!(nowhere.contains("no database") && !nowhere.contains("pw"), "{given}: {nowhere}");
     }

@@ -87,7 +87,8 @@ async fn row_14_the_providers_ids_are_unique_for_each_provider() -> anyhow::Resu
                 true => values.replacen("_1'", "_2'", 1),
                 false => values.replace(", 0, 1", ", 1, 1"),
             };
-            let insert = |values: &str| format!("INSERT INTO {table} ({columns}) VALUES ({values})");
+            let insert =
+                |values: &str| format!("INSERT INTO {table} ({columns}) VALUES ({values})");
             let refused = refusal(&mut raw, &insert(&again)).await;
             let found = kind(&refused);
             assert!(matches!(found, ErrorKind::UniqueViolation), "{}: {refused}", fresh.name);
