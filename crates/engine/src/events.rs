@@ -4,6 +4,7 @@ use crate::accounts::is_account;
 use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
+use crate::folds::{Undone, Verdict};
 use crate::lists::{Listed, Page};
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
@@ -14,6 +15,7 @@ use providers::facts::{Event, Fact};
 use providers::stripe::{events, webhook};
 use std::collections::BTreeMap;
 use store::inbox::{InboxEvent, InboxState};
+use tokio::sync::watch;
 
 /// How long one event may be worked on, fetches included, before another worker takes it over.
 const LEASE_SECONDS: i64 = 120;
@@ -78,17 +80,46 @@ impl Engine {
         let envelope = self.envelope(payload)?;
         let mut row = self.inbox_row(payload, &envelope, self.clock().wall());
         row.headers = (!headers.is_empty()).then(|| serde_json::json!(headers).to_string());
-        let mut tx = self.store().begin("events.receive").await?;
-        let stored = tx.inbox_insert(&row).await?;
-        tx.commit().await?;
-        if stored && row.state == InboxState::Pending {
+        let (state, is_text) = (row.state, std::str::from_utf8(payload).is_ok());
+        let verdict = match is_text {
+            true => self.inner.arrivals.ask(row.clone()).await,
+            false => Verdict::Alone,
+        };
+        let stored = match verdict {
+            Verdict::Answer(stored) => stored?,
+            Verdict::Alone => self.store_event(&row).await?,
+        };
+        if stored && state == InboxState::Pending {
             self.inner.arrived.notify_one();
         }
         tracing::info!(
-            event.id = %envelope.id, event.kind = %envelope.kind, event.state = row.state.as_str(),
+            event.id = %envelope.id, event.kind = %envelope.kind, event.state = state.as_str(),
             event.duplicate = !stored, "an event was received"
         );
         Ok(Received { event_id: envelope.id, kind: envelope.kind, duplicate: !stored })
+    }
+
+    async fn store_event(&self, row: &InboxEvent) -> Result<bool, Failure> {
+        let mut tx = self.store().begin("events.receive").await?;
+        let stored = tx.inbox_insert(row).await?;
+        tx.commit().await?;
+        Ok(stored)
+    }
+
+    /// Commits folds of arriving events until told to stop.
+    pub(crate) async fn fold_arrivals(self, mut shutdown: watch::Receiver<bool>) {
+        let taker = self.inner.arrivals.taker();
+        while let Some(round) = taker.take(&mut shutdown).await {
+            let outcome = self.store_events(&round.asked).await;
+            taker.tell(round, outcome);
+        }
+    }
+
+    async fn store_events(&self, rows: &[InboxEvent]) -> Result<Vec<Verdict<bool>>, Undone> {
+        let mut tx = self.store().begin("events.receive_fold").await?;
+        let stored = tx.inbox_insert_fold(rows).await?;
+        tx.commit().await.map_err(Undone::Unknown)?;
+        Ok(stored.into_iter().map(|stored| Verdict::Answer(Ok(stored))).collect())
     }
 
     /// Reads an event and decides whether it concerns us at all.

@@ -13,6 +13,8 @@ use store::provider_calls::Urgency;
 use tokio::sync::watch;
 
 const WORKERS: usize = 4;
+/// How many folds of one kind are under way at a time.
+const FOLDERS: usize = 2;
 /// A comparison of everything takes long, and the loop of minutes should not wait for it.
 const SYNC_WORKERS: usize = 2;
 /// Other replicas' events are found by looking.
@@ -60,6 +62,10 @@ impl Engine {
             tracing::error!(%failure, "the secrets of endpoints could not be sealed anew");
         }
         let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn({
+            let (engine, shutdown) = (self.clone(), shutdown.clone());
+            async move { engine.run_folds(shutdown).await }
+        });
         for _ in 0..WORKERS {
             tasks.spawn(self.clone().work(shutdown.clone()));
         }
@@ -72,6 +78,18 @@ impl Engine {
             tasks.spawn(self.clone().sync_work(shutdown.clone()));
         }
         tasks.spawn(self.clone().time(shutdown));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Commits what callers have left in line until told to stop; who comes later is served alone.
+    pub async fn run_folds(&self, shutdown: watch::Receiver<bool>) {
+        // A second one would wait for SQLite's one writer.
+        let folders = if self.store().is_single_process() { 1 } else { FOLDERS };
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..folders {
+            tasks.spawn(self.clone().fold_consumptions(shutdown.clone()));
+            tasks.spawn(self.clone().fold_arrivals(shutdown.clone()));
+        }
         while tasks.join_next().await.is_some() {}
     }
 

@@ -24,6 +24,7 @@ pub mod entitlements;
 pub mod event_log;
 pub mod events;
 mod failures;
+mod folds;
 pub mod health;
 pub mod holds;
 pub mod invoices;
@@ -53,12 +54,15 @@ pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
 pub use lists::{Listed, Page};
 
+use credits::{Receipt, consuming::Consumption};
+use folds::Fold;
 use providers::receivers::Sender;
 use providers::stripe::Client;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use store::Store;
+use store::inbox::InboxEvent;
 use tokio::sync::Notify;
 use url::Url;
 
@@ -119,6 +123,10 @@ struct Inner {
     settings: Settings,
     /// Our own account's id at the provider, once somebody had to know it.
     account: OnceLock<String>,
+    /// Consumptions that wait to be committed together.
+    consumptions: Fold<Consumption, Receipt>,
+    /// Events that wait to be stored together: which of them are new.
+    arrivals: Fold<InboxEvent, bool>,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
     /// Wakes the sender of deliveries when there is news.
@@ -146,6 +154,8 @@ impl Engine {
             clock,
             settings,
             account: OnceLock::new(),
+            consumptions: Fold::new("credits.consume_fold"),
+            arrivals: Fold::new("events.receive_fold"),
             arrived: Notify::new(),
             told: Notify::new(),
             sender: OnceLock::new(),

@@ -3,10 +3,11 @@
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::CustomerId;
 use domain::time::Timestamp;
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
 
 /// Someone who may buy. E-mail is information, never a key.
 #[derive(Debug, Clone)]
@@ -26,6 +27,9 @@ statements! {
          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     GET = "customers.get": "SELECT * FROM customers WHERE id = ?";
     FIND = "customers.find": "SELECT * FROM customers WHERE external_id = ?";
+    FIND_FOLD = "customers.find_fold":
+        "SELECT c.id, c.external_id FROM customers c
+         JOIN ROWS(external_id VARCHAR(255)) ON c.external_id = r.external_id";
     LIST = "customers.list": "SELECT * FROM customers WHERE id < ? ORDER BY id DESC LIMIT ?";
     FILL = "customers.fill":
         "UPDATE customers SET email = COALESCE(email, ?), name = COALESCE(name, ?), updated_at = ?
@@ -61,6 +65,12 @@ fn customer(row: &Row) -> Result<Customer, StoreError> {
     })
 }
 
+/// What the application calls a customer.
+#[derive(Debug, Serialize)]
+pub struct ExternalId<'a> {
+    pub external_id: &'a str,
+}
+
 /// Metadata as the text that only we parse.
 pub(crate) fn metadata_text(metadata: &BTreeMap<String, String>) -> String {
     serde_json::json!(metadata).to_string()
@@ -91,6 +101,18 @@ impl Tx {
         external_id: &str,
     ) -> Result<Option<Customer>, StoreError> {
         self.first(&FIND, args![external_id]).await?.as_ref().map(customer).transpose()
+    }
+
+    /// Which customers the application knows by these ids of its own.
+    pub async fn customers_find_fold(
+        &mut self,
+        external_ids: &[ExternalId<'_>],
+    ) -> Result<HashMap<String, CustomerId>, StoreError> {
+        if external_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.all(&FIND_FOLD, vec![Arg::rows(external_ids)?]).await?;
+        rows.iter().map(|row| Ok((row.text("external_id")?, id!(row, "id", CustomerId)?))).collect()
     }
 
     /// Newest first, after `cursor`.

@@ -332,6 +332,19 @@ impl Tx {
         }
     }
 
+    /// Runs a statement that must change so many rows.
+    pub(crate) async fn change_all(
+        &mut self,
+        sql: &'static Sql,
+        args: Vec<Arg>,
+        rows: usize,
+    ) -> Result<(), StoreError> {
+        match self.execute(sql, args).await? {
+            changed if usize::try_from(changed) == Ok(rows) => Ok(()),
+            changed => Err(StoreError::RowCount { name: sql.name, changed }),
+        }
+    }
+
     /// Runs a guarded statement: whether it changed its one row or found the guard closed.
     pub(crate) async fn change_if(
         &mut self,

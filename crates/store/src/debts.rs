@@ -1,11 +1,13 @@
 //! Debts: credits that were spent of a lot whose money went back, and what has been paid of them.
 
+use crate::credits::folds::AccountRow;
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::{CustomerId, DebtId, GrantId, PaymentId};
 use domain::time::Timestamp;
+use std::collections::HashSet;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debt {
@@ -44,6 +46,11 @@ statements! {
     OPEN = "credit_debts.open":
         "SELECT * FROM credit_debts
          WHERE customer_id = ? AND unit = ? AND settled < amount ORDER BY created_at, id";
+    OWING_FOLD = "credit_debts.owing_fold":
+        "SELECT DISTINCT d.customer_id, d.unit FROM credit_debts d
+         JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
+           ON d.customer_id = r.customer_id AND d.unit = r.unit
+         WHERE d.settled < d.amount";
     LIST = "credit_debts.list":
         "SELECT * FROM credit_debts WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -105,6 +112,18 @@ impl Tx {
     }
 
     /// Newest first, after `cursor`.
+    /// Which of the accounts owe anything.
+    pub async fn debts_owing_fold(
+        &mut self,
+        accounts: &[(CustomerId, String)],
+    ) -> Result<HashSet<(CustomerId, String)>, StoreError> {
+        let rows: Vec<_> = accounts.iter().map(AccountRow::of).collect();
+        let rows = self.all(&OWING_FOLD, vec![Arg::rows(&rows)?]).await?;
+        rows.iter()
+            .map(|row| Ok((id!(row, "customer_id", CustomerId)?, row.text("unit")?)))
+            .collect()
+    }
+
     pub async fn debts_list(
         &mut self,
         customer: &CustomerId,

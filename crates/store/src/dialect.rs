@@ -1,4 +1,5 @@
-//! The only place where backends differ: placeholders, row locks, conflicts and column types.
+//! The only place where backends differ: placeholders, row locks, conflicts, tables of rows and
+//! column types.
 
 /// How MySQL spells a statement, and what the number of rows it reports means.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Flavour {
 }
 
 /// `?` becomes `$1`, `$2`, … for PostgreSQL. Statements hold no question marks in literals.
-pub fn numbered(text: &str) -> String {
+fn numbered(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut position = 0;
     for part in text.split_inclusive('?') {
@@ -72,15 +73,88 @@ pub fn numbered(text: &str) -> String {
     out
 }
 
+/// What SQLite reads.
+pub fn sqlite(text: &str) -> String {
+    with_rows(&without_row_locks(text), |columns| {
+        let read = columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}"));
+        format!("(SELECT {} FROM json_each(?)) AS r", listed(read))
+    })
+}
+
+/// What PostgreSQL reads.
+pub fn postgres(text: &str) -> String {
+    let text = with_rows(text, |columns| {
+        let typed = columns.iter().map(|(name, kind)| match *kind {
+            "BIGINT" => format!("{name} BIGINT"),
+            _ => format!("{name} TEXT"),
+        });
+        format!("json_to_recordset(CAST(? AS JSON)) AS r({})", listed(typed))
+    });
+    numbered(&text.replace("CAST(r.payload AS BLOB)", "convert_to(r.payload, 'UTF8')"))
+}
+
+/// A table of rows as MySQL reads it. What is read from the JSON text has a collation of its own,
+/// what is cast has ours.
+fn mysql_rows(text: &str) -> String {
+    let text = with_rows(text, |columns| {
+        let cast = columns.iter().map(|(name, kind)| match *kind {
+            "BIGINT" => (*name).to_owned(),
+            "TEXT" => format!("CAST({name} AS CHAR) AS {name}"),
+            kind => format!("CAST({name} AS {}) AS {name}", kind.replace("VARCHAR", "CHAR")),
+        });
+        let typed = columns.iter().map(|(name, kind)| {
+            format!("{name} {} PATH '$.{name}'", kind.replace("TEXT", "LONGTEXT"))
+        });
+        let table = format!("JSON_TABLE(?, '$[*]' COLUMNS ({})) AS j", listed(typed));
+        format!("(SELECT {} FROM {table}) AS r", listed(cast))
+    });
+    // It names what an update reads before it says what is set.
+    let parts = text.strip_prefix("UPDATE ").and_then(|rest| {
+        let (table, rest) = rest.split_once(" SET ")?;
+        let (set, rest) = rest.split_once(" FROM ")?;
+        let (rows, condition) = rest.rsplit_once(" WHERE ")?;
+        Some(format!("UPDATE {table}, {} SET {} WHERE {condition}", rows.trim(), set.trim()))
+    });
+    match parts {
+        Some(update) if update.contains("JSON_TABLE(") => update,
+        _ => text,
+    }
+}
+
+/// `ROWS(a TEXT, b BIGINT)` is one argument, a JSON array of objects, read as a table `r` of these
+/// columns: a statement does for many rows what it would do for one.
+fn with_rows(text: &str, spell: impl Fn(&[(&str, &str)]) -> String) -> String {
+    let Some((before, rest)) = text.split_once("ROWS(") else { return text.to_owned() };
+    // A type may have a length in parentheses of its own.
+    let mut depth = 1_u32;
+    let end = rest.char_indices().find(|(_, c)| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    let (columns, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+    let columns: Vec<_> =
+        columns.split(',').filter_map(|column| column.trim().split_once(' ')).collect();
+    format!("{before}{}{}", spell(&columns), after.strip_prefix(')').unwrap_or(after))
+}
+
+fn listed(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// SQLite has one writer, who holds the whole database: row locks are neither known nor needed.
-pub fn without_row_locks(text: &str) -> String {
+fn without_row_locks(text: &str) -> String {
     text.replace("FOR UPDATE SKIP LOCKED", "").replace("FOR NO KEY UPDATE", "")
 }
 
 /// MySQL's spelling of a statement.
 pub fn mysql(text: &str) -> MysqlStatement {
-    let text = text
+    let text = mysql_rows(text)
         .replace("FOR NO KEY UPDATE", "FOR UPDATE")
+        .replace("AS BLOB)", "AS BINARY)")
         .replace("AS TEXT)", "AS CHAR)")
         .replace("AS BIGINT)", "AS SIGNED)")
         .replace("length(", "char_length(");
@@ -257,5 +331,25 @@ mod tests {
         let index = "CREATE INDEX t_a ON t (id) WHERE a IS NULL;\nDROP INDEX t_a;\n";
         let spelled = "CREATE INDEX t_a ON t (a, id);\nDROP INDEX t_a ON t;\n";
         assert_eq!(mysql_schema(index, Flavour::of("10.11.6-MariaDB")), spelled);
+    }
+
+    #[test]
+    fn many_rows_are_one_argument() {
+        let text = "UPDATE t SET a = r.b FROM ROWS(a VARCHAR(9), b BIGINT) WHERE t.a = r.a";
+        assert_eq!(
+            sqlite(text),
+            "UPDATE t SET a = r.b FROM (SELECT value ->> 'a' AS a, value ->> 'b' AS b \
+             FROM json_each(?)) AS r WHERE t.a = r.a"
+        );
+        assert_eq!(
+            postgres(text),
+            "UPDATE t SET a = r.b FROM json_to_recordset(CAST($1 AS JSON)) AS r(a TEXT, b BIGINT) \
+             WHERE t.a = r.a"
+        );
+        assert_eq!(
+            mysql(text).text,
+            "UPDATE t, (SELECT CAST(a AS CHAR(9)) AS a, b FROM JSON_TABLE(?, '$[*]' COLUMNS \
+             (a VARCHAR(9) PATH '$.a', b BIGINT PATH '$.b')) AS j) AS r SET a = r.b WHERE t.a = r.a"
+        );
     }
 }

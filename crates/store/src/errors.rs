@@ -7,6 +7,10 @@ pub enum StoreError {
     Address(String),
     #[error("{name}: {source}")]
     Database { name: &'static str, source: sqlx::Error },
+    #[error("{name}: the transaction that this was part of did not end; the log says why")]
+    Fold { name: &'static str },
+    #[error("{name}: too much is waiting already")]
+    Crowded { name: &'static str },
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("the database lacks these migrations: {0}")]
@@ -20,7 +24,7 @@ pub enum StoreError {
     SchemaHalfDone { version: i64, name: &'static str },
     #[error("another instance is migrating this database")]
     SchemaBusy,
-    #[error("{name}: {changed} rows changed where one was expected")]
+    #[error("{name}: {changed} rows changed, which is not what was expected")]
     RowCount { name: &'static str, changed: u64 },
     #[error("column {column} holds {value:?}, which this version cannot read")]
     Inconsistent { column: &'static str, value: String },
@@ -41,6 +45,7 @@ impl StoreError {
                 sqlx::Error::Database(error) => passes(error.as_ref()),
                 _ => false,
             },
+            StoreError::Fold { .. } | StoreError::Crowded { .. } => true,
             _ => false,
         }
     }

@@ -2,10 +2,12 @@
 
 use crate::database::Tx;
 use crate::errors::StoreError;
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::CustomerId;
 use domain::time::Timestamp;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 
 statements! {
     GET = "idempotency_keys.get":
@@ -15,6 +17,19 @@ statements! {
         "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash,
              answer, created_at)
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    GET_FOLD = "idempotency_keys.get_fold":
+        "SELECT k.customer_id, k.idempotency_key, k.request_hash, k.answer FROM idempotency_keys k
+         JOIN ROWS(customer_id VARCHAR(255), idempotency_key VARCHAR(255))
+           ON k.customer_id = r.customer_id AND k.operation = ?
+              AND k.idempotency_key = r.idempotency_key";
+    INSERT_FOLD = "idempotency_keys.insert_fold":
+        "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash,
+             answer, created_at)
+         SELECT r.customer_id, r.operation, r.idempotency_key, r.request_hash, r.answer,
+             r.created_at
+         FROM ROWS(customer_id VARCHAR(255), operation VARCHAR(255),
+             idempotency_key VARCHAR(255), request_hash VARCHAR(255), answer TEXT,
+             created_at BIGINT)";
 }
 
 /// What is known of a key.
@@ -34,6 +49,32 @@ pub struct Request<'a> {
     pub operation: &'static str,
     pub key: &'a str,
     pub hash: String,
+}
+
+impl Request<'_> {
+    /// What a key that was used says of this request.
+    fn recall(&self, hash: &str, answer: String) -> Remembered {
+        match hash == self.hash {
+            true => Remembered::Answer(answer),
+            false => Remembered::Conflict,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct KeyRow<'a> {
+    customer_id: &'a str,
+    idempotency_key: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnswerRow<'a> {
+    customer_id: &'a str,
+    operation: &'a str,
+    idempotency_key: &'a str,
+    request_hash: &'a str,
+    answer: &'a str,
+    created_at: i64,
 }
 
 /// The digest of what a request asks for.
@@ -56,10 +97,56 @@ impl Tx {
         let Some(row) = self.first(&GET, args).await? else {
             return Ok(Remembered::Nothing);
         };
-        if row.text("request_hash")? == request.hash {
-            return Ok(Remembered::Answer(row.text("answer")?));
+        Ok(request.recall(&row.text("request_hash")?, row.text("answer")?))
+    }
+
+    /// The same for many requests of one operation; what is known of each, in their order.
+    pub async fn idempotency_find_fold(
+        &mut self,
+        operation: &'static str,
+        requests: &[Option<Request<'_>>],
+    ) -> Result<Vec<Remembered>, StoreError> {
+        let keyed = requests.iter().flatten();
+        let rows: Vec<_> = keyed
+            .map(|it| KeyRow { customer_id: it.customer.as_str(), idempotency_key: it.key })
+            .collect();
+        let mut known = HashMap::new();
+        if !rows.is_empty() {
+            for row in self.all(&GET_FOLD, vec![Arg::rows(&rows)?, operation.into()]).await? {
+                let key = (row.text("customer_id")?, row.text("idempotency_key")?);
+                known.insert(key, (row.text("request_hash")?, row.text("answer")?));
+            }
         }
-        Ok(Remembered::Conflict)
+        let recall = |request: &Option<Request<'_>>| {
+            let request = request.as_ref()?;
+            let (hash, answer) =
+                known.get(&(request.customer.to_string(), request.key.to_owned()))?;
+            Some(request.recall(hash, answer.clone()))
+        };
+        Ok(requests.iter().map(|it| recall(it).unwrap_or(Remembered::Nothing)).collect())
+    }
+
+    /// Keeps many answers; a key that was used meanwhile is a unique violation for all of them.
+    pub async fn idempotency_remember_fold(
+        &mut self,
+        answers: &[(&Request<'_>, String)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = answers
+            .iter()
+            .map(|(request, answer)| AnswerRow {
+                customer_id: request.customer.as_str(),
+                operation: request.operation,
+                idempotency_key: request.key,
+                request_hash: &request.hash,
+                answer,
+                created_at: now.micros(),
+            })
+            .collect();
+        self.change_all(&INSERT_FOLD, vec![Arg::rows(&rows)?], rows.len()).await
     }
 
     /// Keeps an answer; `false` where the key was used for another request meanwhile.

@@ -6,9 +6,11 @@
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::InboxEventId;
 use domain::time::Timestamp;
+use serde::Serialize;
+use std::collections::HashSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InboxState {
@@ -64,6 +66,20 @@ statements! {
              api_version, payload, headers, state, reason, attempts, lease_token, leased_until,
              next_attempt_at, occurred_at, received_at, applied_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?) ON CONFLICT DO NOTHING";
+    INSERT_FOLD = "inbox_events.insert_fold":
+        "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
+             api_version, payload, headers, state, reason, attempts, lease_token, leased_until,
+             next_attempt_at, occurred_at, received_at, applied_at)
+         SELECT r.id, r.provider, r.provider_event_id, r.kind, r.ordering_key, r.object_id,
+             r.api_version, CAST(r.payload AS BLOB), r.headers, r.state, r.reason, 0, 0, 0, 0,
+             r.occurred_at, r.received_at, r.applied_at
+         FROM ROWS(id VARCHAR(255), provider VARCHAR(32), provider_event_id VARCHAR(255),
+             kind VARCHAR(255), ordering_key VARCHAR(255), object_id VARCHAR(255),
+             api_version VARCHAR(255), payload TEXT, headers TEXT, state VARCHAR(32), reason TEXT,
+             occurred_at BIGINT, received_at BIGINT, applied_at BIGINT)
+         WHERE 1 = 1 ON CONFLICT DO NOTHING";
+    STORED_FOLD = "inbox_events.stored_fold":
+        "SELECT e.id FROM inbox_events e JOIN ROWS(id VARCHAR(255)) ON e.id = r.id";
     NEXT = "inbox_events.next":
         "SELECT * FROM inbox_events e
          WHERE e.state = 'pending' AND e.next_attempt_at <= ? AND e.leased_until <= ?
@@ -116,6 +132,56 @@ statements! {
         "SELECT COUNT(*) AS found FROM inbox_events WHERE state = 'pending'";
 }
 
+#[derive(Serialize)]
+struct EventRow<'a> {
+    id: &'a str,
+    provider: &'a str,
+    provider_event_id: &'a str,
+    kind: &'a str,
+    ordering_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<&'a str>,
+    payload: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<&'a str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    occurred_at: i64,
+    received_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied_at: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct IdRow<'a> {
+    id: &'a str,
+}
+
+impl<'a> EventRow<'a> {
+    /// `None` where the payload is not text.
+    fn of(event: &'a InboxEvent) -> Option<Self> {
+        Some(Self {
+            id: event.id.as_str(),
+            provider: &event.provider,
+            provider_event_id: &event.provider_event_id,
+            kind: &event.kind,
+            ordering_key: &event.ordering_key,
+            object_id: event.object_id.as_deref(),
+            api_version: event.api_version.as_deref(),
+            payload: std::str::from_utf8(&event.payload).ok()?,
+            headers: event.headers.as_deref(),
+            state: event.state.as_str(),
+            reason: event.reason.as_deref(),
+            occurred_at: event.occurred_at.micros(),
+            received_at: event.received_at.micros(),
+            applied_at: event.applied_at.map(Timestamp::micros),
+        })
+    }
+}
+
 fn event(row: &Row) -> Result<InboxEvent, StoreError> {
     Ok(InboxEvent {
         id: id!(row, "id", InboxEventId)?,
@@ -157,6 +223,21 @@ impl Tx {
             new.applied_at
         ];
         self.change_if(&INSERT, args).await
+    }
+
+    /// Stores many events, whose payloads are text, in one statement: which of them are new.
+    pub async fn inbox_insert_fold(
+        &mut self,
+        events: &[InboxEvent],
+    ) -> Result<Vec<bool>, StoreError> {
+        let rows: Vec<_> = events.iter().filter_map(EventRow::of).collect();
+        self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
+        // Backends count differently what met a row that was there; whose id is found, is new.
+        let ids: Vec<_> = events.iter().map(|event| IdRow { id: event.id.as_str() }).collect();
+        let found = self.all(&STORED_FOLD, vec![Arg::rows(&ids)?]).await?;
+        let found: HashSet<String> =
+            found.iter().map(|row| row.text("id")).collect::<Result<_, _>>()?;
+        Ok(events.iter().map(|event| found.contains(event.id.as_str())).collect())
     }
 
     /// Leases the oldest event that is due and whose ordering key nobody works on.

@@ -66,6 +66,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         collections::ALL,
         credit_notes::ALL,
         credits::ALL,
+        credits::folds::ALL,
         customers::ALL,
         debts::ALL,
         deliveries::ALL,

@@ -1,7 +1,9 @@
 //! Named statements and their arguments.
 
 use crate::dialect::{self, MysqlStatement};
+use crate::errors::StoreError;
 use domain::time::Timestamp;
+use serde::Serialize;
 use std::sync::OnceLock;
 
 /// One statement: a name for logs and errors, and one text for every backend.
@@ -28,12 +30,12 @@ impl Sql {
 
     /// As SQLite reads it.
     pub fn sqlite(&'static self) -> &'static str {
-        self.sqlite.get_or_init(|| dialect::without_row_locks(self.text))
+        self.sqlite.get_or_init(|| dialect::sqlite(self.text))
     }
 
     /// As PostgreSQL reads it.
     pub fn postgres(&'static self) -> &'static str {
-        self.postgres.get_or_init(|| dialect::numbered(self.text))
+        self.postgres.get_or_init(|| dialect::postgres(self.text))
     }
 
     /// As MySQL and MariaDB read it.
@@ -58,6 +60,17 @@ pub enum Arg {
     Int(Option<i64>),
     Text(Option<String>),
     Bytes(Vec<u8>),
+}
+
+impl Arg {
+    /// Many rows as one argument, which the statement reads by `ROWS(…)`.
+    pub fn rows<T: Serialize>(rows: &[T]) -> Result<Self, StoreError> {
+        let text = serde_json::to_string(rows).map_err(|error| StoreError::Inconsistent {
+            column: "rows",
+            value: error.to_string(),
+        })?;
+        Ok(Arg::Text(Some(text)))
+    }
 }
 
 macro_rules! args {

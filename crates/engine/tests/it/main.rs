@@ -11,6 +11,7 @@ mod debts;
 mod deliveries;
 mod disputes;
 mod event_log;
+mod folds;
 mod invoices;
 mod life_cycle;
 mod notices;

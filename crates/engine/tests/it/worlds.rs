@@ -252,6 +252,14 @@ impl World {
         self
     }
 
+    /// The same world, whose database somebody is asked about first.
+    pub fn watched(&self, watcher: store::watch::Watcher) -> Engine {
+        let client = client(&self.sandbox, 10_000).unwrap();
+        let clock = Clock::adjustable(self.offset.clone());
+        let store = self.engine.store().clone().watched(watcher);
+        Engine::new(store, Some(client), clock, settings().unwrap())
+    }
+
     /// A provider that knows nothing of what this world has done.
     pub async fn oblivious() -> anyhow::Result<String> {
         sandbox(Arc::new(AtomicI64::new(0))).await

@@ -3,6 +3,8 @@
 //! Each use case locks the customer's account of one unit, writes off what has expired, decides in
 //! `domain`, posts to the ledger, and remembers its answer, all in one transaction.
 
+pub(crate) mod consuming;
+
 use crate::audits::Act;
 use crate::clock::random;
 use crate::failures::Failure;
@@ -14,7 +16,6 @@ use domain::credits::{Class, Credits, Draw, Shortage, check_unit, plan_burn};
 use domain::ids::{CustomerId, EntryId, GrantId, HoldId};
 use domain::invariants::{LotNumbers, lot_is_exact};
 use domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use store::credits::{Account, Entry, EntryKind, Grant, Posting};
 use store::holds::Hold;
 use store::idempotency::{Remembered, Request, request_hash};
@@ -118,35 +119,6 @@ impl<'a> Why<'a> {
     pub(crate) fn hold(engine: &Engine, held: &'a Hold) -> Self {
         let reference = held.reference.as_deref();
         Why { reference, hold: Some(&held.id), at: engine.clock().now() }
-    }
-}
-
-/// The answer of a consumption as it is remembered.
-#[derive(Serialize, Deserialize)]
-struct ReceiptText {
-    consumed: i64,
-    by_class: Vec<(String, i64)>,
-    held: i64,
-    next_expiry: Option<i64>,
-}
-
-impl ReceiptText {
-    fn of(receipt: &Receipt) -> Self {
-        let spelled = |(class, sum): &(Class, i64)| (class.as_str().to_owned(), *sum);
-        ReceiptText {
-            consumed: receipt.consumed,
-            by_class: receipt.balance.by_class.iter().map(spelled).collect(),
-            held: receipt.balance.held,
-            next_expiry: receipt.balance.next_expiry.map(Timestamp::micros),
-        }
-    }
-
-    fn receipt(self, unit: &str) -> Receipt {
-        let parsed = |(word, sum): (String, i64)| Class::parse(&word).map(|class| (class, sum));
-        let by_class: Vec<_> = self.by_class.into_iter().filter_map(parsed).collect();
-        let next_expiry = self.next_expiry.map(Timestamp::from_micros);
-        let balance = Balance::from_classes(unit, by_class, self.held, next_expiry);
-        Receipt { consumed: self.consumed, balance, replayed: true }
     }
 }
 
@@ -269,41 +241,6 @@ impl Engine {
             None => Vec::new(),
         };
         Ok(page.cut(rows, |row| row.number.to_string()))
-    }
-
-    /// Takes credits, or nothing.
-    pub async fn credits_consume(
-        &self,
-        subject: &Subject,
-        asked: ConsumeRequest,
-    ) -> Result<Receipt, Failure> {
-        let amount = Credits::new(asked.amount)?;
-        check_unit(&asked.unit)?;
-        check_text("reference", asked.reference.as_deref())?;
-        check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
-        let mut tx = self.store().begin("credits.consume").await?;
-        let Some(customer) = self.customer(&mut tx, subject).await? else {
-            let shortage = Shortage { required: amount.get(), available: 0 };
-            return Err(self.shortage(&mut tx, &asked.unit, shortage).await?);
-        };
-        let amount_text = amount.get().to_string();
-        let reference = asked.reference.as_deref();
-        let parts = [&amount_text, &asked.unit, reference.unwrap_or_default()];
-        let key = asked.idempotency_key.as_ref();
-        let request = request(&customer.id, "credits.consume", key, &parts);
-        let mut account = tx.credits_open(&customer.id, &asked.unit).await?;
-        if let Some(answer) = remembered(&mut tx, request.as_ref()).await? {
-            let text: ReceiptText = serde_json::from_str(&answer).map_err(inconsistent)?;
-            return Ok(text.receipt(&asked.unit));
-        }
-        self.consume_in(&mut tx, &mut account, amount, reference).await?;
-        let balance = Balance::of(&asked.unit, &account.grants, self.clock().now());
-        tx.credits_close(account).await?;
-        let receipt = Receipt { consumed: amount.get(), balance, replayed: false };
-        let answer = serde_json::json!(ReceiptText::of(&receipt)).to_string();
-        self.remember(&mut tx, request.as_ref(), &answer).await?;
-        tx.commit().await?;
-        Ok(receipt)
     }
 
     /// Keeps the answer to a request that carries a key.

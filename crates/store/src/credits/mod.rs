@@ -3,6 +3,8 @@
 //! `credits_open` locks one customer's credits of one unit, `credits_post` changes one lot and
 //! writes the ledger line for it, `credits_close` stores the balance. Nothing else writes them.
 
+pub mod folds;
+
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
@@ -162,7 +164,59 @@ pub struct Account {
     pub grants: Vec<Grant>,
 }
 
+/// A posting as the account has taken it in: what is still to be written.
+#[derive(Debug, Clone)]
+struct Booked {
+    /// Of (spent, held, expired, revoked) of the lot.
+    lot_change: (i64, i64, i64, i64),
+    available_change: i64,
+    held_change: i64,
+    number: i64,
+    before: i64,
+    available: i64,
+    held: i64,
+}
+
 impl Account {
+    fn from_row(row: &Row) -> Result<Self, StoreError> {
+        let entries = row.int("entries")?;
+        Ok(Account {
+            customer_id: id!(row, "customer_id", CustomerId)?,
+            unit: row.text("unit")?,
+            available: row.int("available")?,
+            held: row.int("held")?,
+            entries,
+            entries_at_open: entries,
+            grants: Vec::new(),
+        })
+    }
+
+    /// Takes a posting into the numbers here; the caller writes it.
+    fn book(&mut self, posting: &Posting<'_>) -> Booked {
+        let lot_change = posting.kind.lot_change(posting.amount);
+        let (available_change, held_change) = posting.kind.balance_change(posting.amount);
+        let before = self.available;
+        self.available += available_change;
+        self.held += held_change;
+        self.entries += 1;
+        if let Some(lot) = self.grants.iter_mut().find(|lot| lot.id == *posting.grant) {
+            let (spent, held, expired, revoked) = lot_change;
+            lot.numbers.spent += spent;
+            lot.numbers.held += held;
+            lot.numbers.expired += expired;
+            lot.numbers.revoked += revoked;
+        }
+        Booked {
+            lot_change,
+            available_change,
+            held_change,
+            number: self.entries,
+            before,
+            available: self.available,
+            held: self.held,
+        }
+    }
+
     /// The lots as the rules see them.
     pub fn lots(&self) -> Vec<Lot> {
         self.grants.iter().map(Grant::lot).collect()
@@ -283,16 +337,9 @@ impl Tx {
             row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
         }
         let row = row.ok_or(StoreError::RowCount { name: BALANCE_LOCK.name, changed: 0 })?;
-        let entries = row.int("entries")?;
-        Ok(Account {
-            customer_id: customer.clone(),
-            unit: unit.to_owned(),
-            available: row.int("available")?,
-            held: row.int("held")?,
-            entries,
-            entries_at_open: entries,
-            grants: self.credits_live(customer, unit).await?,
-        })
+        let mut account = Account::from_row(&row)?;
+        account.grants = self.credits_live(customer, unit).await?;
+        Ok(account)
     }
 
     /// The lots that have something left, without a lock.
@@ -337,36 +384,26 @@ impl Tx {
         account: &mut Account,
         posting: Posting<'_>,
     ) -> Result<(), StoreError> {
-        let (spent, lot_held, expired, revoked) = posting.kind.lot_change(posting.amount);
-        if (spent, lot_held, expired, revoked) != (0, 0, 0, 0) {
-            let args = args![spent, lot_held, expired, revoked, posting.grant];
+        let booked = account.book(&posting);
+        let (spent, held, expired, revoked) = booked.lot_change;
+        if booked.lot_change != (0, 0, 0, 0) {
+            let args = args![spent, held, expired, revoked, posting.grant];
             self.change_one(&GRANT_CHANGE, args).await?;
-        }
-        let (available_change, held_change) = posting.kind.balance_change(posting.amount);
-        let before = account.available;
-        account.available += available_change;
-        account.held += held_change;
-        account.entries += 1;
-        if let Some(lot) = account.grants.iter_mut().find(|lot| lot.id == *posting.grant) {
-            lot.numbers.spent += spent;
-            lot.numbers.held += lot_held;
-            lot.numbers.expired += expired;
-            lot.numbers.revoked += revoked;
         }
         let hold = posting.hold.cloned();
         let args = args![
             &posting.id,
             &account.customer_id,
             &account.unit,
-            account.entries,
+            booked.number,
             posting.kind.as_str(),
             posting.grant,
             &hold,
-            available_change,
-            held_change,
-            before,
-            account.available,
-            account.held,
+            booked.available_change,
+            booked.held_change,
+            booked.before,
+            booked.available,
+            booked.held,
             posting.reference,
             posting.effective_at,
             posting.recorded_at

@@ -1,0 +1,175 @@
+//! Many accounts at once: what a fold of consumptions reads and writes, one statement for each.
+
+use super::{Account, EntryKind, Posting, grant};
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::sql::{Arg, statements};
+use domain::ids::CustomerId;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+statements! {
+    OPEN = "credit_balances.open_fold":
+        "SELECT b.* FROM credit_balances b
+         JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
+           ON b.customer_id = r.customer_id AND b.unit = r.unit
+         ORDER BY b.customer_id, b.unit FOR NO KEY UPDATE";
+    LIVE = "credit_grants.live_fold":
+        "SELECT g.* FROM credit_grants g
+         JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
+           ON g.customer_id = r.customer_id AND g.unit = r.unit
+         WHERE g.spent + g.expired + g.revoked < g.granted ORDER BY g.id";
+    SPEND = "credit_grants.spend_fold":
+        "UPDATE credit_grants SET spent = credit_grants.spent + r.amount
+         FROM ROWS(id VARCHAR(255), amount BIGINT) WHERE credit_grants.id = r.id";
+    ENTRIES = "credit_entries.insert_fold":
+        "INSERT INTO credit_entries (id, customer_id, unit, number, kind, grant_id, amount,
+             held_amount, balance_before, balance_after, held_after, reference, effective_at,
+             recorded_at)
+         SELECT r.id, r.customer_id, r.unit, r.number, r.kind, r.grant_id, r.amount, 0,
+             r.balance_before, r.balance_after, r.held_after, r.reference, r.effective_at,
+             r.recorded_at
+         FROM ROWS(id VARCHAR(255), customer_id VARCHAR(255), unit VARCHAR(32), number BIGINT,
+             kind VARCHAR(32), grant_id VARCHAR(255), amount BIGINT, balance_before BIGINT,
+             balance_after BIGINT, held_after BIGINT, reference TEXT, effective_at BIGINT,
+             recorded_at BIGINT)";
+    SET = "credit_balances.set_fold":
+        "UPDATE credit_balances SET available = r.available_now, entries = r.entries_now
+         FROM ROWS(customer_id VARCHAR(255), unit VARCHAR(32), available_now BIGINT,
+             entries_now BIGINT, entries_before BIGINT)
+         WHERE credit_balances.customer_id = r.customer_id AND credit_balances.unit = r.unit
+           AND credit_balances.entries = r.entries_before";
+}
+
+#[derive(Serialize)]
+pub(crate) struct AccountRow<'a> {
+    customer_id: &'a str,
+    unit: &'a str,
+}
+
+impl<'a> AccountRow<'a> {
+    pub(crate) fn of((customer, unit): &'a (CustomerId, String)) -> Self {
+        Self { customer_id: customer.as_str(), unit }
+    }
+}
+
+#[derive(Serialize)]
+struct SpendRow<'a> {
+    id: &'a str,
+    amount: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct EntryRow {
+    id: String,
+    customer_id: String,
+    unit: String,
+    number: i64,
+    kind: &'static str,
+    grant_id: String,
+    amount: i64,
+    balance_before: i64,
+    balance_after: i64,
+    held_after: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    effective_at: i64,
+    recorded_at: i64,
+}
+
+#[derive(Serialize)]
+struct BalanceRow<'a> {
+    customer_id: &'a str,
+    unit: &'a str,
+    available_now: i64,
+    entries_now: i64,
+    entries_before: i64,
+}
+
+/// Accounts that were locked together, and what has been spent from them since. Nothing of it is
+/// written before `credits_close_fold`.
+#[derive(Debug, Default)]
+pub struct AccountFold {
+    accounts: BTreeMap<(CustomerId, String), Account>,
+    entries: Vec<EntryRow>,
+    /// By lot.
+    spent: BTreeMap<String, i64>,
+}
+
+impl AccountFold {
+    /// An account that was there.
+    pub fn get(&self, customer: &CustomerId, unit: &str) -> Option<&Account> {
+        self.accounts.get(&(customer.clone(), unit.to_owned()))
+    }
+
+    /// Spends from one lot of an account that was there.
+    pub fn consume(&mut self, customer: &CustomerId, unit: &str, posting: &Posting<'_>) {
+        debug_assert_eq!(posting.kind, EntryKind::Consume);
+        let Some(account) = self.accounts.get_mut(&(customer.clone(), unit.to_owned())) else {
+            return;
+        };
+        let booked = account.book(posting);
+        *self.spent.entry(posting.grant.to_string()).or_default() += posting.amount;
+        self.entries.push(EntryRow {
+            id: posting.id.to_string(),
+            customer_id: customer.to_string(),
+            unit: unit.to_owned(),
+            number: booked.number,
+            kind: posting.kind.as_str(),
+            grant_id: posting.grant.to_string(),
+            amount: booked.available_change,
+            balance_before: booked.before,
+            balance_after: booked.available,
+            held_after: booked.held,
+            reference: posting.reference.map(str::to_owned),
+            effective_at: posting.effective_at.micros(),
+            recorded_at: posting.recorded_at.micros(),
+        });
+    }
+}
+
+impl Tx {
+    /// Locks those of the accounts that are there, always in the same order, and reads their lots.
+    pub async fn credits_open_fold(
+        &mut self,
+        wanted: &[(CustomerId, String)],
+    ) -> Result<AccountFold, StoreError> {
+        let rows: Vec<_> = wanted.iter().map(AccountRow::of).collect();
+        let mut fold = AccountFold::default();
+        for row in self.all(&OPEN, vec![Arg::rows(&rows)?]).await? {
+            let account = Account::from_row(&row)?;
+            fold.accounts.insert((account.customer_id.clone(), account.unit.clone()), account);
+        }
+        for row in self.all(&LIVE, vec![Arg::rows(&rows)?]).await? {
+            let lot = grant(&row)?;
+            if let Some(account) =
+                fold.accounts.get_mut(&(lot.customer_id.clone(), lot.unit.clone()))
+            {
+                account.grants.push(lot);
+            }
+        }
+        Ok(fold)
+    }
+
+    /// Writes what was spent: the lots, the ledger lines and the balances.
+    pub async fn credits_close_fold(&mut self, fold: AccountFold) -> Result<(), StoreError> {
+        if fold.entries.is_empty() {
+            return Ok(());
+        }
+        let spent: Vec<_> =
+            fold.spent.iter().map(|(id, amount)| SpendRow { id, amount: *amount }).collect();
+        let changed = fold.accounts.values().filter(|it| it.entries != it.entries_at_open);
+        let balances: Vec<_> = changed
+            .map(|account| BalanceRow {
+                customer_id: account.customer_id.as_str(),
+                unit: &account.unit,
+                available_now: account.available,
+                entries_now: account.entries,
+                entries_before: account.entries_at_open,
+            })
+            .collect();
+        self.change_all(&SPEND, vec![Arg::rows(&spent)?], spent.len()).await?;
+        self.change_all(&ENTRIES, vec![Arg::rows(&fold.entries)?], fold.entries.len()).await?;
+        self.change_all(&SET, vec![Arg::rows(&balances)?], balances.len()).await
+    }
+}
