@@ -50,7 +50,7 @@ impl Engine {
         let parts = [&amount_text, &asked.unit, &expiry_text, reference.unwrap_or_default()];
         let key = asked.idempotency_key.as_ref();
         let request = request(&customer.id, "credits.hold", key, &parts);
-        let mut account = tx.credits_open(&customer.id, &asked.unit).await?;
+        let mut account = self.account_to_spend(&mut tx, &customer.id, &asked.unit, amount).await?;
         if let Some(id) = remembered(&mut tx, request.as_ref()).await? {
             return hold(&mut tx, &customer.id, &id).await;
         }

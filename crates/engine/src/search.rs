@@ -104,7 +104,7 @@ impl Engine {
         };
         check_dimensions(&collection, &question)?;
         if let Ok(cost) = Credits::new(collection.search_cost) {
-            let mut account = tx.credits_open(&customer, DEFAULT_UNIT).await?;
+            let mut account = self.account_to_spend(&mut tx, &customer, DEFAULT_UNIT, cost).await?;
             let asked_for = hex::encode(question.to_bytes());
             let parts = [collection.id.as_str(), &limit.to_string(), &asked_for];
             let request = request(&customer, "search", asked.idempotency_key.as_ref(), &parts);

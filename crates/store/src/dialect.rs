@@ -102,8 +102,12 @@ fn mysql_rows(text: &str) -> String {
             "TEXT" => format!("CAST({name} AS CHAR) AS {name}"),
             kind => format!("CAST({name} AS {}) AS {name}", kind.replace("VARCHAR", "CHAR")),
         });
-        let typed = columns.iter().map(|(name, kind)| {
-            format!("{name} {} PATH '$.{name}'", kind.replace("TEXT", "LONGTEXT"))
+        let typed = columns.iter().map(|(name, kind)| match *kind {
+            "BIGINT" => format!("{name} BIGINT PATH '$.{name}'"),
+            kind => {
+                let kind = kind.replace("TEXT", "LONGTEXT");
+                format!("{name} {kind} CHARACTER SET utf8mb4 PATH '$.{name}'")
+            }
         });
         let table = format!("JSON_TABLE(?, '$[*]' COLUMNS ({})) AS j", listed(typed));
         format!("(SELECT {} FROM {table}) AS r", listed(cast))
@@ -349,7 +353,8 @@ mod tests {
         assert_eq!(
             mysql(text).text,
             "UPDATE t, (SELECT CAST(a AS CHAR(9)) AS a, b FROM JSON_TABLE(?, '$[*]' COLUMNS \
-             (a VARCHAR(9) PATH '$.a', b BIGINT PATH '$.b')) AS j) AS r SET a = r.b WHERE t.a = r.a"
+             (a VARCHAR(9) CHARACTER SET utf8mb4 PATH '$.a', b BIGINT PATH '$.b')) AS j) AS r \
+             SET a = r.b WHERE t.a = r.a"
         );
     }
 }

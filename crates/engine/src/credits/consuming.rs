@@ -122,7 +122,7 @@ impl Engine {
             return Err(self.shortage(&mut tx, unit, shortage).await?);
         };
         let request = one.request(&customer.id);
-        let mut account = tx.credits_open(&customer.id, unit).await?;
+        let mut account = self.account_to_spend(&mut tx, &customer.id, unit, amount).await?;
         if let Some(answer) = remembered(&mut tx, request.as_ref()).await? {
             return replayed(&answer, unit);
         }

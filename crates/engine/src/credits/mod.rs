@@ -289,6 +289,23 @@ impl Engine {
         }
     }
 
+    /// The account to spend from, locked. Where there is none, there is nothing in it.
+    pub(crate) async fn account_to_spend(
+        &self,
+        tx: &mut Tx,
+        customer: &CustomerId,
+        unit: &str,
+        amount: Credits,
+    ) -> Result<Account, Failure> {
+        match tx.credits_open_known(customer, unit).await? {
+            Some(account) => Ok(account),
+            None => {
+                let shortage = Shortage { required: amount.get(), available: 0 };
+                Err(self.shortage(tx, unit, shortage).await?)
+            }
+        }
+    }
+
     pub(crate) async fn shortage(
         &self,
         tx: &mut Tx,

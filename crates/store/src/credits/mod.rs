@@ -331,15 +331,26 @@ impl Tx {
         customer: &CustomerId,
         unit: &str,
     ) -> Result<Account, StoreError> {
-        let mut row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
-        if row.is_none() {
-            self.execute(&BALANCE_ENSURE, args![customer, unit]).await?;
-            row = self.first(&BALANCE_LOCK, args![customer, unit]).await?;
+        if let Some(account) = self.credits_open_known(customer, unit).await? {
+            return Ok(account);
         }
-        let row = row.ok_or(StoreError::RowCount { name: BALANCE_LOCK.name, changed: 0 })?;
+        self.execute(&BALANCE_ENSURE, args![customer, unit]).await?;
+        let account = self.credits_open_known(customer, unit).await?;
+        account.ok_or(StoreError::RowCount { name: BALANCE_LOCK.name, changed: 0 })
+    }
+
+    /// The same of an account that was ever used: who only spends opens none.
+    pub async fn credits_open_known(
+        &mut self,
+        customer: &CustomerId,
+        unit: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let Some(row) = self.first(&BALANCE_LOCK, args![customer, unit]).await? else {
+            return Ok(None);
+        };
         let mut account = Account::from_row(&row)?;
         account.grants = self.credits_live(customer, unit).await?;
-        Ok(account)
+        Ok(Some(account))
     }
 
     /// The lots that have something left, without a lock.
