@@ -1,5 +1,6 @@
 //! `cargo xtask`: set-up, tests, benchmarks and checks of the repository, with nothing but cargo.
 
+mod benchmarks;
 mod conformance;
 mod mariadb;
 mod postgres;
@@ -60,9 +61,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Build for release and measure the server's rates on SQLite and the sandbox's pace.
+    /// Build for release and measure the server beside what the machine can do without it.
     Bench {
-        /// Passed on: --only server|sandbox, --seconds N, --customers N, --json FILE.
+        /// Passed on: --only NAME, --backend NAME, --quick, --json FILE; `--help` shows them all.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         Command::Postgres => postgres::run_until_interrupted(&repository),
         Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
         Command::Orders { arguments } => tests::simulate(&repository, "orders", &arguments),
-        Command::Bench { arguments } => tests::bench(&repository, &arguments),
+        Command::Bench { arguments } => benchmarks::run(&repository, &arguments),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

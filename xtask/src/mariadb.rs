@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::servers::{DataFolder, confined, remove_stale_data, shared_folder};
+use crate::servers::{DataFolder, Purpose, confined, remove_stale_data, shared_folder};
 use crate::steps::{Repository, run_quietly};
 use crate::{servers, tools};
 
@@ -41,7 +41,7 @@ pub fn prepare(tools: &Path) -> Result<Installation> {
 }
 
 impl Mariadb {
-    pub fn start(installation: &Installation) -> Result<Self> {
+    pub fn start(installation: &Installation, purpose: Purpose) -> Result<Self> {
         let root = tools::is_root();
         let folder = DataFolder::create(&installation.home, DATA_PREFIX)?;
         let argument =
@@ -59,8 +59,7 @@ impl Mariadb {
         server.arg("--no-defaults").arg(argument("datadir", "data"));
         server.arg(argument("socket", "socket")).arg(argument("pid-file", "pid"));
         server.arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
-        // The data are thrown away: nothing has to reach the disk.
-        server.args(["--innodb-flush-log-at-trx-commit=0", "--max-connections=500"]);
+        server.arg("--max-connections=500").args(settings(purpose));
         server.current_dir(&folder.path).stdin(Stdio::null());
         server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
         let child = server.spawn().context("cannot start MariaDB")?;
@@ -75,6 +74,18 @@ impl Mariadb {
     }
 }
 
+/// Measurements have room for a large database.
+fn settings(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Tests => &["--innodb-flush-log-at-trx-commit=0"],
+        Purpose::Measurements => &[
+            "--innodb-flush-log-at-trx-commit=1",
+            "--innodb-buffer-pool-size=1G",
+            "--innodb-log-file-size=1G",
+        ],
+    }
+}
+
 impl Drop for Mariadb {
     fn drop(&mut self) {
         servers::stop("MariaDB", &mut self.child, "-TERM");
@@ -85,7 +96,7 @@ impl Drop for Mariadb {
 /// `cargo xtask mariadb`: prints the address and stays until Ctrl-C.
 pub fn run_until_interrupted(repository: &Repository) -> Result<()> {
     let installation = tools::set_up_mariadb(repository)?;
-    let mut mariadb = Mariadb::start(&installation)?;
+    let mut mariadb = Mariadb::start(&installation, Purpose::Tests)?;
     writeln!(std::io::stdout(), "{}", mariadb.url())?;
     eprintln!("use it with: export TOLLGATE_TEST_MYSQL={}", mariadb.url());
     eprintln!("Ctrl-C stops it; the next start removes its data");

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::servers::{DataFolder, confined, remove_folder, remove_stale_data, shared_folder};
+use crate::servers::{
+    DataFolder, Purpose, confined, remove_folder, remove_stale_data, shared_folder,
+};
 use crate::steps::{Repository, run_quietly};
 use crate::{servers, tools};
 
@@ -26,6 +28,13 @@ pub struct Postgres {
     child: Child,
     folder: DataFolder,
     port: u16,
+}
+
+impl Installation {
+    /// Where `psql` and `pgbench` are.
+    pub fn programs(&self) -> &Path {
+        &self.bin
+    }
 }
 
 /// Downloads and unpacks the server once.
@@ -64,7 +73,7 @@ pub fn unpack(repository: &Repository, tools: &Path, python: &Path) -> Result<In
 }
 
 impl Postgres {
-    pub fn start(installation: &Installation) -> Result<Self> {
+    pub fn start(installation: &Installation, purpose: Purpose) -> Result<Self> {
         let root = tools::is_root();
         let Installation { bin, home } = installation;
         let folder = DataFolder::create(home, DATA_PREFIX)?;
@@ -79,7 +88,8 @@ impl Postgres {
         let log = folder.path.join("log");
         let mut server = confined(&bin.join("postgres"), root, "INT");
         server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
-        for setting in ["unix_socket_directories=", "fsync=off", "max_connections=300"] {
+        let everywhere = ["unix_socket_directories=", "max_connections=300"];
+        for setting in everywhere.iter().chain(settings(purpose)) {
             server.args(["-c", setting]);
         }
         server.current_dir(&folder.path).stdin(Stdio::null());
@@ -96,6 +106,19 @@ impl Postgres {
     }
 }
 
+/// Measurements have room for a large database.
+fn settings(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Tests => &["fsync=off"],
+        Purpose::Measurements => &[
+            "shared_buffers=1GB",
+            "max_wal_size=4GB",
+            "checkpoint_timeout=15min",
+            "random_page_cost=1.1",
+        ],
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         // SIGINT is PostgreSQL's fast shutdown: sessions are cut, shared memory is given back.
@@ -107,7 +130,7 @@ impl Drop for Postgres {
 /// `cargo xtask postgres`: prints the address and stays until Ctrl-C.
 pub fn run_until_interrupted(repository: &Repository) -> Result<()> {
     let installation = tools::set_up_postgres(repository)?;
-    let mut postgres = Postgres::start(&installation)?;
+    let mut postgres = Postgres::start(&installation, Purpose::Tests)?;
     writeln!(std::io::stdout(), "{}", postgres.url())?;
     eprintln!("use it with: export TOLLGATE_TEST_POSTGRES={}", postgres.url());
     eprintln!("Ctrl-C stops it; the next start removes its data");

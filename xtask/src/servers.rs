@@ -16,6 +16,15 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where root keeps servers and their data: `nobody` must be able to walk there.
 const SHARED_FOLDER: &str = "/var/tmp/tollgate-tools";
 
+/// What a server's data are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are thrown away: nothing has to reach the disk.
+    Tests,
+    /// Every commit is as durable as in production.
+    Measurements,
+}
+
 /// Where one server keeps its data, in a folder that names the process it belongs to.
 pub struct DataFolder {
     pub path: PathBuf,

@@ -1,4 +1,4 @@
-//! The whole check of the repository in one order, and the benchmark.
+//! The whole check of the repository in one order, and the simulation.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::mariadb::Mariadb;
 use crate::postgres::Postgres;
+use crate::servers::Purpose;
 use crate::steps::{Repository, answers, run as step};
 use crate::{conformance, tidy, tools};
 
@@ -33,8 +34,8 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
     let lint = [&["clippy"], &fuzz[..], &["--", "-D", "warnings"]].concat();
     step("cargo clippy (fuzz targets)", &mut cargo(&lint))?;
 
-    let postgres = Postgres::start(&tools.postgres)?;
-    let mariadb = Mariadb::start(&tools.mariadb)?;
+    let postgres = Postgres::start(&tools.postgres, Purpose::Tests)?;
+    let mariadb = Mariadb::start(&tools.mariadb, Purpose::Tests)?;
     let mut test = cargo(&["test", "--workspace", "--locked"]);
     test.args(filter);
     test.env("TOLLGATE_TEST_POSTGRES", postgres.url());
@@ -64,19 +65,6 @@ fn build(repository: &Repository) -> Result<PathBuf> {
     build.args(["build", "--locked", "--package", "server"]);
     step("building the binary", &mut build)?;
     Ok(repository.target().join("debug/tollgate"))
-}
-
-/// The load generator lives in `e2e`, beside the harness that starts the server. It takes the
-/// arguments as they are.
-pub fn bench(repository: &Repository, arguments: &[String]) -> Result<()> {
-    let mut build = repository.cargo();
-    build.args(["build", "--release", "--locked", "--package", "server", "--package", "e2e"]);
-    step("building for release", &mut build)?;
-    let release = repository.target().join("release");
-    let mut bench = Command::new(release.join("bench"));
-    bench.env("TOLLGATE_BIN", release.join("tollgate"));
-    bench.args(arguments);
-    step("measuring", &mut bench)
 }
 
 /// The long runs of the simulation, in a profile that is fast and still asserts everything.

@@ -169,12 +169,16 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(app: App) -> Router {
     let (routes, document) = listed().split_for_parts();
     let document = openapi::Document::new(openapi::finish(document));
+    let routes = routes.merge(reference()).fallback(nothing_here);
+    behind_layers(routes.layer(axum::Extension(document)), app)
+}
+
+/// Routes behind everything that each request passes on its way in and out. The benchmark puts the
+/// least there is behind it, to tell its cost from that of the work.
+pub fn behind_layers(routes: Router<App>, app: App) -> Router {
     let inner = routes
-        .merge(reference())
-        .fallback(nothing_here)
         .layer(middleware::from_fn(plain_address))
         .layer(middleware::from_fn_with_state(app.clone(), known_host))
-        .layer(axum::Extension(document))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, REQUEST_TIMEOUT))
         .layer(CatchPanicLayer::custom(after_panic))

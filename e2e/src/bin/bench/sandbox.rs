@@ -1,7 +1,7 @@
 //! The sandbox under a population: a year of everybody's renewals, and how long one call takes
 //! when so much is there.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,10 +11,12 @@ use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{Rate, rate};
+use crate::bench::Bench;
+use crate::loads::Outcome;
+use crate::rows::{Row, Target};
 
 /// What the sandbox promises at 10,000 customers.
-const YEAR_LIMIT: Duration = Duration::from_secs(60);
+const YEAR_LIMIT_SECONDS: f64 = 60.0;
 const CALL_LIMIT_MS: f64 = 5.0;
 /// Longer than anyone waits, so that a slow year is measured and not cut off.
 const ADVANCE_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -27,39 +29,34 @@ struct Subscriber {
     subscription: String,
 }
 
-pub async fn measure(customers: usize, length: Duration) -> Result<Value> {
+pub async fn measure(bench: &mut Bench, customers: usize, length: Duration) -> Result<()> {
     let sandbox = Sandbox::start()?;
     let api = sandbox.api()?;
-    eprintln!("making {customers} customers with a subscription each");
-    let started = Instant::now();
+    bench.note(&format!("sandbox: making {customers} customers with a subscription each"));
     let price = monthly_price(&api).await?;
     let subscribers = subscribers(&api, &price, customers).await?;
-    let made_in = started.elapsed();
-    eprintln!("    {:.1} s", made_in.as_secs_f64());
 
-    eprintln!("advancing the clock by a year");
+    bench.note("sandbox: advancing the clock by a year");
     let started = Instant::now();
     let clock = api.request(Method::POST, "/_sandbox/clock").json(&json!({ "advance": "1y" }));
-    let moved = api.send(clock.timeout(ADVANCE_TIMEOUT)).await?.expect(200)?;
-    let year = started.elapsed();
-    eprintln!("    {:.1} s: {moved}", year.as_secs_f64());
+    api.send(clock.timeout(ADVANCE_TIMEOUT)).await?.expect(200)?;
+    let year = Row::new("sandbox_year", None, "s", started.elapsed().as_secs_f64());
     for subscriber in subscribers.iter().step_by(customers.div_ceil(50)) {
         renewed_for_a_year(&api, subscriber).await?;
     }
+    bench.add(year.held_to(Target::Below(YEAR_LIMIT_SECONDS)));
 
-    eprintln!("calling the API");
-    let calls = calls(&api, &price, &subscribers, length).await?;
-    let memory_mb = sandbox.peak_memory_mb();
-    report(customers, year, &calls, memory_mb)?;
-    Ok(json!({
-        "customers": customers,
-        "made_seconds": made_in.as_secs_f64(),
-        "year_seconds": year.as_secs_f64(),
-        "calls_per_second": calls.per_second,
-        "call_p50_ms": calls.p50_ms,
-        "call_p99_ms": calls.p99_ms,
-        "peak_memory_mb": memory_mb,
-    }))
+    bench.note("sandbox: calling the API");
+    let outcome = calls(&api, &price, &subscribers, length).await?;
+    let (p50_ms, p99_ms) = (outcome.percentile_ms(50), outcome.percentile_ms(99));
+    let row = Row::new("sandbox_call", None, "per s", outcome.per_second());
+    bench.add(row.times(p50_ms, p99_ms));
+    let row = Row::new("sandbox_call_slowest", None, "ms p99", p99_ms);
+    bench.add(row.held_to(Target::Below(CALL_LIMIT_MS)));
+    if let Some(memory_mb) = sandbox.peak_memory_mb() {
+        bench.add(Row::new("sandbox_memory", None, "MiB at most", memory_mb as f64));
+    }
+    Ok(())
 }
 
 async fn make(api: &Api, path: &str, form: &[(&str, &str)]) -> Result<Value> {
@@ -120,9 +117,9 @@ async fn calls(
     price: &str,
     subscribers: &[Subscriber],
     length: Duration,
-) -> Result<Rate> {
+) -> Result<Outcome> {
     let started = Instant::now();
-    let mut times = Vec::new();
+    let mut times_us = Vec::new();
     let mut n = 0;
     while started.elapsed() < length {
         // A step that shares no factor with the population visits all of it.
@@ -156,25 +153,11 @@ async fn calls(
                 api.post_form("/v1/checkout/sessions", &form).await?
             }
         };
-        times.push(begun.elapsed());
+        times_us.push(u32::try_from(begun.elapsed().as_micros())?);
         answer.expect(200)?;
         n += 1;
     }
-    rate("sandbox call", None, times, started.elapsed())
-}
-
-fn report(customers: usize, year: Duration, calls: &Rate, memory_mb: Option<u64>) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let verdict = |kept: bool| if kept { "kept" } else { "MISSED" };
-    let year_s = year.as_secs_f64();
-    let memory = memory_mb.map_or(String::new(), |mb| format!("{mb} MB at most"));
-    let limit_s = YEAR_LIMIT.as_secs();
-    let Rate { per_second, p50_ms, p99_ms, .. } = calls;
-    writeln!(out, "sandbox, {customers} customers    {memory}")?;
-    let kept = verdict(year < YEAR_LIMIT);
-    writeln!(out, "{:<26}{year_s:>10.1} s   limit {limit_s} s: {kept}", "a year of renewals")?;
-    let kept = verdict(*p99_ms < CALL_LIMIT_MS);
-    write!(out, "{:<26}{per_second:>10.0}{p50_ms:>10.2}{p99_ms:>10.2}", "one call")?;
-    writeln!(out, "  limit {CALL_LIMIT_MS} ms p99: {kept}")?;
-    Ok(())
+    times_us.sort_unstable();
+    let elapsed = started.elapsed();
+    Ok(Outcome { times_us, elapsed, refusals: BTreeMap::new(), bodies: Vec::new() })
 }

@@ -1,0 +1,152 @@
+//! The databases that the servers under test work with, looked at from beside them: to count what
+//! they hold, and to fill them faster than any server could.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Backend {
+    Postgres,
+    Sqlite,
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Postgres => "postgres",
+            Backend::Sqlite => "sqlite",
+        }
+    }
+
+    /// Where its server is, if somebody has started one; SQLite needs none.
+    pub fn server_url(self) -> Result<String> {
+        let variable = match self {
+            Backend::Postgres => "TOLLGATE_BENCH_POSTGRES",
+            Backend::Sqlite => return Ok(String::new()),
+        };
+        std::env::var(variable)
+            .with_context(|| format!("{variable} is not set; `cargo xtask bench` sets it"))
+    }
+}
+
+const CONNECTIONS: u32 = 4;
+/// The server under test writes the same file.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// One open database.
+pub struct Database {
+    pub url: String,
+    pool: Pool,
+}
+
+enum Pool {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+impl Database {
+    /// A new and empty one.
+    pub async fn create(backend: Backend, name: &str, folder: &Path) -> Result<Self> {
+        let server = backend.server_url()?;
+        match backend {
+            Backend::Postgres => {
+                let admin = PgPoolOptions::new().max_connections(1).connect(&server).await?;
+                let text = format!("CREATE DATABASE {name}");
+                sqlx::query(AssertSqlSafe(text)).execute(&admin).await?;
+                admin.close().await;
+                let (base, _) = server.rsplit_once('/').context("no database in the address")?;
+                Self::open(&format!("{base}/{name}")).await
+            }
+            Backend::Sqlite => {
+                let file = folder.join(format!("{name}.db"));
+                Self::open(&format!("sqlite://{}", file.display())).await
+            }
+        }
+    }
+
+    async fn open(url: &str) -> Result<Self> {
+        let pool = if url.starts_with("postgres") {
+            Pool::Postgres(PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?)
+        } else if url.starts_with("sqlite") {
+            let options = SqliteConnectOptions::from_str(url)?;
+            let options = options.create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
+            let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS);
+            Pool::Sqlite(pool.connect_with(options).await?)
+        } else {
+            bail!("{url} is no database of ours");
+        };
+        Ok(Self { url: url.to_owned(), pool })
+    }
+
+    pub async fn execute(&self, text: &str) -> Result<u64> {
+        let query = AssertSqlSafe(text.to_owned());
+        let done = match &self.pool {
+            Pool::Postgres(pool) => sqlx::query(query).execute(pool).await?.rows_affected(),
+            Pool::Sqlite(pool) => sqlx::query(query).execute(pool).await?.rows_affected(),
+        };
+        Ok(done)
+    }
+
+    /// The only column of every row.
+    pub async fn numbers(&self, text: &str) -> Result<Vec<i64>> {
+        let query = AssertSqlSafe(text.to_owned());
+        Ok(match &self.pool {
+            Pool::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+            Pool::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+        })
+    }
+
+    pub async fn number(&self, text: &str) -> Result<i64> {
+        let found = self.numbers(text).await?;
+        found.first().copied().with_context(|| format!("no row: {text}"))
+    }
+
+    pub async fn text(&self, text: &str) -> Result<String> {
+        let found = self.texts(text).await?;
+        found.into_iter().next().with_context(|| format!("no row: {text}"))
+    }
+
+    async fn texts(&self, text: &str) -> Result<Vec<String>> {
+        let query = AssertSqlSafe(text.to_owned());
+        Ok(match &self.pool {
+            Pool::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+            Pool::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+        })
+    }
+
+    /// The names of a table's columns.
+    pub async fn columns(&self, table: &str) -> Result<Vec<String>> {
+        let found = match &self.pool {
+            Pool::Postgres(_) => {
+                self.texts(&format!(
+                    "SELECT CAST(column_name AS TEXT) FROM information_schema.columns \
+                     WHERE table_name = '{table}' AND table_schema = current_schema() \
+                     ORDER BY ordinal_position"
+                ))
+                .await?
+            }
+            Pool::Sqlite(_) => {
+                self.texts(&format!("SELECT name FROM pragma_table_info('{table}')")).await?
+            }
+        };
+        if found.is_empty() {
+            bail!("there is no table {table}");
+        }
+        Ok(found)
+    }
+
+    /// Lets the planner know what the tables hold now.
+    pub async fn analyse(&self) -> Result<()> {
+        match &self.pool {
+            Pool::Postgres(_) => self.execute("VACUUM ANALYZE").await?,
+            Pool::Sqlite(_) => self.execute("ANALYZE").await?,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! A deployment under test: `tollgate serve` in a process of its own, on a database of its own, in
+//! front of a simulated provider, with customers who have credits to spend.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::answers::{Api, text_at};
+use e2e::sandboxes::Sandbox;
+use e2e::servers::tollgate;
+use serde_json::{Value, json};
+
+use crate::databases::{Backend, Database};
+use crate::loads::{Bodies, Load, Order, Outcome, Pace};
+use crate::requests::{Request, Target};
+
+/// Accounts that consume is spread over.
+pub const ACCOUNTS: usize = 10_000;
+/// More than any run can spend.
+pub const CREDITS: i64 = 1_000_000_000;
+pub const FEATURE: &str = "bench_feature";
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_benchmark_alone";
+pub const JWT_SECRET: &str = "of the benchmark alone, and longer than 32 bytes";
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_STEP: Duration = Duration::from_millis(1);
+const CONNECTIONS: usize = 32;
+/// Everything that only prepares a measurement has to be done by then.
+const PREPARATION: Duration = Duration::from_secs(1800);
+
+/// A running `tollgate serve`. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// From its start until it said that it is healthy.
+    pub ready_in: Duration,
+}
+
+impl Server {
+    pub fn start(settings: &[(String, String)], folder: &Path) -> Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let log = folder.join("server.log");
+        let mut command = tollgate(&["serve"])?;
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        command.env("LISTEN", address.to_string()).current_dir(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::options().create(true).append(true).open(&log)?);
+        let started = Instant::now();
+        let child = command.spawn().context("cannot start tollgate serve")?;
+        let mut server = Self { child, address, ready_in: Duration::ZERO };
+        while !is_healthy(address) {
+            if server.child.try_wait()?.is_some() || READY_TIMEOUT < started.elapsed() {
+                bail!("the server did not start:\n{}", fs::read_to_string(&log)?);
+            }
+            std::thread::sleep(READY_STEP);
+        }
+        server.ready_in = started.elapsed();
+        Ok(server)
+    }
+
+    /// The memory that it holds right now.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        Ok(kilobytes.context("the system does not tell the memory of a process")? * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killing a process that has ended already is the only way this fails.
+        let _ended_already = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+fn is_healthy(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "GET /health HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        Ok(start.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}
+
+/// Everything a backend's rows are measured with.
+pub struct Deployment {
+    pub backend: Backend,
+    pub database: Database,
+    pub server: Server,
+    pub sandbox: Sandbox,
+    /// As the merchant's own server.
+    pub merchant: Target,
+    /// Our ids of the prices: one paid once, one every month.
+    pub pack: String,
+    pub plan: String,
+    settings: Vec<(String, String)>,
+    folder: tempfile::TempDir,
+}
+
+impl Deployment {
+    /// A new one with a catalogue and without customers.
+    pub async fn start(backend: Backend, name: &str) -> Result<Self> {
+        let folder = match std::env::var_os("TOLLGATE_BENCH_FOLDER") {
+            Some(parent) => tempfile::Builder::new().prefix(name).tempdir_in(parent)?,
+            None => tempfile::Builder::new().prefix(name).tempdir()?,
+        };
+        let unique = format!("{name}_{}", std::process::id());
+        let database = Database::create(backend, &unique, folder.path()).await?;
+        let sandbox = Sandbox::start()?;
+        let settings = settings(&database.url, &sandbox);
+        command(&["migrate", "up"], &settings, folder.path())?;
+        let key = ["keys", "create", "--name", "bench", "--scope", "server"];
+        let key = command(&key, &settings, folder.path())?.trim().to_owned();
+        let server = Server::start(&settings, folder.path())?;
+        let merchant = Target { address: server.address, bearer: Some(key.clone()) };
+        let api = Api::new(&format!("http://{}", server.address), Some(&key))?;
+        let (pack, plan) = (price(&api, None).await?, price(&api, Some("month")).await?);
+        Ok(Self { backend, database, server, sandbox, merchant, pack, plan, settings, folder })
+    }
+
+    /// Stops the server and starts another one on the same data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.child.kill()?;
+        self.server.child.wait()?;
+        self.server = Server::start(&self.settings, self.folder.path())?;
+        self.merchant.address = self.server.address;
+        Ok(())
+    }
+
+    /// Sends each of these once and answers their bodies in the same order.
+    pub async fn ask_all(&self, requests: Vec<Request>) -> Result<Vec<String>> {
+        ask_all(self.merchant.address, requests).await
+    }
+
+    /// Makes customers of these names, each with more credits than can be spent.
+    pub async fn fund(&self, names: &[String]) -> Result<()> {
+        let customers = names.iter().map(|name| {
+            let body = json!({ "external_id": name, "email": format!("{name}@example.com") });
+            self.merchant.post_json("/v1/customers", &body)
+        });
+        self.ask_all(customers.collect()).await?;
+        let gifts = names.iter().map(|name| {
+            let body = json!({ "customer": name, "amount": CREDITS, "reason": "a benchmark" });
+            self.merchant.post_json("/v1/credits/grants", &body)
+        });
+        self.ask_all(gifts.collect()).await?;
+        Ok(())
+    }
+
+    /// A load on this server.
+    pub fn load(&self, requests: &Arc<Vec<Request>>, length: Duration) -> Load {
+        Load {
+            address: self.server.address,
+            requests: requests.clone(),
+            order: Order::AtRandom,
+            pace: Pace::AtOnce,
+            bodies: Bodies::Dropped,
+            connections: CONNECTIONS,
+            length,
+        }
+    }
+}
+
+/// The name of an account, as the merchant calls it.
+pub fn account(number: usize) -> String {
+    format!("bench-{number:07}")
+}
+
+pub async fn ask_all(address: SocketAddr, requests: Vec<Request>) -> Result<Vec<String>> {
+    let count = requests.len();
+    let load = Load {
+        address,
+        requests: Arc::new(requests),
+        order: Order::Once,
+        pace: Pace::AtOnce,
+        bodies: Bodies::Kept,
+        connections: CONNECTIONS,
+        length: PREPARATION,
+    };
+    let outcome: Outcome = load.run().await?;
+    let bodies = outcome.into_bodies()?;
+    ensure!(bodies.len() == count, "{} of {count} were answered", bodies.len());
+    Ok(bodies)
+}
+
+/// The settings of an ordinary deployment; it is only never told to look for news by itself.
+fn settings(database_url: &str, sandbox: &Sandbox) -> Vec<(String, String)> {
+    let pairs = [
+        ("DATABASE_URL", database_url),
+        ("STRIPE_API_BASE", &sandbox.ready.base_url),
+        ("STRIPE_SECRET_KEY", &sandbox.ready.secret_key),
+        ("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("JWT_SECRET", JWT_SECRET),
+        ("SYNC_PENDING_SECONDS", "0"),
+        ("SYNC_EVENTS_SECONDS", "0"),
+        ("SYNC_OBJECTS_SECONDS", "0"),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// Runs another command of the binary with the same settings; what it printed.
+fn command(arguments: &[&str], settings: &[(String, String)], folder: &Path) -> Result<String> {
+    let mut command = tollgate(arguments)?;
+    command.envs(settings.iter().map(|(name, value)| (name, value))).current_dir(folder);
+    let output = command.output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "tollgate {arguments:?}: {errors}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Something for sale that grants credits and a feature.
+async fn price(api: &Api, interval: Option<&str>) -> Result<String> {
+    let product = json!({ "name": format!("Bench {}", interval.unwrap_or("once")) });
+    let product = api.post("/v1/products", &product).await?.expect(201)?;
+    let body = json!({
+        "product": product["id"],
+        "unit_amount": 1999,
+        "currency": "usd",
+        "interval": interval,
+        "grants": { "credits": [{ "amount": 100 }], "features": [{ "feature": FEATURE }] },
+    });
+    let made: Value = api.post("/v1/prices", &body).await?.expect(201)?;
+    Ok(text_at(&made, "/id"))
+}
