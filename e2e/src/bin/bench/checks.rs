@@ -9,18 +9,18 @@ use serde_json::json;
 
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
-use crate::deployments::{Deployment, FEATURE, JWT_SECRET, account};
+use crate::deployments::{Deployment, FEATURE, JWT_SECRET, accounts};
 use crate::loads::{Load, Pace};
 use crate::requests::Request;
 use crate::rows::{Row, Target};
 use crate::webhooks;
 
 /// So many customers have bought the feature.
-pub const ENTITLED: usize = 1_000;
+const ENTITLED: usize = 1_000;
 const TOKEN_SECONDS: i64 = 86_400;
 
 pub async fn measure(bench: &mut Bench, deployment: &Deployment) -> Result<()> {
-    let names: Vec<String> = (0..ENTITLED).map(account).collect();
+    let names = accounts(ENTITLED.min(bench.accounts));
     webhooks::entitle(deployment, &names).await?;
     let ceiling = bench.ceiling(Ceiling::Check, deployment.backend).await?;
     let by_key = Arc::new(requests(deployment, &names));

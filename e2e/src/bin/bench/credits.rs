@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
 use crate::databases::{Backend, Database};
-use crate::deployments::{ACCOUNTS, Deployment, account};
+use crate::deployments::{Deployment, accounts};
 use crate::loads::Outcome;
 use crate::requests::{NUMBER, Request};
 use crate::rows::Target;
@@ -17,7 +17,7 @@ use crate::rows::Target;
 const AVAILABLE: &str = "SELECT CAST(COALESCE(SUM(available), 0) AS BIGINT) FROM credit_balances";
 
 pub async fn spread(bench: &mut Bench, deployment: &Deployment, name: &str) -> Result<()> {
-    let accounts: Vec<String> = (0..ACCOUNTS).map(account).collect();
+    let accounts = accounts(bench.accounts);
     let target = match deployment.backend {
         Backend::Postgres => Target::OfCeiling(1.0),
         Backend::Sqlite => Target::AtLeast(15_000.0),
@@ -30,7 +30,7 @@ pub async fn hot(bench: &mut Bench, deployment: &Deployment, name: &str) -> Resu
         Backend::Postgres => Target::OfCeiling(10.0),
         Backend::Sqlite => Target::AtLeast(15_000.0),
     };
-    measure(bench, deployment, name, &[account(0)], Ceiling::Hot, target).await
+    measure(bench, deployment, name, &accounts(1), Ceiling::Hot, target).await
 }
 
 async fn measure(

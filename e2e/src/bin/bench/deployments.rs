@@ -19,8 +19,6 @@ use crate::databases::{Backend, Database};
 use crate::loads::{Bodies, Load, Order, Outcome, Pace};
 use crate::requests::{Request, Target};
 
-/// Accounts that consume is spread over.
-pub const ACCOUNTS: usize = 10_000;
 /// More than any run can spend.
 pub const CREDITS: i64 = 1_000_000_000;
 pub const FEATURE: &str = "bench_feature";
@@ -171,6 +169,11 @@ impl Deployment {
 /// The name of an account, as the merchant calls it.
 pub fn account(number: usize) -> String {
     format!("bench-{number:07}")
+}
+
+/// The first so many of them.
+pub fn accounts(count: usize) -> Vec<String> {
+    (0..count).map(account).collect()
 }
 
 pub async fn ask_all(address: SocketAddr, requests: Vec<Request>) -> Result<Vec<String>> {

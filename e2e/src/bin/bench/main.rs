@@ -26,7 +26,7 @@ use clap::Parser;
 
 use crate::bench::Bench;
 use crate::databases::Backend;
-use crate::deployments::{ACCOUNTS, Deployment, account};
+use crate::deployments::{Deployment, accounts};
 
 const AFTER_HELP: &str = "\
 Rows: webhook_accepted, webhook_applied_payment, webhook_applied_subscription, consume_spread, \
@@ -58,6 +58,9 @@ pub struct Arguments {
     /// How many customers the large database has: 1,000,000, or 20,000 with --quick.
     #[arg(long, value_name = "N")]
     growth: Option<u64>,
+    /// How many customers are made to spend and to be asked about; the rows are meant for 10,000.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    accounts: usize,
     /// How many customers of the sandbox renew for a year.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     customers: usize,
@@ -131,9 +134,9 @@ async fn on_backend(bench: &mut Bench, backend: Backend) -> Result<()> {
 }
 
 async fn on_deployment(bench: &mut Bench, deployment: &Deployment) -> Result<()> {
-    bench.note(&format!("{}: making {ACCOUNTS} customers", deployment.backend.name()));
-    let accounts: Vec<String> = (0..ACCOUNTS).map(account).collect();
-    deployment.fund(&accounts).await?;
+    let count = bench.accounts;
+    bench.note(&format!("{}: making {count} customers", deployment.backend.name()));
+    deployment.fund(&accounts(count)).await?;
     for name in SERVER_ROWS.into_iter().filter(|name| bench.wants(name)).collect::<Vec<_>>() {
         match name {
             "webhook_accepted" => webhooks::accepted(bench, deployment, name).await?,

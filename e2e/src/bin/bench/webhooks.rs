@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
 use crate::databases::Backend;
-use crate::deployments::{ACCOUNTS, Deployment, account};
+use crate::deployments::{Deployment, account};
 use crate::loads::{Gate, Load, Order, Outcome, Pace, percentile_ms};
 use crate::purchases::of_kind;
 use crate::requests::Request;
@@ -94,8 +94,8 @@ fn check_stored(outcome: &Outcome, stored: i64) -> Result<()> {
 /// One-time purchases of packs: the session alone tells everything.
 pub async fn applied_payment(bench: &mut Bench, deployment: &Deployment, name: &str) -> Result<()> {
     bench.say(deployment.backend, name, 0);
-    let count = if bench.is_quick { 2_000 } else { 20_000 };
-    let buyers: Vec<String> = (0..count).map(|number| account(number % ACCOUNTS)).collect();
+    let count = if bench.is_quick { 2_000 } else { 20_000 }.min(bench.accounts * 2);
+    let buyers: Vec<String> = (0..count).map(|number| account(number % bench.accounts)).collect();
     let events = deployment.purchases(&buyers, &deployment.pack).await?;
     let events = of_kind(&events, COMPLETED);
     ensure!(events.len() == count, "{} events of {count} purchases", events.len());
@@ -118,7 +118,7 @@ pub async fn applied_subscription(
     name: &str,
 ) -> Result<()> {
     bench.say(deployment.backend, name, 0);
-    let count = if bench.is_quick { 300 } else { 3_000 };
+    let count = if bench.is_quick { 300 } else { 3_000 }.min(bench.accounts);
     let buyers: Vec<String> = (0..count).map(|number| format!("subscriber-{number:05}")).collect();
     let customers = buyers.iter().map(|buyer| {
         deployment.merchant.post_json("/v1/customers", &json!({ "external_id": buyer }))
