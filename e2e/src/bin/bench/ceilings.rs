@@ -13,6 +13,7 @@ use crate::databases::{Backend, Database};
 use crate::loads::{Bodies, Load, Order, Pace};
 use crate::requests::Target;
 use crate::rows::Row;
+use crate::statements;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ceiling {
@@ -31,6 +32,7 @@ pub async fn measure(bench: &Bench, which: Ceiling, backend: Backend) -> Result<
     match (which, backend) {
         (Ceiling::Check, _) => checks(bench, backend).await,
         (_, Backend::Postgres) => postgres(bench, which).await,
+        (_, Backend::Mysql) => statements::measure(bench, which).await,
         (_, Backend::Sqlite) => sqlite(bench, which),
     }
 }

@@ -20,6 +20,7 @@ pub async fn spread(bench: &mut Bench, deployment: &Deployment, name: &str) -> R
     let accounts = accounts(bench.accounts);
     let target = match deployment.backend {
         Backend::Postgres => Target::OfCeiling(1.0),
+        Backend::Mysql => Target::OfCeiling(0.7),
         Backend::Sqlite => Target::AtLeast(15_000.0),
     };
     measure(bench, deployment, name, &accounts, Ceiling::Spread, target).await
@@ -28,6 +29,7 @@ pub async fn spread(bench: &mut Bench, deployment: &Deployment, name: &str) -> R
 pub async fn hot(bench: &mut Bench, deployment: &Deployment, name: &str) -> Result<()> {
     let target = match deployment.backend {
         Backend::Postgres => Target::OfCeiling(10.0),
+        Backend::Mysql => Target::OfCeiling(0.7),
         Backend::Sqlite => Target::AtLeast(15_000.0),
     };
     measure(bench, deployment, name, &accounts(1), Ceiling::Hot, target).await

@@ -6,13 +6,16 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, Executor, MySqlPool, PgPool, SqlitePool};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Backend {
     Postgres,
+    /// MariaDB, too.
+    Mysql,
     Sqlite,
 }
 
@@ -20,6 +23,7 @@ impl Backend {
     pub fn name(self) -> &'static str {
         match self {
             Backend::Postgres => "postgres",
+            Backend::Mysql => "mysql",
             Backend::Sqlite => "sqlite",
         }
     }
@@ -28,6 +32,7 @@ impl Backend {
     pub fn server_url(self) -> Result<String> {
         let variable = match self {
             Backend::Postgres => "TOLLGATE_BENCH_POSTGRES",
+            Backend::Mysql => "TOLLGATE_BENCH_MYSQL",
             Backend::Sqlite => return Ok(String::new()),
         };
         std::env::var(variable)
@@ -39,6 +44,10 @@ const CONNECTIONS: u32 = 4;
 /// The server under test writes the same file.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
+const ANALYSE_ON_MYSQL: &str = "ANALYZE TABLE customers, credit_balances, credit_grants, \
+    credit_entries, entitlements, inbox_events";
+const MYSQL_SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,PIPES_AS_CONCAT'";
+
 /// One open database.
 pub struct Database {
     pub url: String,
@@ -47,6 +56,7 @@ pub struct Database {
 
 enum Pool {
     Postgres(PgPool),
+    Mysql(MySqlPool),
     Sqlite(SqlitePool),
 }
 
@@ -63,6 +73,13 @@ impl Database {
                 let (base, _) = server.rsplit_once('/').context("no database in the address")?;
                 Self::open(&format!("{base}/{name}")).await
             }
+            Backend::Mysql => {
+                let admin = MySqlPoolOptions::new().max_connections(1).connect(&server).await?;
+                let text = format!("CREATE DATABASE {name}");
+                sqlx::query(AssertSqlSafe(text)).execute(&admin).await?;
+                admin.close().await;
+                Self::open(&format!("{}/{name}", server.trim_end_matches('/'))).await
+            }
             Backend::Sqlite => {
                 let file = folder.join(format!("{name}.db"));
                 Self::open(&format!("sqlite://{}", file.display())).await
@@ -73,6 +90,13 @@ impl Database {
     async fn open(url: &str) -> Result<Self> {
         let pool = if url.starts_with("postgres") {
             Pool::Postgres(PgPoolOptions::new().max_connections(CONNECTIONS).connect(url).await?)
+        } else if url.starts_with("mysql") {
+            let pool = MySqlPoolOptions::new().max_connections(CONNECTIONS);
+            // Its own spelling of putting texts together is nobody else's.
+            let pool = pool.after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) })
+            });
+            Pool::Mysql(pool.connect(url).await?)
         } else if url.starts_with("sqlite") {
             let options = SqliteConnectOptions::from_str(url)?;
             let options = options.create_if_missing(true).busy_timeout(BUSY_TIMEOUT);
@@ -84,10 +108,21 @@ impl Database {
         Ok(Self { url: url.to_owned(), pool })
     }
 
+    /// The types that texts and numbers are cast to have names of their own on MySQL.
+    fn spelled(&self, text: &str) -> String {
+        match &self.pool {
+            Pool::Mysql(_) => {
+                text.replace("AS BIGINT)", "AS SIGNED)").replace("AS TEXT)", "AS CHAR)")
+            }
+            Pool::Postgres(_) | Pool::Sqlite(_) => text.to_owned(),
+        }
+    }
+
     pub async fn execute(&self, text: &str) -> Result<u64> {
-        let query = AssertSqlSafe(text.to_owned());
+        let query = AssertSqlSafe(self.spelled(text));
         let done = match &self.pool {
             Pool::Postgres(pool) => sqlx::query(query).execute(pool).await?.rows_affected(),
+            Pool::Mysql(pool) => sqlx::query(query).execute(pool).await?.rows_affected(),
             Pool::Sqlite(pool) => sqlx::query(query).execute(pool).await?.rows_affected(),
         };
         Ok(done)
@@ -95,9 +130,10 @@ impl Database {
 
     /// The only column of every row.
     pub async fn numbers(&self, text: &str) -> Result<Vec<i64>> {
-        let query = AssertSqlSafe(text.to_owned());
+        let query = AssertSqlSafe(self.spelled(text));
         Ok(match &self.pool {
             Pool::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+            Pool::Mysql(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
             Pool::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
         })
     }
@@ -113,9 +149,10 @@ impl Database {
     }
 
     async fn texts(&self, text: &str) -> Result<Vec<String>> {
-        let query = AssertSqlSafe(text.to_owned());
+        let query = AssertSqlSafe(self.spelled(text));
         Ok(match &self.pool {
             Pool::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+            Pool::Mysql(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
             Pool::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
         })
     }
@@ -123,14 +160,8 @@ impl Database {
     /// The names of a table's columns.
     pub async fn columns(&self, table: &str) -> Result<Vec<String>> {
         let found = match &self.pool {
-            Pool::Postgres(_) => {
-                self.texts(&format!(
-                    "SELECT CAST(column_name AS TEXT) FROM information_schema.columns \
-                     WHERE table_name = '{table}' AND table_schema = current_schema() \
-                     ORDER BY ordinal_position"
-                ))
-                .await?
-            }
+            Pool::Postgres(_) => self.texts(&columns_of(table, "current_schema()")).await?,
+            Pool::Mysql(_) => self.texts(&columns_of(table, "database()")).await?,
             Pool::Sqlite(_) => {
                 self.texts(&format!("SELECT name FROM pragma_table_info('{table}')")).await?
             }
@@ -145,8 +176,16 @@ impl Database {
     pub async fn analyse(&self) -> Result<()> {
         match &self.pool {
             Pool::Postgres(_) => self.execute("VACUUM ANALYZE").await?,
+            Pool::Mysql(_) => self.execute(ANALYSE_ON_MYSQL).await?,
             Pool::Sqlite(_) => self.execute("ANALYZE").await?,
         };
         Ok(())
     }
+}
+
+fn columns_of(table: &str, schema: &str) -> String {
+    format!(
+        "SELECT CAST(column_name AS TEXT) FROM information_schema.columns \
+         WHERE table_name = '{table}' AND table_schema = {schema} ORDER BY ordinal_position"
+    )
 }

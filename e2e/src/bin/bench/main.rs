@@ -15,6 +15,7 @@ mod purchases;
 mod requests;
 mod rows;
 mod sandbox;
+mod statements;
 mod webhooks;
 mod wires;
 
@@ -107,7 +108,7 @@ async fn measure(bench: &mut Bench, arguments: &Arguments) -> Result<()> {
     if bench.wants("footprint_binary") {
         footprints::binary(bench)?;
     }
-    for backend in [Backend::Postgres, Backend::Sqlite] {
+    for backend in [Backend::Postgres, Backend::Mysql, Backend::Sqlite] {
         if bench.wants_on(backend) {
             on_backend(bench, backend).await?;
         }

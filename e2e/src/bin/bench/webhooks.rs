@@ -48,6 +48,7 @@ pub async fn accepted(bench: &mut Bench, deployment: &Deployment, name: &str) ->
     }
     let target = match deployment.backend {
         Backend::Postgres => Target::OfCeiling(1.0),
+        Backend::Mysql => Target::OfCeiling(0.7),
         Backend::Sqlite => Target::None,
     };
     let row = Figure::median(figures).row(name, deployment.backend);
@@ -103,7 +104,7 @@ pub async fn applied_payment(bench: &mut Bench, deployment: &Deployment, name: &
     let before = deployment.database.number(granted).await?;
     let target = match deployment.backend {
         Backend::Postgres => Target::AtLeast(2_000.0),
-        Backend::Sqlite => Target::None,
+        Backend::Mysql | Backend::Sqlite => Target::None,
     };
     apply(bench, deployment, name, &events, target).await?;
     let lots = deployment.database.number(granted).await? - before;
