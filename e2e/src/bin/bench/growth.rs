@@ -195,7 +195,8 @@ async fn numbers(database: &Database, until: u64) -> Result<()> {
     let until = i64::try_from(until).context("too many numbers")?;
     while known < until {
         let more = format!(
-            "INSERT INTO bench_numbers SELECT n + {known} FROM bench_numbers WHERE n + {known} < {until}"
+            "INSERT INTO bench_numbers SELECT n + {known} FROM bench_numbers \
+             WHERE n + {known} < {until}"
         );
         database.execute(&more).await?;
         known = (known * 2).min(until);

@@ -126,7 +126,7 @@ async fn on_backend(bench: &mut Bench, backend: Backend) -> Result<()> {
             on_deployment(bench, &deployment).await?;
         }
     }
-    // A million customers take long to copy, and one backend shows whether anything grows with them.
+    // A million customers take long to copy, and one backend shows whether work grows with them.
     let is_usual = backend == Backend::Postgres || bench.names(backend);
     if is_usual && bench.wants_any(&GROWTH_ROWS) {
         growth::measure(bench, backend).await?;
