@@ -7,10 +7,20 @@ use crate::portal_sessions::digest;
 use domain::codes::Code;
 use domain::ids::ApiKeyId;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::time::Duration;
 use store::api_keys::{ApiKey, KeyScope};
 
 const NAME_LENGTH_MAX: usize = 100;
 const PREFIX_LENGTH: usize = 12;
+
+/// For how long a key is trusted that another process may have revoked.
+const TRUST: Duration = Duration::from_millis(800);
+const KEYS_MAX: u64 = 10_000;
+
+/// Keys that were just shown need not be looked up at every request.
+pub(crate) fn known() -> moka::sync::Cache<String, ApiKey> {
+    moka::sync::Cache::builder().max_capacity(KEYS_MAX).time_to_live(TRUST).build()
+}
 
 impl Engine {
     /// Makes a key; its secret is never readable again.
@@ -54,8 +64,16 @@ impl Engine {
 
     /// The live key of that secret.
     pub async fn api_keys_find(&self, secret: &str) -> Result<Option<ApiKey>, Failure> {
+        let hash = digest(secret);
+        if let Some(key) = self.inner.keys.get(&hash) {
+            return Ok(Some(key));
+        }
         let mut tx = self.store().read("api_keys.find").await?;
-        Ok(tx.api_keys_find(&digest(secret)).await?)
+        let found = tx.api_keys_find(&hash).await?;
+        if let Some(key) = &found {
+            self.inner.keys.insert(hash, key.clone());
+        }
+        Ok(found)
     }
 
     /// Every key there is or was, without its secret.
@@ -64,7 +82,8 @@ impl Engine {
         Ok(tx.api_keys_list().await?)
     }
 
-    /// Revokes a key by its id: from this commit on it opens nothing.
+    /// Revokes a key by its id: from this commit on it opens nothing here, and a second later
+    /// nothing in other processes.
     pub async fn api_keys_revoke(&self, id: &str) -> Result<(), Failure> {
         let missing = || Failure::refused(Code::NotFound, "no such key, or it is revoked already");
         let id = ApiKeyId::parse(id).map_err(|_| missing())?;
@@ -72,6 +91,8 @@ impl Engine {
         if !tx.api_keys_revoke(&id, self.clock().wall()).await? {
             return Err(missing());
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.inner.keys.invalidate_all();
+        Ok(())
     }
 }

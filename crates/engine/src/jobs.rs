@@ -89,6 +89,7 @@ impl Engine {
         for _ in 0..folders {
             tasks.spawn(self.clone().fold_consumptions(shutdown.clone()));
             tasks.spawn(self.clone().fold_arrivals(shutdown.clone()));
+            tasks.spawn(self.clone().fold_snapshots(shutdown.clone()));
         }
         while tasks.join_next().await.is_some() {}
     }

@@ -62,7 +62,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use store::Store;
+use store::api_keys::ApiKey;
 use store::inbox::InboxEvent;
+use store::snapshots::Snapshot;
 use tokio::sync::Notify;
 use url::Url;
 
@@ -127,6 +129,8 @@ struct Inner {
     consumptions: Fold<Consumption, Receipt>,
     /// Events that wait to be stored together: which of them are new.
     arrivals: Fold<InboxEvent, bool>,
+    /// Customers whose access nobody has in memory.
+    unknown: Fold<String, Option<Arc<Snapshot>>>,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
     /// Wakes the sender of deliveries when there is news.
@@ -141,6 +145,8 @@ struct Inner {
     sync_pace: sync_runs::Pace,
     /// What monitoring was told last.
     metrics: metrics::Told,
+    /// Keys that were just shown, by their digests.
+    keys: moka::sync::Cache<String, ApiKey>,
     /// Payment pages that the provider has just been asked about.
     returned: moka::sync::Cache<String, ()>,
 }
@@ -156,6 +162,7 @@ impl Engine {
             account: OnceLock::new(),
             consumptions: Fold::new("credits.consume_fold"),
             arrivals: Fold::new("events.receive_fold"),
+            unknown: Fold::new("check"),
             arrived: Notify::new(),
             told: Notify::new(),
             sender: OnceLock::new(),
@@ -165,6 +172,7 @@ impl Engine {
             changes: attempts::Attempts::default(),
             sync_pace: sync_runs::Pace::default(),
             metrics: metrics::Told::default(),
+            keys: api_keys::known(),
             returned: checkout_sessions::returned(),
         };
         Self { inner: Arc::new(inner) }

@@ -9,8 +9,10 @@
 use crate::dialect::{Counts, DUPLICATE, Flavour};
 use crate::errors::StoreError;
 use crate::rows::Row;
+use crate::snapshots::Snapshots;
 use crate::sql::{Arg, Sql};
 use crate::watch::{Step, Watch, Watcher};
+use domain::ids::CustomerId;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -18,7 +20,9 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, MySql, Postgres, Sqlite};
+use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const READERS_MAX: u32 = 4;
@@ -41,6 +45,7 @@ const MYSQL_READS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE RE
 pub struct Store {
     pub(crate) pools: Pools,
     watch: Watch,
+    snapshots: Arc<Snapshots>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +60,9 @@ pub struct Tx {
     name: &'static str,
     inner: Inner,
     watch: Watch,
+    snapshots: Arc<Snapshots>,
+    /// Whose access is another one after the commit.
+    changed: BTreeSet<CustomerId>,
 }
 
 enum Inner {
@@ -77,7 +85,7 @@ impl Store {
             "mysql" | "mariadb" => open_mysql(url).await?,
             other => return Err(StoreError::Address(other.to_owned())),
         };
-        Ok(Self { pools, watch: Watch::none() })
+        Ok(Self { pools, watch: Watch::none(), snapshots: Arc::new(Snapshots::new()) })
     }
 
     /// The same database, whose every step somebody is asked about first: a simulation.
@@ -95,7 +103,7 @@ impl Store {
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
             Pools::Mysql { write, .. } => Inner::Mysql(write.begin().await.map_err(failed(name))?),
         };
-        Ok(Tx { name, inner, watch: self.watch.clone() })
+        Ok(self.transaction(name, inner))
     }
 
     /// A transaction for reading one consistent state; what it writes is never committed.
@@ -110,7 +118,17 @@ impl Store {
                 Inner::Mysql(read.begin_with(MYSQL_SNAPSHOT).await.map_err(failed(name))?)
             }
         };
-        Ok(Tx { name, inner, watch: self.watch.clone() })
+        Ok(self.transaction(name, inner))
+    }
+
+    fn transaction(&self, name: &'static str, inner: Inner) -> Tx {
+        let (watch, snapshots) = (self.watch.clone(), self.snapshots.clone());
+        Tx { name, inner, watch, snapshots, changed: BTreeSet::new() }
+    }
+
+    /// What this process has in memory of everybody's access.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// Whether only this process can hold the database open, so that no lease can be somebody's.
@@ -289,13 +307,20 @@ impl Tx {
     /// Makes everything durable and visible.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.watch.at(Step::Commit, self.name).await?;
-        match self.inner {
+        let committed = match self.inner {
             Inner::Sqlite(tx) => tx.commit().await,
             Inner::Postgres(tx) => tx.commit().await,
             Inner::Mysql(tx) => tx.commit().await,
-        }
-        .map_err(failed(self.name))?;
+        };
+        // Also after an error: nobody knows what came of it.
+        self.snapshots.forget(&self.changed);
+        committed.map_err(failed(self.name))?;
         self.watch.at(Step::Committed, self.name).await
+    }
+
+    /// Somebody's access is another one, once this is committed.
+    pub(crate) fn access_changed(&mut self, customer: &CustomerId) {
+        self.changed.insert(customer.clone());
     }
 
     /// Runs a statement and says how many rows it changed.

@@ -21,12 +21,9 @@ statements! {
     OF_CUSTOMER = "entitlements.of_customer":
         "SELECT * FROM entitlements WHERE customer_id = ? ORDER BY feature, id";
     OF_SOURCE = "entitlements.of_source": "SELECT * FROM entitlements WHERE source = ?";
-    REVOKE = "entitlements.revoke":
-        "UPDATE entitlements SET revoked_at = ?, updated_at = ?
-         WHERE source = ? AND revoked_at IS NULL";
 }
 
-fn entitlement(row: &Row) -> Result<Entitlement, StoreError> {
+pub(crate) fn entitlement(row: &Row) -> Result<Entitlement, StoreError> {
     Ok(Entitlement {
         feature: row.text("feature")?,
         source: row.text("source")?,
@@ -56,6 +53,7 @@ impl Tx {
             now,
             now
         ];
+        self.access_changed(customer);
         self.change_if(&INSERT, args).await
     }
 
@@ -95,14 +93,5 @@ impl Tx {
         source: &str,
     ) -> Result<Vec<Entitlement>, StoreError> {
         self.all(&OF_SOURCE, args![source]).await?.iter().map(entitlement).collect()
-    }
-
-    /// Withdraws everything a source has unlocked.
-    pub async fn entitlements_revoke(
-        &mut self,
-        source: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        self.execute(&REVOKE, args![now, now, source]).await
     }
 }

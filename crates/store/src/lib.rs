@@ -41,6 +41,7 @@ pub mod provider_calls;
 pub mod refunds;
 pub mod rows;
 pub mod settings;
+pub mod snapshots;
 pub mod sql;
 pub mod subscription_items;
 pub mod subscriptions;
@@ -88,6 +89,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         prices::ALL,
         products::ALL,
         refunds::ALL,
+        snapshots::ALL,
         subscription_items::ALL,
         provider_calls::ALL,
         subscriptions::ALL,

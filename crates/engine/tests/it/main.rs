@@ -32,6 +32,7 @@ mod refunds;
 #[path = "../../../providers/tests/it/samples.rs"]
 mod samples;
 mod search;
+mod snapshots;
 mod stories;
 mod subscriptions;
 mod sync_runs;

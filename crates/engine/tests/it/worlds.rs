@@ -171,6 +171,15 @@ impl World {
         Ok(one.connect(&format!("sqlite://{}", path.display())).await?)
     }
 
+    /// Another process on the same database.
+    pub async fn replica(&self) -> anyhow::Result<Engine> {
+        let url = match &self.database {
+            Database::Sqlite(path) => format!("sqlite://{}", path.display()),
+            Database::Postgres(url) | Database::Mysql(url) => url.clone(),
+        };
+        engine(Store::open(&url).await?, client(&self.sandbox, 10_000)?, self.offset.clone())
+    }
+
     /// Closes the database, so that it can be copied.
     pub async fn freeze(&self) {
         self.engine.store().close().await;

@@ -1,0 +1,175 @@
+//! Who may use what, in memory: answers to `check` that need no statement.
+//!
+//! A commit of this process that changes somebody's access takes their snapshot away before anybody
+//! is told of the commit. What another process commits is seen once a snapshot is too old.
+
+use crate::database::Tx;
+use crate::errors::StoreError;
+use crate::rows::{Row, id};
+use crate::sql::{Arg, statements};
+use domain::entitlements::Entitlement;
+use domain::ids::CustomerId;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long what another process has changed may go unseen: less than the second we promise.
+const AGE_MAX: Duration = Duration::from_millis(800);
+const SNAPSHOTS_MAX: u64 = 200_000;
+/// Ids of the application's own never pass to another customer; the bound is one of memory.
+const NAMES_MAX: u64 = 200_000;
+const MARKS: usize = 1_024;
+
+/// A customer's access as one moment showed it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub customer: CustomerId,
+    pub external_id: Option<String>,
+    /// Ordered by feature.
+    entitlements: Vec<Entitlement>,
+}
+
+impl Snapshot {
+    /// Everything that was ever granted of one feature.
+    pub fn of_feature(&self, feature: &str) -> &[Entitlement] {
+        let from = self.entitlements.partition_point(|one| one.feature.as_str() < feature);
+        let until = self.entitlements.partition_point(|one| one.feature.as_str() <= feature);
+        &self.entitlements[from..until]
+    }
+}
+
+/// The snapshots of one process.
+pub struct Snapshots {
+    names: moka::sync::Cache<String, CustomerId>,
+    by_customer: moka::sync::Cache<CustomerId, Arc<Snapshot>>,
+    /// How often access of each customer has changed here; several share a number.
+    marks: Vec<AtomicU64>,
+    hasher: RandomState,
+}
+
+/// What had changed before a reading began.
+pub struct Marks(Vec<u64>);
+
+impl Snapshots {
+    pub(crate) fn new() -> Self {
+        Self {
+            names: moka::sync::Cache::new(NAMES_MAX),
+            by_customer: moka::sync::Cache::builder()
+                .max_capacity(SNAPSHOTS_MAX)
+                .time_to_live(AGE_MAX)
+                .build(),
+            marks: (0..MARKS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// By our id or the application's own, if one is there and young enough.
+    pub fn get(&self, name: &str) -> Option<Arc<Snapshot>> {
+        let customer = match CustomerId::parse(name) {
+            Ok(customer) => customer,
+            Err(_) => self.names.get(name)?,
+        };
+        self.by_customer.get(&customer)
+    }
+
+    /// To be taken before the reading whose snapshots are to be kept.
+    pub fn marks(&self) -> Marks {
+        Marks(self.marks.iter().map(|mark| mark.load(Ordering::Acquire)).collect())
+    }
+
+    /// Keeps what was read, unless it was changed here meanwhile.
+    pub fn keep(&self, snapshot: &Arc<Snapshot>, before: &Marks) {
+        let at = self.place(&snapshot.customer);
+        if let Some(name) = &snapshot.external_id {
+            self.names.insert(name.clone(), snapshot.customer.clone());
+        }
+        self.by_customer.insert(snapshot.customer.clone(), snapshot.clone());
+        // Looked at after the insertion, or a change in between would leave the old one there.
+        if self.marks[at].load(Ordering::SeqCst) != before.0[at] {
+            self.by_customer.invalidate(&snapshot.customer);
+        }
+    }
+
+    pub(crate) fn forget(&self, customers: &BTreeSet<CustomerId>) {
+        for customer in customers {
+            self.marks[self.place(customer)].fetch_add(1, Ordering::SeqCst);
+            self.by_customer.invalidate(customer);
+        }
+    }
+
+    fn place(&self, customer: &CustomerId) -> usize {
+        usize::try_from(self.hasher.hash_one(customer.as_str())).unwrap_or_default() % MARKS
+    }
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("snapshots")
+    }
+}
+
+statements! {
+    BY_ID = "snapshots.by_id":
+        "SELECT c.id, c.external_id FROM customers c JOIN ROWS(name VARCHAR(255)) ON c.id = r.name";
+    BY_EXTERNAL_ID = "snapshots.by_external_id":
+        "SELECT c.id, c.external_id FROM customers c
+         JOIN ROWS(name VARCHAR(255)) ON c.external_id = r.name";
+    ENTITLEMENTS = "snapshots.entitlements":
+        "SELECT e.* FROM entitlements e JOIN ROWS(name VARCHAR(255)) ON e.customer_id = r.name
+         ORDER BY e.feature, e.id";
+}
+
+#[derive(Serialize)]
+struct NameRow<'a> {
+    name: &'a str,
+}
+
+fn rows<'a>(names: impl Iterator<Item = &'a str>) -> Result<Arg, StoreError> {
+    Arg::rows(&names.map(|name| NameRow { name }).collect::<Vec<_>>())
+}
+
+impl Tx {
+    /// What is true of the customers with these names, ours or the application's own, by name.
+    /// Whoever is missing does not exist.
+    pub async fn snapshots_read(
+        &mut self,
+        names: &BTreeSet<&str>,
+    ) -> Result<HashMap<String, Arc<Snapshot>>, StoreError> {
+        let (ids, others): (Vec<_>, Vec<_>) =
+            names.iter().copied().partition(|name| CustomerId::parse(name).is_ok());
+        let mut found: Vec<Row> = Vec::new();
+        if !ids.is_empty() {
+            found.extend(self.all(&BY_ID, vec![rows(ids.into_iter())?]).await?);
+        }
+        if !others.is_empty() {
+            found.extend(self.all(&BY_EXTERNAL_ID, vec![rows(others.into_iter())?]).await?);
+        }
+        let mut snapshots = HashMap::new();
+        for row in &found {
+            let customer = id!(row, "id", CustomerId)?;
+            let external_id = row.opt_text("external_id")?;
+            let snapshot = Snapshot { customer, external_id, entitlements: Vec::new() };
+            snapshots.insert(snapshot.customer.to_string(), snapshot);
+        }
+        if !snapshots.is_empty() {
+            let ids = rows(snapshots.keys().map(String::as_str))?;
+            for row in self.all(&ENTITLEMENTS, vec![ids]).await? {
+                if let Some(snapshot) = snapshots.get_mut(&row.text("customer_id")?) {
+                    snapshot.entitlements.push(crate::entitlements::entitlement(&row)?);
+                }
+            }
+        }
+        let mut by_name = HashMap::new();
+        for (id, snapshot) in snapshots {
+            let snapshot = Arc::new(snapshot);
+            if let Some(name) = &snapshot.external_id {
+                by_name.insert(name.clone(), snapshot.clone());
+            }
+            by_name.insert(id, snapshot);
+        }
+        Ok(by_name)
+    }
+}
