@@ -14,6 +14,7 @@ use crate::sql::{Arg, Sql};
 use crate::watch::{Step, Watch, Watcher};
 use domain::ids::CustomerId;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -30,6 +31,7 @@ pub(crate) const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
 /// At read committed each statement would see a state of its own.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const ASKED_AFTER: Duration = Duration::from_secs(1);
 const BUSY_TIMEOUT_SECONDS: u64 = 10;
 pub(crate) const MYSQL_WRITERS_MAX: u32 = 16;
 pub(crate) const MYSQL_READERS_MAX: u32 = 8;
@@ -220,11 +222,24 @@ async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
     Ok(Pools::Sqlite { write, read })
 }
 
+/// A connection that was used a moment ago is taken to be there still: asking costs a statement.
+async fn is_there<C: sqlx::Connection>(
+    connection: &mut C,
+    state: PoolConnectionMetadata,
+) -> Result<bool, sqlx::Error> {
+    if ASKED_AFTER < state.idle_for {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
 async fn open_postgres(url: &str) -> Result<Pools, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(failed("open"))?;
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS_MAX)
         .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| Box::pin(is_there(connection, state)))
         .connect_with(options)
         .await
         .map_err(failed("open"))?;
@@ -246,6 +261,8 @@ async fn open_mysql(url: &str) -> Result<Pools, StoreError> {
         MySqlPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
+            .test_before_acquire(false)
+            .before_acquire(|connection, state| Box::pin(is_there(connection, state)))
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     connection.execute(MYSQL_SESSION).await?;
