@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use engine::{Clock, Engine};
 use serde::Serialize;
 use server::auth::{Keys, Verifier};
+use server::connections::{self, Bounds};
 use server::{App, Site, config, routes, serve};
 use store::Store;
 use tokio::net::TcpListener;
@@ -65,11 +66,12 @@ async fn main() -> anyhow::Result<()> {
         trusted_proxies: 0,
         verifier: Verifier { keys: Keys::None, issuer: None, audience: None },
         metrics_are_public: false,
+        stopping: Default::default(),
     };
     let app = App { engine, site: Arc::new(site) };
     let checks = Router::new().route("/check/{customer}/{feature}", get(check)).with_state(known);
     let router = routes::behind_layers(checks, app);
     writeln!(std::io::stdout(), "{address}").context("cannot write to stdout")?;
     let (_stop, stopped) = watch::channel(false);
-    serve::listen(listener, router, stopped).await
+    connections::listen(listener, router, Bounds::default(), stopped).await
 }

@@ -55,6 +55,7 @@ const SETTINGS: &[Setting] = &[
     setting("debug", Form::Switch, &["DEBUG"]),
     setting("allowed_hosts", Form::List, &["ALLOWED_HOSTS"]),
     setting("trusted_proxies", Form::Number, &["TRUSTED_PROXIES"]),
+    setting("shutdown_delay_seconds", Form::Number, &["SHUTDOWN_DELAY_SECONDS"]),
     setting("stripe.enabled", Form::Switch, &["STRIPE_ENABLED"]),
     setting("stripe.secret_key", Form::Text, SECRET_KEY_NAMES),
     setting("stripe.public_key", Form::Text, &["STRIPE_PUBLIC_KEY", "STRIPE_PUBLISHABLE_KEY"]),
@@ -133,6 +134,7 @@ struct File {
     debug: bool,
     allowed_hosts: Vec<String>,
     trusted_proxies: usize,
+    shutdown_delay_seconds: u32,
     stripe: Stripe,
     outgoing: OutgoingFile,
     tokens: Tokens,
@@ -238,6 +240,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How many proxies in front of us tell the truth about who called them.
     pub trusted_proxies: usize,
+    /// How long requests are still taken after the readiness has said that we stop.
+    pub shutdown_delay_seconds: u32,
     /// `None` while payments are switched off.
     pub stripe_key: Option<SecretString>,
     pub stripe_api_base: Url,
@@ -344,6 +348,7 @@ fn defaults() -> File {
         debug: false,
         allowed_hosts: Vec::new(),
         trusted_proxies: 0,
+        shutdown_delay_seconds: 3,
         stripe: Stripe {
             enabled: true,
             secret_key: None,

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -27,6 +27,7 @@ use url::Url;
 use crate::auth::{Keys, Verifier};
 use crate::cli::DevArgs;
 use crate::config::{LOG_LEVELS, PLANS, checks, environment};
+use crate::connections::{self, Bounds};
 use crate::{App, Site, serve};
 
 pub const DATA_DIR: &str = "./tollgate-data";
@@ -87,7 +88,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     let offset = Arc::new(AtomicI64::new(0));
     let sandbox = sandbox(sandbox_listener, &dir, offset.clone(), &secrets, &api_url).await?;
     let sandbox_url = sandbox.base_url.clone();
-    let simulated = tokio::spawn(sandbox.serve(serve::turned(stopped.clone())));
+    let simulated = tokio::spawn(sandbox.serve(connections::turned(stopped.clone())));
 
     let webhook_url = format!("{api_url}/payments/webhook");
     let endpoint = endpoint(&sandbox_url, &webhook_url, &secrets).await?;
@@ -99,7 +100,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<()> {
     serve::check_account(&engine).await?;
     let app = App { engine: engine.clone(), site: Arc::new(site(&secrets, &api_url)?) };
     let site = app.site.clone();
-    let listening = tokio::spawn(serve::listen(api_listener, crate::router(app), stopped.clone()));
+    let listening =
+        connections::listen(api_listener, crate::router(app), Bounds::default(), stopped.clone());
+    let listening = tokio::spawn(listening);
     let worker = tokio::spawn({
         let engine = engine.clone();
         async move { engine.run(stopped).await }
@@ -370,6 +373,7 @@ fn site(secrets: &Secrets, api_url: &str) -> anyhow::Result<Site> {
         trusted_proxies: 0,
         verifier: verifier(secrets),
         metrics_are_public: false,
+        stopping: AtomicBool::new(false),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Health, for monitors: our own work counts, the provider's trouble is only told.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -56,4 +58,31 @@ pub async fn show(State(app): State<App>) -> Response {
         inbox: if health.inbox_is_stale { "stale" } else { "current" },
     };
     (code, [(header::CACHE_CONTROL, "no-store")], Json(view)).into_response()
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadinessView {
+    /// `ready`, `stopping` or `unhealthy` (the database is away).
+    status: &'static str,
+}
+
+/// Whether new work should be sent to this process
+#[utoipa::path(
+    get, path = "/health/ready", tag = "operations", operation_id = "readiness", security(()),
+    responses(
+        (status = 200, description = "Ready", body = ReadinessView),
+        (status = 503, description = "Stopping, or the database is away", body = ReadinessView),
+    ),
+)]
+pub async fn ready(State(app): State<App>) -> Response {
+    let is_stopping = app.site.stopping.load(Ordering::Relaxed);
+    let (code, status) = if is_stopping {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    } else {
+        match tokio::time::timeout(HEALTH_TIMEOUT, app.engine.health()).await {
+            Ok(Health { database: true, .. }) => (StatusCode::OK, "ready"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        }
+    };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(ReadinessView { status })).into_response()
 }

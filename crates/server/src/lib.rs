@@ -3,6 +3,7 @@
 //! No business fact is decided here: handlers parse, call one engine function and render.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use engine::Engine;
 use url::Url;
@@ -12,6 +13,7 @@ pub mod auth;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod dev;
 pub mod health;
 pub mod limits;
@@ -50,6 +52,8 @@ pub struct Site {
     pub verifier: auth::Verifier,
     /// Whether the metrics are shown to whoever asks.
     pub metrics_are_public: bool,
+    /// Whether this process is about to end and should get no new work.
+    pub stopping: AtomicBool,
 }
 
 impl Site {

@@ -27,6 +27,10 @@ pub const ID_BYTES: usize = 255;
 pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// No request may take longer; a clock step waits for its webhooks and gets more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take to say what it wants; also how long an idle connection is kept.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many clients may be connected at once.
+pub const CONNECTIONS: usize = 10_000;
 /// Monitors give up soon; a database that needs longer to answer them is as good as away.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a clock step may wait until everything it caused is applied.

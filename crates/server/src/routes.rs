@@ -78,6 +78,7 @@ fn operating() -> OpenApiRouter<App> {
         .routes(routes!(api::sync_runs::get))
         .routes(routes!(api::clock::settle))
         .routes(routes!(health::show))
+        .routes(routes!(health::ready))
         .routes(routes!(metrics::show))
         .routes(routes!(openapi::document))
 }

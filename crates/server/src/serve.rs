@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::Router;
 use engine::deliveries::Outgoing;
 use engine::sync_runs::SyncSettings;
 use engine::{Clock, Engine, Settings};
@@ -21,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::auth::{KeySet, Keys, Verifier};
 use crate::config::{Config, EVENT_PAYLOAD_DAYS, Plans, TokenKeys, TokenRules};
+use crate::connections::{self, Bounds};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::{App, Site};
 
@@ -54,8 +54,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         trusted_proxies: config.trusted_proxies,
         verifier: verifier(&config.tokens)?,
         metrics_are_public: config.metrics_are_public,
+        stopping: AtomicBool::new(false),
     };
-    let app = App { engine: engine.clone(), site: Arc::new(site) };
+    let site = Arc::new(site);
+    let app = App { engine: engine.clone(), site: site.clone() };
     tracing::info!(listen = %listener.local_addr()?, livemode = config.livemode, "serving");
     let (stop, stopped) = watch::channel(false);
     let worker = tokio::spawn({
@@ -64,9 +66,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     tokio::spawn(async move {
         stop_signal().await;
+        // Balancers hear of it first, and only then are new connections refused. Whoever insists
+        // does not wait.
+        site.stopping.store(true, Ordering::Relaxed);
+        tracing::info!("stopping");
+        let pause = Duration::from_secs(u64::from(config.shutdown_delay_seconds));
+        let _ = tokio::time::timeout(pause, stop_signal()).await;
         let _ = stop.send(true);
     });
-    listen(listener, crate::router(app), stopped).await?;
+    connections::listen(listener, crate::router(app), Bounds::default(), stopped).await?;
     finish("worker", worker).await;
     engine.store().close().await;
     tracing::info!("stopped");
@@ -193,25 +201,6 @@ pub fn verifier(rules: &TokenRules) -> anyhow::Result<Verifier> {
         }
     };
     Ok(Verifier { keys, issuer: rules.issuer.clone(), audience: rules.audience.clone() })
-}
-
-/// Serves until `stopped` turns true, then lets requests in flight end.
-pub async fn listen(
-    listener: TcpListener,
-    router: Router,
-    stopped: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(turned(stopped.clone()));
-    let serving = tokio::spawn(server.into_future());
-    turned(stopped).await;
-    finish("listener", serving).await;
-    Ok(())
-}
-
-/// Ends when the value is true, or when nobody can set it any more.
-pub async fn turned(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Waits for a task to drain, but not for ever.

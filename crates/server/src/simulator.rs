@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cli::SandboxRunArgs;
-use crate::{dev, serve};
+use crate::{connections, dev, serve};
 
 pub const DATA_DIR: &str = "./tollgate-sandbox";
 
@@ -57,7 +57,7 @@ pub async fn run(args: SandboxRunArgs) -> anyhow::Result<()> {
     let sandbox = sandbox.await.context("the sandbox cannot start")?;
     let base_url = sandbox.base_url.clone();
     let (stop, stopped) = watch::channel(false);
-    let mut serving = tokio::spawn(sandbox.serve(serve::turned(stopped)));
+    let mut serving = tokio::spawn(sandbox.serve(connections::turned(stopped)));
     if let Some(home) = &home {
         let facts = json!({ "sandbox_url": base_url });
         dev::write_private(&home.dir.join(dev::RUNNING_FILE), &facts)?;

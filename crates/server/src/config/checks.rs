@@ -50,6 +50,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         log_level,
         allowed_hosts: file.allowed_hosts,
         trusted_proxies: file.trusted_proxies,
+        shutdown_delay_seconds: file.shutdown_delay_seconds,
         stripe_key: file.stripe.secret_key.filter(|_| file.stripe.enabled).map(Into::into),
         stripe_api_base: stripe_api_base?,
         webhook_secrets: file.stripe.webhook_secrets.into_iter().map(Into::into).collect(),

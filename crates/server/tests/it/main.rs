@@ -9,6 +9,7 @@ mod admin;
 mod auth;
 mod commands;
 mod config;
+mod connections;
 mod openapi;
 mod operations;
 mod outages;

@@ -18,6 +18,7 @@ const PUBLIC: &[&str] = &[
     "GET /admin/sync-runs",
     "GET /assets/tollgate.css",
     "GET /health",
+    "GET /health/ready",
     "GET /openapi.json",
     "GET /pay/cancel",
     "GET /pay/success",

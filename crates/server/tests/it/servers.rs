@@ -24,6 +24,7 @@ pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_of_the_tests_old", "whsec_of_the_
 pub const JWT_SECRET: &str = "a-secret-of-the-tests-that-is-long-enough";
 
 pub struct Server {
+    pub site: Arc<Site>,
     pub router: Router,
     pub engine: Engine,
     /// A server key.
@@ -147,10 +148,12 @@ impl Server {
             trusted_proxies: 1,
             verifier: verifier(),
             metrics_are_public: false,
+            stopping: Default::default(),
         };
-        let app = App { engine: engine.clone(), site: Arc::new(site) };
+        let site = Arc::new(site);
+        let app = App { engine: engine.clone(), site: site.clone() };
         let key = key.expose_secret().to_owned();
-        Self { router: server::router(app), engine, key, dir, client }
+        Self { router: server::router(app), engine, site, key, dir, client }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

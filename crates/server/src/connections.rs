@@ -1,0 +1,124 @@
+//! Listening: bounded, with a time limit on what a client may leave unsaid, and drained at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tower::Service;
+
+use crate::limits::{CONNECTIONS, DRAIN_TIMEOUT, HEADER_TIMEOUT};
+
+/// How long to wait when the system has no more sockets for us.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What clients may take of us.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub connections: usize,
+    pub header_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS, header_timeout: HEADER_TIMEOUT }
+    }
+}
+
+/// Serves until `stopped` turns true, then lets requests in flight end.
+pub async fn listen(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let graceful = GracefulShutdown::new();
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout);
+    let room = Arc::new(Semaphore::new(bounds.connections));
+    let mut end = std::pin::pin!(turned(stopped));
+    loop {
+        // Who comes when all places are taken waits in the system's own line.
+        let accepted = async {
+            let place = room.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            biased;
+            () = &mut end => break,
+            accepted = accepted => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                refused(&error).await;
+                continue;
+            }
+        };
+        let connection = builder.serve_connection(io_of(stream), service(&router, address));
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A connection that broke off is its client's affair.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("stopped before every request had ended");
+    }
+    Ok(())
+}
+
+fn io_of(stream: TcpStream) -> TokioIo<TcpStream> {
+    // Answers are written whole; waiting for more of them only delays the last part.
+    let _ = stream.set_nodelay(true);
+    TokioIo::new(stream)
+}
+
+/// The router as one client reaches it.
+fn service(
+    router: &Router,
+    address: SocketAddr,
+) -> impl hyper::service::Service<
+    axum::http::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = Infallible,
+    Future: Send,
+> + use<> {
+    let router = router.clone();
+    hyper::service::service_fn(move |request: axum::http::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(address));
+        router.clone().call(request)
+    })
+}
+
+/// What one client did wrong is forgotten; where the system is short of something, it gets time.
+async fn refused(error: &io::Error) {
+    let is_the_clients = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    );
+    if !is_the_clients {
+        tracing::error!(%error, "no connection can be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Ends when the value is true, or when nobody can set it any more.
+pub async fn turned(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}

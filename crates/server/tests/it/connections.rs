@@ -1,0 +1,90 @@
+//! Clients that say nothing, say it slowly or never leave keep nobody else from being served.
+
+use crate::servers::Server;
+use server::connections::{Bounds, listen};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const HEALTH: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+
+struct Listening {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+async fn listening(server: &Server, connections: usize) -> Listening {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let bounds = Bounds { connections, header_timeout: Duration::from_millis(400) };
+    let serving = tokio::spawn(listen(listener, server.router.clone(), bounds, stopped));
+    Listening { address, stop, serving }
+}
+
+async fn said(stream: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 4096];
+    let read = stream.read(&mut bytes).await.unwrap_or_default();
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+async fn ask(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    said(&mut stream).await
+}
+
+#[tokio::test]
+async fn who_never_finishes_a_header_is_let_go_and_starves_nobody() {
+    let server = Server::start().await;
+    let listening = listening(&server, 20).await;
+    // All places are taken by clients that say half a word, or nothing at all.
+    let mut slow = Vec::new();
+    for n in 0..20 {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /health HTTP/1.1\r\nHost: sh").await.unwrap();
+        }
+        slow.push(stream);
+    }
+    let started = Instant::now();
+    let answer = ask(listening.address).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    for mut stream in slow {
+        let last = said(&mut stream).await;
+        assert!(last.is_empty() || last.starts_with("HTTP/1.1 408"), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_serves_again_and_ends_with_the_server() {
+    let server = Server::start().await;
+    let listening = listening(&server, 20).await;
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(HEALTH).await.unwrap();
+        let answer = said(&mut stream).await;
+        assert!(answer.contains(r#"{"status":"ready"}"#), "{answer}");
+    }
+    listening.stop.send(true).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(3), listening.serving).await;
+    ended.expect("an idle connection keeps nobody waiting").unwrap().unwrap();
+    assert_eq!(said(&mut stream).await, "");
+    assert!(TcpStream::connect(listening.address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_is_about_to_stop_says_so_and_still_answers() {
+    let server = Server::start().await;
+    let status = async |path: &str| server.call("GET", path, &server.key, "").await.status;
+    assert_eq!(status("/health/ready").await, 200);
+    server.site.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(status("/health/ready").await, 503);
+    assert_eq!(status("/health").await, 200);
+    assert_eq!(status("/v1/products").await, 200);
+}
