@@ -4,5 +4,6 @@ pub mod answers;
 pub mod purchases;
 pub mod sandboxes;
 pub mod servers;
+pub mod services;
 pub mod tools;
 pub mod webhooks;

@@ -172,16 +172,7 @@ impl Dev {
 
     /// Sends a signal and waits for the exit.
     pub fn stop(mut self, signal: &str) -> Result<ExitStatus> {
-        let asked = Command::new("kill").arg(signal).arg(self.pid().to_string()).status()?;
-        ensure!(asked.success(), "cannot send {signal}");
-        let started = Instant::now();
-        while started.elapsed() < EXIT_TIMEOUT {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        bail!("still running {EXIT_TIMEOUT:?} after {signal}; its log:\n{}", self.log())
+        stop(&mut self.child, signal, &self.log)
     }
 
     /// The end of the log, for a message about a failure.
@@ -279,7 +270,20 @@ pub(crate) fn kill(child: &mut Child) -> Result<()> {
     Ok(())
 }
 
-fn last_lines(log: &Path) -> String {
+pub(crate) fn stop(child: &mut Child, signal: &str, log: &Path) -> Result<ExitStatus> {
+    let asked = Command::new("kill").arg(signal).arg(child.id().to_string()).status()?;
+    ensure!(asked.success(), "cannot send {signal}");
+    let started = Instant::now();
+    while started.elapsed() < EXIT_TIMEOUT {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("still running {EXIT_TIMEOUT:?} after {signal}; its log:\n{}", last_lines(log))
+}
+
+pub(crate) fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")

@@ -6,6 +6,7 @@ mod clocks;
 mod crashes;
 mod credits;
 mod dashboards;
+mod databases;
 mod debits;
 mod deliveries;
 mod hosted_pages;
