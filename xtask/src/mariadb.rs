@@ -77,7 +77,12 @@ impl Mariadb {
 /// Measurements have room for a large database.
 fn settings(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
-        Purpose::Tests => &["--innodb-flush-log-at-trx-commit=0"],
+        // The data are thrown away: nothing has to reach the disk.
+        Purpose::Tests => &[
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-method=nosync",
+            "--innodb-buffer-pool-size=512M",
+        ],
         Purpose::Measurements => &[
             "--innodb-flush-log-at-trx-commit=1",
             "--innodb-buffer-pool-size=1G",

@@ -109,7 +109,8 @@ impl Postgres {
 /// Measurements have room for a large database.
 fn settings(purpose: Purpose) -> &'static [&'static str] {
     match purpose {
-        Purpose::Tests => &["fsync=off"],
+        // The data are thrown away: nothing has to reach the disk, or to be whole afterwards.
+        Purpose::Tests => &["fsync=off", "full_page_writes=off", "max_wal_size=4GB"],
         Purpose::Measurements => &[
             "shared_buffers=1GB",
             "max_wal_size=4GB",

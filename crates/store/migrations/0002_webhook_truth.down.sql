@@ -87,5 +87,6 @@ DROP INDEX inbox_events_kind;
 DROP INDEX inbox_events_state;
 ALTER TABLE inbox_events DROP COLUMN payload_purged_at;
 ALTER TABLE inbox_events DROP COLUMN headers;
+DROP INDEX provider_customers_customer;
 ALTER TABLE provider_customers DROP COLUMN deleted_at;
 ALTER TABLE deployment DROP COLUMN provider_account;

@@ -3,6 +3,7 @@
 
 ALTER TABLE deployment ADD COLUMN provider_account TEXT;
 ALTER TABLE provider_customers ADD COLUMN deleted_at BIGINT;
+CREATE INDEX provider_customers_customer ON provider_customers (customer_id);
 ALTER TABLE inbox_events ADD COLUMN headers TEXT;
 ALTER TABLE inbox_events ADD COLUMN payload_purged_at BIGINT;
 -- The operator's view of the inbox: by state, by kind, by object; and whose payloads are still here.
@@ -44,6 +45,7 @@ CREATE TABLE subscription_items (
     grants TEXT NOT NULL,
     PRIMARY KEY (provider, provider_item_id)
 );
+CREATE INDEX subscription_items_customer ON subscription_items (customer_id);
 CREATE INDEX subscription_items_subscription ON subscription_items (subscription_id, position);
 
 -- One movement of money of a payment: an invoice can be paid by several.
@@ -64,6 +66,7 @@ CREATE TABLE charges (
     updated_at BIGINT NOT NULL,
     PRIMARY KEY (provider, provider_charge_id)
 );
+CREATE INDEX charges_customer ON charges (customer_id);
 CREATE INDEX charges_payment ON charges (payment_id);
 
 CREATE TABLE refunds (
@@ -123,6 +126,7 @@ CREATE TABLE credit_notes (
     updated_at BIGINT NOT NULL,
     UNIQUE (provider, provider_credit_note_id)
 );
+CREATE INDEX credit_notes_customer ON credit_notes (customer_id);
 CREATE INDEX credit_notes_payment ON credit_notes (payment_id);
 
 -- A paid line is known by when it begins and ends; what it refills may begin later. One that pays
@@ -156,6 +160,8 @@ INSERT INTO allowance_schedules_wider
 DROP TABLE allowance_schedules;
 ALTER TABLE allowance_schedules_wider RENAME TO allowance_schedules;
 CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
+CREATE INDEX allowance_schedules_customer ON allowance_schedules (customer_id);
+CREATE INDEX allowance_schedules_subscription ON allowance_schedules (provider_subscription_id);
 CREATE INDEX allowance_schedules_payment ON allowance_schedules (payment_id);
 
 -- The part of `revoked` that money which went back has taken; it is restored when a dispute is won
@@ -233,6 +239,7 @@ CREATE TABLE deliveries (
     UNIQUE (outbox_event_id, receiver)
 );
 CREATE INDEX deliveries_due ON deliveries (state, next_attempt_at);
+CREATE INDEX deliveries_state ON deliveries (state, id);
 CREATE INDEX deliveries_receiver ON deliveries (receiver, id);
 
 -- What we are about to ask of the provider: written before, settled after, asked again by a sweeper

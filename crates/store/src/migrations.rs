@@ -64,7 +64,12 @@ impl Store {
     pub async fn migrate_up(&self) -> Result<(), StoreError> {
         let migrator = self.migrator();
         match &self.pools {
-            Pools::Sqlite { write, .. } => migrator.run(write).await?,
+            Pools::Sqlite { write, .. } => {
+                // The driver has no lock there: whoever comes second waits for this transaction.
+                let mut alone = write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                migrator.run(&mut *alone).await?;
+                alone.commit().await.map_err(failed)?;
+            }
             Pools::Postgres(pool) => migrator.run(pool).await?,
             Pools::Mysql { write, .. } => {
                 let mut alone = alone_on_mysql(write).await?;
@@ -85,7 +90,11 @@ impl Store {
         let target = newest.version - 1;
         let migrator = self.migrator();
         match &self.pools {
-            Pools::Sqlite { write, .. } => migrator.undo(write, target).await?,
+            Pools::Sqlite { write, .. } => {
+                let mut alone = write.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                migrator.undo(&mut *alone, target).await?;
+                alone.commit().await.map_err(failed)?;
+            }
             Pools::Postgres(pool) => migrator.undo(pool, target).await?,
             Pools::Mysql { write, .. } => {
                 let mut alone = alone_on_mysql(write).await?;

@@ -39,7 +39,7 @@ impl Sql {
     }
 
     /// As MySQL and MariaDB read it.
-    pub(crate) fn mysql(&'static self) -> &'static MysqlStatement {
+    pub fn mysql(&'static self) -> &'static MysqlStatement {
         self.mysql.get_or_init(|| dialect::mysql(self.text))
     }
 }

@@ -11,6 +11,7 @@ mod inbox;
 mod keys;
 mod locks;
 mod outbox;
+mod plans;
 mod raw;
 mod schema;
 mod settings;

@@ -1,14 +1,37 @@
 //! A database as somebody else's program sees it, with one way to speak to all three.
 
 use crate::backends::Fresh;
+use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, SqliteConnection,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, MySqlConnection,
+    PgConnection, Row as _, SqliteConnection,
 };
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use store::Sql;
+use store::sql::Arg;
+
+/// How many steps of SQLite's machine are the least for a row: one that is passed over takes three.
+const STEPS_OF_A_ROW: u64 = 5;
 
 pub enum Raw {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
     Mysql(MySqlConnection),
+}
+
+/// The statement with its arguments, for whichever backend.
+macro_rules! bound {
+    ($text:expr, $args:expr) => {
+        $args.iter().cloned().fold(sqlx::query(AssertSqlSafe($text.to_owned())), |query, arg| {
+            match arg {
+                Arg::Int(value) => query.bind(value),
+                Arg::Text(value) => query.bind(value),
+                Arg::Bytes(value) => query.bind(value),
+            }
+        })
+    };
 }
 
 impl Raw {
@@ -17,7 +40,11 @@ impl Raw {
             "sqlite" => Raw::Sqlite(SqliteConnection::connect(&fresh.url).await?),
             "postgres" => Raw::Postgres(PgConnection::connect(&fresh.url).await?),
             _ => {
-                let mut connection = MySqlConnection::connect(&fresh.url).await?;
+                let options = MySqlConnectOptions::from_str(&fresh.url)?;
+                let is_mariadb = fresh.store.version().await?.starts_with("MariaDB");
+                let collation = if is_mariadb { "utf8mb4_nopad_bin" } else { "utf8mb4_0900_bin" };
+                let options = options.charset("utf8mb4").collation(collation);
+                let mut connection = options.connect().await?;
                 let session = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,PIPES_AS_CONCAT'";
                 connection.execute(session).await?;
                 Raw::Mysql(connection)
@@ -33,4 +60,87 @@ impl Raw {
             Raw::Mysql(connection) => connection.execute(text).await?.rows_affected(),
         })
     }
+
+    /// Runs the statement, takes back what it did, and says about how many rows it has read.
+    pub async fn rows_read(&mut self, sql: &'static Sql, args: &[Arg]) -> anyhow::Result<u64> {
+        match self {
+            Raw::Sqlite(connection) => {
+                let steps = Arc::new(AtomicU64::new(0));
+                let counted = steps.clone();
+                let mut tx = connection.begin().await?;
+                tx.lock_handle().await?.set_progress_handler(1, move || {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    true
+                });
+                let done = bound!(sql.sqlite(), args).fetch_all(&mut *tx).await;
+                tx.lock_handle().await?.remove_progress_handler();
+                done?;
+                tx.rollback().await?;
+                Ok(steps.load(Ordering::Relaxed) / STEPS_OF_A_ROW)
+            }
+            Raw::Postgres(connection) => {
+                let text = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}", sql.postgres());
+                let mut tx = connection.begin().await?;
+                let row = bound!(text, args).fetch_one(&mut *tx).await?;
+                tx.rollback().await?;
+                let plan: serde_json::Value =
+                    serde_json::from_str(&row.try_get_unchecked::<String, _>(0)?)?;
+                Ok(read_by_plan(&plan[0]["Plan"]))
+            }
+            Raw::Mysql(connection) => {
+                let mut tx = connection.begin().await?;
+                tx.execute("FLUSH STATUS").await?;
+                bound!(sql.mysql().text, args).fetch_all(&mut *tx).await?;
+                let shown = tx.fetch_all("SHOW SESSION STATUS LIKE 'Handler_read%'").await?;
+                tx.rollback().await?;
+                let counts = shown.iter().map(|row| {
+                    let text: String = row.try_get(1)?;
+                    Ok(text.parse::<u64>()?)
+                });
+                counts.sum::<anyhow::Result<u64>>()
+            }
+        }
+    }
+
+    /// How the database goes about it, for whoever reads a failure.
+    pub async fn plan(&mut self, sql: &'static Sql, args: &[Arg]) -> anyhow::Result<String> {
+        let mut lines = Vec::new();
+        match self {
+            Raw::Sqlite(connection) => {
+                let text = format!("EXPLAIN QUERY PLAN {}", sql.sqlite());
+                for row in bound!(text, args).fetch_all(connection).await? {
+                    lines.push(row.try_get::<String, _>(3)?);
+                }
+            }
+            Raw::Postgres(connection) => {
+                let text = format!("EXPLAIN {}", sql.postgres());
+                for row in bound!(text, args).fetch_all(connection).await? {
+                    lines.push(row.try_get::<String, _>(0)?);
+                }
+            }
+            Raw::Mysql(connection) => {
+                let text = format!("EXPLAIN FORMAT=JSON {}", sql.mysql().text);
+                for row in bound!(text, args).fetch_all(connection).await? {
+                    lines.push(row.try_get_unchecked::<String, _>(0)?);
+                }
+            }
+        }
+        Ok(lines.join("\n"))
+    }
+}
+
+/// The rows that scans have looked at, or the pages where those are more: an index that is read
+/// from end to end gives few rows and many pages.
+fn read_by_plan(node: &serde_json::Value) -> u64 {
+    let number = |name: &str| node[name].as_f64().unwrap_or_default();
+    let mut read = 0.0;
+    if node["Node Type"].as_str().is_some_and(|kind| kind.contains("Scan")) {
+        let looked_at = number("Actual Rows")
+            + number("Rows Removed by Filter")
+            + number("Rows Removed by Index Recheck");
+        let pages = number("Shared Hit Blocks") + number("Shared Read Blocks");
+        read = (looked_at * number("Actual Loops")).max(pages);
+    }
+    let below = node["Plans"].as_array().into_iter().flatten().map(read_by_plan);
+    read as u64 + below.sum::<u64>()
 }

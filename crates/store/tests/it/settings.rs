@@ -26,7 +26,6 @@ async fn every_database_tells_its_settings() -> anyhow::Result<()> {
             "postgres" => (
                 &[
                     "server_version_num",
-                    "full_page_writes",
                     "synchronous_commit",
                     "in_recovery",
                     "default_transaction_isolation",
