@@ -6,6 +6,7 @@ use crate::Engine;
 use crate::failures::Failure;
 use domain::codes::Code;
 use domain::ids::CustomerId;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use store::allowance_schedules::AllowanceSchedule;
 use store::holds::{Hold, HoldStatus};
@@ -197,10 +198,11 @@ impl Engine {
     async fn expire_lots(&self) -> Result<bool, Failure> {
         let now = self.clock().now();
         let mut tx = self.store().read("jobs.lots").await?;
-        let accounts = tx.credits_expired(now, ROWS_PER_ROUND).await?;
+        let lots = tx.credits_expired(now, ROWS_PER_ROUND).await?;
         drop(tx);
-        let mut round = Round::of(accounts.len());
-        for (customer, unit) in &accounts {
+        let mut round = Round::of(lots.len());
+        // All lots of an account that are over are written off together.
+        for (customer, unit) in &BTreeSet::from_iter(lots) {
             round.note(customer.as_str(), self.expire_lots_of(customer, unit).await);
         }
         Ok(round.goes_on())

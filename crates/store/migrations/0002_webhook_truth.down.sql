@@ -1,4 +1,6 @@
 -- Back to the main job. Restored credits have no word in the older ledger: they stay as grants.
+CREATE INDEX documents_collection ON documents (collection_id);
+DROP INDEX documents_page;
 DROP TABLE audit_log;
 DROP TABLE admin_sessions;
 DROP TABLE sync_runs;
@@ -64,6 +66,9 @@ CREATE INDEX allowance_schedules_due ON allowance_schedules (next_at);
 
 DROP INDEX credit_debts_customer;
 ALTER TABLE credit_debts DROP COLUMN settled;
+CREATE INDEX credit_grants_expiry ON credit_grants (expires_at);
+DROP INDEX credit_grants_due;
+ALTER TABLE credit_grants DROP COLUMN due_at;
 ALTER TABLE credit_grants DROP COLUMN withdrawn;
 DROP TABLE credit_notes;
 DROP TABLE disputes;
@@ -82,6 +87,8 @@ ALTER TABLE subscriptions DROP COLUMN pause_behavior;
 ALTER TABLE subscriptions DROP COLUMN collection;
 ALTER TABLE api_keys DROP COLUMN scope;
 DROP INDEX inbox_events_payload;
+DROP INDEX inbox_events_due;
+CREATE INDEX inbox_events_due ON inbox_events (state, next_attempt_at);
 DROP INDEX inbox_events_object;
 DROP INDEX inbox_events_kind;
 DROP INDEX inbox_events_state;

@@ -10,6 +10,9 @@ ALTER TABLE inbox_events ADD COLUMN payload_purged_at BIGINT;
 CREATE INDEX inbox_events_state ON inbox_events (state, id);
 CREATE INDEX inbox_events_kind ON inbox_events (kind, id);
 CREATE INDEX inbox_events_object ON inbox_events (object_id);
+-- What waits is taken in the order in which it is due, without sorting what is due.
+DROP INDEX inbox_events_due;
+CREATE INDEX inbox_events_due ON inbox_events (state, next_attempt_at, id);
 CREATE INDEX inbox_events_payload ON inbox_events (id) WHERE payload_purged_at IS NULL;
 ALTER TABLE api_keys ADD COLUMN scope VARCHAR(255) NOT NULL DEFAULT 'server'
     CHECK (scope IN ('server', 'admin', 'metrics'));
@@ -167,6 +170,11 @@ CREATE INDEX allowance_schedules_payment ON allowance_schedules (payment_id);
 -- The part of `revoked` that money which went back has taken; it is restored when a dispute is won
 -- or a refund fails.
 ALTER TABLE credit_grants ADD COLUMN withdrawn BIGINT NOT NULL DEFAULT 0 CHECK (withdrawn >= 0);
+-- When a lot expires that has something left to expire: most have not, and are passed over.
+ALTER TABLE credit_grants ADD COLUMN due_at BIGINT GENERATED ALWAYS AS
+    (CASE WHEN spent + held + expired + revoked < granted THEN expires_at END) VIRTUAL;
+CREATE INDEX credit_grants_due ON credit_grants (due_at);
+DROP INDEX credit_grants_expiry;
 -- What later grants have paid of a debt.
 ALTER TABLE credit_debts ADD COLUMN settled BIGINT NOT NULL DEFAULT 0 CHECK (settled >= 0);
 CREATE INDEX credit_debts_customer ON credit_debts (customer_id, unit);
@@ -265,6 +273,7 @@ CREATE TABLE provider_calls (
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX provider_calls_due ON provider_calls (state, next_attempt_at);
+CREATE INDEX provider_calls_state ON provider_calls (state, id);
 CREATE INDEX provider_calls_object ON provider_calls (object_id);
 
 CREATE TABLE sync_runs (
@@ -303,3 +312,7 @@ CREATE TABLE audit_log (
     created_at BIGINT NOT NULL
 );
 CREATE INDEX audit_log_object ON audit_log (object_id);
+
+-- A collection may hold most of the documents there are.
+CREATE INDEX documents_page ON documents (collection_id, id);
+DROP INDEX documents_collection;

@@ -217,6 +217,8 @@ pub fn postgres_types(text: &str) -> String {
     replace_words(&without_lengths(text), |word| match word {
         "TEXT" => "TEXT COLLATE \"C\"".to_owned(),
         "BLOB" => "BYTEA".to_owned(),
+        // Before 18 it knows no computed column that is not stored, and later none with an index.
+        "VIRTUAL" => "STORED".to_owned(),
         _ => word.to_owned(),
     })
 }
@@ -300,6 +302,7 @@ mod tests {
         assert_eq!(numbered("a = ? AND b = ?"), "a = $1 AND b = $2");
         assert_eq!(without_row_locks("SELECT 1 FOR NO KEY UPDATE"), "SELECT 1 ");
         assert_eq!(postgres_types("(a TEXT,b BLOB)"), "(a TEXT COLLATE \"C\",b BYTEA)");
+        assert_eq!(postgres_types("AS (a + 1) VIRTUAL;"), "AS (a + 1) STORED;");
         assert_eq!(without_lengths("a VARCHAR(255) NOT NULL,"), "a TEXT NOT NULL,");
     }
 

@@ -86,7 +86,7 @@ statements! {
            AND NOT EXISTS (
                SELECT 1 FROM inbox_events o
                WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
-         ORDER BY e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
+         ORDER BY e.next_attempt_at, e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?
@@ -120,7 +120,7 @@ statements! {
          ORDER BY id LIMIT ?";
     PURGEABLE = "inbox_events.purgeable":
         "SELECT id FROM inbox_events
-         WHERE payload_purged_at IS NULL AND id < ? AND state IN ('applied', 'ignored')
+         WHERE payload_purged_at IS NULL AND id < ? AND state <> 'pending' AND state <> 'parked'
          ORDER BY id LIMIT ?";
     PURGE = "inbox_events.purge":
         "UPDATE inbox_events SET payload = ?, headers = NULL, payload_purged_at = ?

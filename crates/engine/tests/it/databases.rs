@@ -54,7 +54,18 @@ pub async fn copy_mysql(url: &str, name: &str) -> anyhow::Result<String> {
         let shown = AssertSqlSafe(format!("SHOW CREATE TABLE {source}.{table}"));
         let create: String = admin.fetch_one(shown).await?.try_get(1)?;
         admin.execute(AssertSqlSafe(create)).await?;
-        let fill = format!("INSERT INTO {name}.{table} SELECT * FROM {source}.{table}");
+        // What is computed cannot be written.
+        let columns: String = sqlx::query_scalar(
+            "SELECT GROUP_CONCAT(column_name) FROM information_schema.columns
+             WHERE table_schema = ? AND table_name = ? AND extra NOT LIKE '%GENERATED%'",
+        )
+        .bind(source)
+        .bind(&table)
+        .fetch_one(&mut admin)
+        .await?;
+        let fill = format!(
+            "INSERT INTO {name}.{table} ({columns}) SELECT {columns} FROM {source}.{table}"
+        );
         admin.execute(AssertSqlSafe(fill)).await?;
     }
     admin.close().await?;

@@ -269,8 +269,7 @@ statements! {
            AND starts_at <= ?
          ORDER BY expires_at DESC LIMIT 1";
     EXPIRED = "credit_grants.expired":
-        "SELECT DISTINCT customer_id, unit FROM credit_grants
-         WHERE expires_at <= ? AND spent + held + expired + revoked < granted LIMIT ?";
+        "SELECT customer_id, unit FROM credit_grants WHERE due_at <= ? ORDER BY due_at LIMIT ?";
     ENTRY_INSERT = "credit_entries.insert":
         "INSERT INTO credit_entries (id, customer_id, unit, number, kind, grant_id, hold_id, amount,
              held_amount, balance_before, balance_after, held_after, reference, effective_at,
@@ -515,7 +514,8 @@ impl Tx {
         row.map(|row| row.time("expires_at")).transpose()
     }
 
-    /// Accounts with lots whose time is over and whose rest is not yet written off.
+    /// The account of each lot whose time is over and whose rest is not yet written off, the one
+    /// that has waited longest first.
     pub async fn credits_expired(
         &mut self,
         now: Timestamp,

@@ -13,11 +13,11 @@ const ROWS_READ_MAX: u64 = 500;
 /// Small numbers are long ago; the rows' own times are their numbers.
 const NOW: i64 = 50;
 
-/// Each row stands for one of 100,000 numbers. Nothing is due but one in ten thousand, unless a
-/// line says otherwise; a quarter of the inbox is a backlog.
+/// Each row stands for one of 100,000 numbers, or of 20,000. Nothing is due but one in ten
+/// thousand; a quarter of the inbox is a backlog, and half of the lots expired long ago.
 const HISTORY: &[&str] = &[
     "INSERT INTO customers (id, external_id, metadata, created_at, updated_at)
-     SELECT 'cus_' || (1000000 + i), 'user_' || i, '{}', i, i FROM numbers WHERE i <= 20000",
+     SELECT 'cus_' || (1000000 + i), 'user_' || i, '{}', i, i FROM numbers",
     "INSERT INTO provider_customers (provider, provider_customer_id, customer_id, generation,
          created_at)
      SELECT 'stripe', 'cus_p' || i, 'cus_' || (1000000 + i), 0, i FROM numbers",
@@ -70,8 +70,9 @@ const HISTORY: &[&str] = &[
     "INSERT INTO credit_grants (id, customer_id, unit, class, fact, granted, spent, held, expired,
          revoked, payment_id, provider_subscription_id, reason, starts_at, expires_at, created_at)
      SELECT 'grant_' || (1000000 + i), 'cus_' || (1000000 + i), 'credits', 'purchased', 'f' || i,
-         100, 0, 0, 0, 0, 'pay_' || (1000000 + i), 'sub_p' || i, '', 0,
-         CASE WHEN i % 10000 = 7 THEN 7 ELSE 1000000 + i END, i FROM numbers",
+         100, 0, 0, CASE WHEN i % 2 = 0 THEN 100 ELSE 0 END, 0, 'pay_' || (1000000 + i),
+         'sub_p' || i, '', 0, CASE WHEN i % 2 = 0 OR i % 10000 = 7 THEN 7 ELSE 1000000 + i END, i
+     FROM numbers",
     "INSERT INTO credit_entries (id, customer_id, unit, number, kind, grant_id, amount, held_amount,
          balance_before, balance_after, held_after, effective_at, recorded_at)
      SELECT 'entry_' || (1000000 + i),
@@ -143,11 +144,22 @@ use Value::{At, Is};
 /// A statement's name and arguments that some row answers to.
 type Hot = (&'static str, &'static [Value]);
 
+/// Many rows as one argument.
+const ACCOUNTS: &str = r#"[{"customer_id":"cus_1000077","unit":"credits"},
+    {"customer_id":"cus_1000078","unit":"credits"}]"#;
+const SPENT: &str = r#"[{"id":"grant_1000077","amount":1},{"id":"grant_1000079","amount":1}]"#;
+const BALANCES: &str = r#"[{"customer_id":"cus_1000077","unit":"credits","available_now":99,
+    "entries_now":2,"entries_before":1}]"#;
+const KEYS: &str = r#"[{"customer_id":"cus_1000077","idempotency_key":"order-77"}]"#;
+const NAMES: &str = r#"[{"external_id":"user_77"},{"external_id":"user_78"}]"#;
+const EVENT_IDS: &str = r#"[{"id":"evt_1000077"},{"id":"evt_1000078"}]"#;
+
 const LAST: Value = Is("~");
 const PAGE: Value = At(50);
 
 /// What a delivery and the work on it ask for.
 const EVENTS: &[Hot] = &[
+    ("inbox_events.stored_fold", &[Is(EVENT_IDS)]),
     ("inbox_events.find", &[Is("stripe"), Is("evt_p77")]),
     ("inbox_events.next", &[At(NOW), At(NOW), At(NOW)]),
     ("inbox_events.lease", &[At(99), Is("evt_1000004"), At(0)]),
@@ -182,6 +194,12 @@ const REQUESTS: &[Hot] = &[
     ("idempotency_keys.get", &[Is("cus_1000077"), Is("credits.consume"), Is("order-77")]),
     ("credit_balances.lock", &[Is("cus_1000077"), Is("credits")]),
     ("credit_grants.live", &[Is("cus_1000077"), Is("credits")]),
+    ("credit_balances.open_fold", &[Is(ACCOUNTS)]),
+    ("credit_grants.live_fold", &[Is(ACCOUNTS)]),
+    ("credit_grants.spend_fold", &[Is(SPENT)]),
+    ("credit_balances.set_fold", &[Is(BALANCES)]),
+    ("idempotency_keys.get_fold", &[Is(KEYS), Is("credits.consume")]),
+    ("customers.find_fold", &[Is(NAMES)]),
     ("credit_grants.find", &[Is("f77")]),
     ("credit_grants.of_payment", &[Is("pay_1000077")]),
     ("credit_grants.of_subscription", &[Is("sub_p77")]),
