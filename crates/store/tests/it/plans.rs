@@ -95,8 +95,8 @@ const HISTORY: &[&str] = &[
          received_at, payload_purged_at)
      SELECT 'evt_' || (1000000 + i), 'stripe', 'evt_p' || i, 'invoice.paid', 'cus_p' || (i % 5000),
          'in_p' || i, '', CASE WHEN i % 4 = 0 THEN 'pending' WHEN i % 1000 = 1 THEN 'parked'
-             ELSE 'applied' END, 0, 0, 0, CASE WHEN i % 8 = 0 THEN 1000000 + i ELSE i % 70 END, i, i,
-         CASE WHEN i <= 50000 THEN 1 END
+             ELSE 'applied' END, 0, 0, 0, CASE WHEN i % 8 = 0 THEN 1000000 + i ELSE i % 70 END, i,
+         i, CASE WHEN i <= 50000 THEN 1 END
      FROM numbers",
     "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash, answer,
          created_at)
@@ -108,16 +108,19 @@ const HISTORY: &[&str] = &[
          interval_count, kind, line_from, covered_from, covered_until, next_at, created_at)
      SELECT 'as_' || (1000000 + i), 'cus_' || (1000000 + i), 'stripe', 'sub_p' || i, 'si_p' || i,
          'pay_' || (1000000 + i), 'price_1000001', 0, 'credits', 1, 'month', 1, 'period', i, i,
-         i + 1, CASE WHEN i % 10000 = 7 THEN 7 WHEN i % 10 = 0 THEN 1000000 + i END, i FROM numbers",
+         i + 1, CASE WHEN i % 10000 = 7 THEN 7 WHEN i % 10 = 0 THEN 1000000 + i END, i
+     FROM numbers",
     "INSERT INTO provider_calls (id, customer_id, kind, fact, object_id, parameters,
          idempotency_key, urgency, state, attempts, next_attempt_at, lease_token, leased_until,
          created_at, updated_at)
      SELECT 'call_' || (1000000 + i), 'cus_' || (1000000 + i), 'k', 'c' || i, 'sub_p' || i, '{}',
          'ik' || i, CASE WHEN i % 20000 = 7 THEN 'duty' ELSE 'wish' END,
-         CASE WHEN i % 10000 = 7 THEN 'intended' ELSE 'done' END, 1, i % 70, 1, 0, i, i FROM numbers",
+         CASE WHEN i % 10000 = 7 THEN 'intended' ELSE 'done' END, 1, i % 70, 1, 0, i, i
+     FROM numbers",
     "INSERT INTO outbox_events (id, customer_id, kind, fact, data, state, created_at, recorded_at)
      SELECT 'out_' || (1000000 + i), 'cus_' || (1000000 + i), 'k', 'o' || i, '{}',
-         CASE WHEN i % 10000 = 7 THEN 'pending' ELSE 'spread' END, i, i FROM numbers WHERE i <= 20000",
+         CASE WHEN i % 10000 = 7 THEN 'pending' ELSE 'spread' END, i, i
+     FROM numbers WHERE i <= 20000",
     "INSERT INTO deliveries (id, outbox_event_id, receiver, state, attempts, next_attempt_at,
          lease_token, leased_until, created_at)
      SELECT 'dlv_' || (1000000 + i), 'out_' || (1000000 + i), 'rcv_' || (i % 4),
