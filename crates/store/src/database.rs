@@ -22,6 +22,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, MySql, Postgres, Sqlite};
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,14 @@ enum Inner {
     Mysql(sqlx::Transaction<'static, MySql>),
 }
 
+/// What a driver has to remember while it waits, for every kind of database there is, is large and
+/// its code long: kept apart, it is not a part of everything that runs a statement.
+fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
+}
+
 fn failed(name: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| StoreError::Database { name, source }
 }
@@ -97,30 +107,40 @@ impl Store {
 
     /// A writing transaction; `name` appears in errors and logs.
     pub async fn begin(&self, name: &'static str) -> Result<Tx, StoreError> {
-        self.watch.at(Step::Begin, name).await?;
-        let inner = match &self.pools {
-            Pools::Sqlite { write, .. } => {
-                Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(failed(name))?)
-            }
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
-            Pools::Mysql { write, .. } => Inner::Mysql(write.begin().await.map_err(failed(name))?),
-        };
-        Ok(self.transaction(name, inner))
+        boxed(async move {
+            self.watch.at(Step::Begin, name).await?;
+            let inner = match &self.pools {
+                Pools::Sqlite { write, .. } => {
+                    Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await.map_err(failed(name))?)
+                }
+                Pools::Postgres(pool) => Inner::Postgres(pool.begin().await.map_err(failed(name))?),
+                Pools::Mysql { write, .. } => {
+                    Inner::Mysql(write.begin().await.map_err(failed(name))?)
+                }
+            };
+            Ok(self.transaction(name, inner))
+        })
+        .await
     }
 
     /// A transaction for reading one consistent state; what it writes is never committed.
     pub async fn read(&self, name: &'static str) -> Result<Tx, StoreError> {
-        self.watch.at(Step::Begin, name).await?;
-        let inner = match &self.pools {
-            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await.map_err(failed(name))?),
-            Pools::Postgres(pool) => {
-                Inner::Postgres(pool.begin_with(SNAPSHOT).await.map_err(failed(name))?)
-            }
-            Pools::Mysql { read, .. } => {
-                Inner::Mysql(read.begin_with(MYSQL_SNAPSHOT).await.map_err(failed(name))?)
-            }
-        };
-        Ok(self.transaction(name, inner))
+        boxed(async move {
+            self.watch.at(Step::Begin, name).await?;
+            let inner = match &self.pools {
+                Pools::Sqlite { read, .. } => {
+                    Inner::Sqlite(read.begin().await.map_err(failed(name))?)
+                }
+                Pools::Postgres(pool) => {
+                    Inner::Postgres(pool.begin_with(SNAPSHOT).await.map_err(failed(name))?)
+                }
+                Pools::Mysql { read, .. } => {
+                    Inner::Mysql(read.begin_with(MYSQL_SNAPSHOT).await.map_err(failed(name))?)
+                }
+            };
+            Ok(self.transaction(name, inner))
+        })
+        .await
     }
 
     fn transaction(&self, name: &'static str, inner: Inner) -> Tx {
@@ -323,16 +343,19 @@ fn changed_on_mysql(sql: &'static Sql, done: &sqlx::mysql::MySqlQueryResult) -> 
 impl Tx {
     /// Makes everything durable and visible.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.watch.at(Step::Commit, self.name).await?;
-        let committed = match self.inner {
-            Inner::Sqlite(tx) => tx.commit().await,
-            Inner::Postgres(tx) => tx.commit().await,
-            Inner::Mysql(tx) => tx.commit().await,
-        };
-        // Also after an error: nobody knows what came of it.
-        self.snapshots.forget(&self.changed);
-        committed.map_err(failed(self.name))?;
-        self.watch.at(Step::Committed, self.name).await
+        boxed(async move {
+            self.watch.at(Step::Commit, self.name).await?;
+            let committed = match self.inner {
+                Inner::Sqlite(tx) => tx.commit().await,
+                Inner::Postgres(tx) => tx.commit().await,
+                Inner::Mysql(tx) => tx.commit().await,
+            };
+            // Also after an error: nobody knows what came of it.
+            self.snapshots.forget(&self.changed);
+            committed.map_err(failed(self.name))?;
+            self.watch.at(Step::Committed, self.name).await
+        })
+        .await
     }
 
     /// Somebody's access is another one, once this is committed.
@@ -346,20 +369,24 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<u64, StoreError> {
-        self.watch.at(Step::Statement, sql.name).await?;
-        match &mut self.inner {
-            Inner::Sqlite(tx) => {
-                bind_sqlite(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
+        boxed(async {
+            self.watch.at(Step::Statement, sql.name).await?;
+            match &mut self.inner {
+                Inner::Sqlite(tx) => {
+                    bind_sqlite(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
+                }
+                Inner::Postgres(tx) => bind_postgres(sql, args)
+                    .execute(&mut **tx)
+                    .await
+                    .map(|done| done.rows_affected()),
+                Inner::Mysql(tx) => {
+                    let done = bind_mysql(sql, args).execute(&mut **tx).await;
+                    done.map(|done| changed_on_mysql(sql, &done))
+                }
             }
-            Inner::Postgres(tx) => {
-                bind_postgres(sql, args).execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-            Inner::Mysql(tx) => {
-                let done = bind_mysql(sql, args).execute(&mut **tx).await;
-                done.map(|done| changed_on_mysql(sql, &done))
-            }
-        }
-        .map_err(failed(sql.name))
+            .map_err(failed(sql.name))
+        })
+        .await
     }
 
     /// Runs a statement that must change exactly one row.
@@ -405,22 +432,25 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Vec<Row>, StoreError> {
-        self.watch.at(Step::Statement, sql.name).await?;
-        match &mut self.inner {
-            Inner::Sqlite(tx) => bind_sqlite(sql, args)
-                .fetch_all(&mut **tx)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-            Inner::Postgres(tx) => bind_postgres(sql, args)
-                .fetch_all(&mut **tx)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
-            Inner::Mysql(tx) => bind_mysql(sql, args)
-                .fetch_all(&mut **tx)
-                .await
-                .map(|rows| rows.into_iter().map(Row::Mysql).collect()),
-        }
-        .map_err(failed(sql.name))
+        boxed(async {
+            self.watch.at(Step::Statement, sql.name).await?;
+            match &mut self.inner {
+                Inner::Sqlite(tx) => bind_sqlite(sql, args)
+                    .fetch_all(&mut **tx)
+                    .await
+                    .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
+                Inner::Postgres(tx) => bind_postgres(sql, args)
+                    .fetch_all(&mut **tx)
+                    .await
+                    .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+                Inner::Mysql(tx) => bind_mysql(sql, args)
+                    .fetch_all(&mut **tx)
+                    .await
+                    .map(|rows| rows.into_iter().map(Row::Mysql).collect()),
+            }
+            .map_err(failed(sql.name))
+        })
+        .await
     }
 
     pub(crate) async fn first(
@@ -428,20 +458,24 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Option<Row>, StoreError> {
-        self.watch.at(Step::Statement, sql.name).await?;
-        match &mut self.inner {
-            Inner::Sqlite(tx) => bind_sqlite(sql, args)
-                .fetch_optional(&mut **tx)
-                .await
-                .map(|row| row.map(Row::Sqlite)),
-            Inner::Postgres(tx) => bind_postgres(sql, args)
-                .fetch_optional(&mut **tx)
-                .await
-                .map(|row| row.map(Row::Postgres)),
-            Inner::Mysql(tx) => {
-                bind_mysql(sql, args).fetch_optional(&mut **tx).await.map(|row| row.map(Row::Mysql))
+        boxed(async {
+            self.watch.at(Step::Statement, sql.name).await?;
+            match &mut self.inner {
+                Inner::Sqlite(tx) => bind_sqlite(sql, args)
+                    .fetch_optional(&mut **tx)
+                    .await
+                    .map(|row| row.map(Row::Sqlite)),
+                Inner::Postgres(tx) => bind_postgres(sql, args)
+                    .fetch_optional(&mut **tx)
+                    .await
+                    .map(|row| row.map(Row::Postgres)),
+                Inner::Mysql(tx) => bind_mysql(sql, args)
+                    .fetch_optional(&mut **tx)
+                    .await
+                    .map(|row| row.map(Row::Mysql)),
             }
-        }
-        .map_err(failed(sql.name))
+            .map_err(failed(sql.name))
+        })
+        .await
     }
 }
