@@ -56,6 +56,8 @@ impl Figure {
 /// A run of the command.
 pub struct Bench {
     pub rows: Vec<Row>,
+    /// What could not be measured, or did not hold what a checker asks.
+    failures: Vec<String>,
     pub length: Duration,
     pub is_quick: bool,
     pub growth: u64,
@@ -75,6 +77,7 @@ impl Bench {
         bar.enable_steady_tick(Duration::from_millis(200));
         Ok(Self {
             rows: Vec::new(),
+            failures: Vec::new(),
             length: Duration::from_secs(arguments.seconds.unwrap_or(seconds)),
             is_quick: arguments.quick,
             growth: arguments.growth.unwrap_or(if arguments.quick { 20_000 } else { 1_000_000 }),
@@ -143,7 +146,18 @@ impl Bench {
         Ok(found)
     }
 
-    pub fn finish(&self) {
+    /// One row that fails does not keep the others from being measured.
+    pub fn attempt(&mut self, backend: Backend, name: &str, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            let failure = format!("{} {name}: {error:#}", backend.name());
+            self.bar.suspend(|| eprintln!("    FAILED {failure}"));
+            self.failures.push(failure);
+        }
+    }
+
+    pub fn finish(&self) -> Result<()> {
         self.bar.finish_and_clear();
+        ensure!(self.failures.is_empty(), "{}", self.failures.join("; "));
+        Ok(())
     }
 }

@@ -21,6 +21,8 @@ const EVENTS_PER_SECOND_MAX: u64 = 25_000;
 /// How many accepted events may wait to be applied: far more than are worked on at once, and few
 /// enough that they never wait long.
 const BACKLOG: u64 = 512;
+/// However slow the machine is, everything is applied by then.
+const PATIENCE: Duration = Duration::from_secs(1800);
 const LOOK_STEP: Duration = Duration::from_millis(20);
 /// Nothing follows from events of this kind: storing them is all there is to do.
 const INERT: &str = "payment_intent.created";
@@ -161,7 +163,7 @@ async fn apply(
     gate.allowed.store(BACKLOG, Ordering::Relaxed);
     let received = "SELECT CAST(COALESCE(MAX(received_at), 0) AS BIGINT) FROM inbox_events";
     let since = deployment.database.number(received).await?;
-    let load = deployment.load(&requests, bench.length * 20);
+    let load = deployment.load(&requests, PATIENCE);
     let load = Load { order: Order::Once, pace: Pace::Gated(gate.clone()), ..load };
     let started = Instant::now();
     let sending = tokio::spawn(load.run());
@@ -176,6 +178,7 @@ async fn apply(
     drain(deployment).await?;
     let elapsed = started.elapsed();
     ensure!(outcome.refused() == 0, "{name}: {:?}", outcome.refusals);
+    ensure!(outcome.answered() == events.len() as u64, "not all were sent in {PATIENCE:?}");
     check_applied(deployment).await?;
 
     let waited = format!(
@@ -197,7 +200,6 @@ async fn apply(
 }
 
 async fn drain(deployment: &Deployment) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(300);
     let started = Instant::now();
     while 0 < deployment.database.number(PENDING).await? {
         if PATIENCE < started.elapsed() {
