@@ -83,17 +83,24 @@ const SANDBOX: &str = "sandbox";
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let load_before = load_averages();
     let mut bench = Bench::new(&arguments)?;
     let measured = runtime.block_on(measure(&mut bench, &arguments));
     let finished = bench.finish();
     // A run that breaks off still shows what it has found.
     if !bench.rows.is_empty() {
-        rows::print(&bench.rows)?;
+        rows::print(&bench.rows, &load_before)?;
     }
     if let Some(file) = &arguments.json {
         rows::write_json(&bench.rows, file)?;
     }
     measured.and(finished)
+}
+
+/// Of the last one, five and fifteen minutes, where the system tells.
+fn load_averages() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(", ")
 }
 
 async fn measure(bench: &mut Bench, arguments: &Arguments) -> Result<()> {

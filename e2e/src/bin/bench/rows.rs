@@ -138,8 +138,9 @@ fn short(value: f64) -> String {
     }
 }
 
-/// The table, as Markdown: it is read on a terminal and pasted into a document.
-pub fn print(rows: &[Row]) -> Result<()> {
+/// The table, as Markdown: it is read on a terminal and pasted into a document. Below it, how busy
+/// the machine was with other work.
+pub fn print(rows: &[Row], load_before: &str) -> Result<()> {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
     let widths: Vec<usize> = (0..HEADINGS.len())
@@ -151,6 +152,8 @@ pub fn print(rows: &[Row]) -> Result<()> {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         writeln!(out, "| {} |", padded.collect::<Vec<_>>().join(" | "))?;
     }
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    writeln!(out, "\n{cores} cores, load averages before the run: {load_before}")?;
     Ok(())
 }
 
