@@ -172,10 +172,13 @@ impl Database {
         Ok(found)
     }
 
-    /// Lets the planner know what the tables hold now.
+    /// Lets the planner know what the tables hold now, and everything be written where it stays.
     pub async fn analyse(&self) -> Result<()> {
         match &self.pool {
-            Pool::Postgres(_) => self.execute("VACUUM ANALYZE").await?,
+            Pool::Postgres(_) => {
+                self.execute("VACUUM ANALYZE").await?;
+                self.execute("CHECKPOINT").await?
+            }
             Pool::Mysql(_) => self.execute(ANALYSE_ON_MYSQL).await?,
             Pool::Sqlite(_) => self.execute("ANALYZE").await?,
         };
