@@ -156,9 +156,10 @@ impl Engine {
     pub async fn products_set_active(&self, id: &str, active: bool) -> Result<Product, Failure> {
         let mut tx = self.store().begin("products.set_active").await?;
         let product = find(&mut tx, id).await?;
-        tx.products_set_active(&product.id, active, self.clock().now()).await?;
+        let updated_at = self.clock().now();
+        tx.products_set_active(&product.id, active, updated_at).await?;
         tx.commit().await?;
-        Ok(Product { active, ..product })
+        Ok(Product { active, updated_at, ..product })
     }
 
     /// Everything for sale, from our own database: it works while the provider is down.

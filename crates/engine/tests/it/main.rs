@@ -36,6 +36,7 @@ mod snapshots;
 mod stories;
 mod subscriptions;
 mod sync_runs;
+mod times;
 mod trials;
 mod versions;
 mod worlds;
