@@ -6,8 +6,10 @@ use crate::failures::Failure;
 use crate::portal_sessions::digest;
 use domain::codes::Code;
 use domain::ids::ApiKeyId;
+use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use store::api_keys::{ApiKey, KeyScope};
 
 const NAME_LENGTH_MAX: usize = 100;
@@ -18,8 +20,34 @@ const TRUST: Duration = Duration::from_millis(800);
 const KEYS_MAX: u64 = 10_000;
 
 /// Keys that were just shown need not be looked up at every request.
-pub(crate) fn known() -> moka::sync::Cache<String, ApiKey> {
-    moka::sync::Cache::builder().max_capacity(KEYS_MAX).time_to_live(TRUST).build()
+pub(crate) struct Known {
+    keys: Cache<String, (ApiKey, u64, Instant)>,
+    /// How many revocations there were here: a key that was read before one is looked up again.
+    revocations: AtomicU64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let keys = Cache::builder().max_capacity(KEYS_MAX).time_to_live(TRUST).build();
+        Self { keys, revocations: AtomicU64::new(0) }
+    }
+}
+
+impl Known {
+    fn get(&self, hash: &str) -> Option<ApiKey> {
+        let (key, revocations, read_at) = self.keys.get(hash)?;
+        let is_newest = revocations == self.revocations.load(Ordering::SeqCst);
+        (is_newest && read_at.elapsed() < TRUST).then_some(key)
+    }
+}
+
+/// Counts a revocation when it is durable, and also where nobody knows whether it is.
+struct Revoking<'a>(&'a Known);
+
+impl Drop for Revoking<'_> {
+    fn drop(&mut self) {
+        self.0.revocations.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl Engine {
@@ -64,14 +92,15 @@ impl Engine {
 
     /// The live key of that secret.
     pub async fn api_keys_find(&self, secret: &str) -> Result<Option<ApiKey>, Failure> {
-        let hash = digest(secret);
-        if let Some(key) = self.inner.keys.get(&hash) {
+        let (hash, known) = (digest(secret), &self.inner.keys);
+        if let Some(key) = known.get(&hash) {
             return Ok(Some(key));
         }
+        let (revocations, read_at) = (known.revocations.load(Ordering::SeqCst), Instant::now());
         let mut tx = self.store().read("api_keys.find").await?;
         let found = tx.api_keys_find(&hash).await?;
         if let Some(key) = &found {
-            self.inner.keys.insert(hash, key.clone());
+            known.keys.insert(hash, (key.clone(), revocations, read_at));
         }
         Ok(found)
     }
@@ -91,8 +120,9 @@ impl Engine {
         if !tx.api_keys_revoke(&id, self.clock().wall()).await? {
             return Err(missing());
         }
-        tx.commit().await?;
-        self.inner.keys.invalidate_all();
-        Ok(())
+        let revoking = Revoking(&self.inner.keys);
+        let committed = tx.commit().await;
+        drop(revoking);
+        Ok(committed?)
     }
 }

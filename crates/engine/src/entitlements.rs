@@ -1,7 +1,7 @@
 //! Access: may this customer use that feature now, and why.
 
 use crate::failures::Failure;
-use crate::folds::{Undone, Verdict};
+use crate::folds::Verdict;
 use crate::{Engine, Subject, customers};
 use domain::catalogue::{Grants, check_feature_key};
 use domain::entitlements::{Decision, decide};
@@ -46,9 +46,12 @@ impl Engine {
     pub(crate) async fn fold_snapshots(self, mut shutdown: watch::Receiver<bool>) {
         let taker = self.inner.unknown.taker();
         while let Some(round) = taker.take(&mut shutdown).await {
-            let found = self.read_snapshots(&round.asked).await;
-            let answers = |found: Vec<_>| found.into_iter().map(|one| Verdict::Answer(Ok(one)));
-            taker.tell(round, found.map(|found| answers(found).collect()).map_err(Undone::Nothing));
+            let found = async {
+                let found = self.read_snapshots(&round.asked).await?;
+                Ok(found.into_iter().map(|one| Verdict::Answer(Ok(one))).collect())
+            };
+            let outcome = taker.within(found).await;
+            taker.tell(round, outcome);
         }
     }
 

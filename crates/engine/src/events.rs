@@ -110,7 +110,7 @@ impl Engine {
     pub(crate) async fn fold_arrivals(self, mut shutdown: watch::Receiver<bool>) {
         let taker = self.inner.arrivals.taker();
         while let Some(round) = taker.take(&mut shutdown).await {
-            let outcome = self.store_events(&round.asked).await;
+            let outcome = taker.within(self.store_events(&round.asked)).await;
             taker.tell(round, outcome);
         }
     }

@@ -5,14 +5,21 @@
 //! handed back and goes its own way, so that nobody fails because of a neighbour.
 
 use crate::failures::Failure;
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use store::StoreError;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 /// How many requests one transaction takes at most.
 const FOLD_MAX: usize = 256;
-/// How many may wait; more are told to come back.
+/// And how many bytes: a database reads only so much as one statement.
+const FOLD_BYTES_MAX: usize = 2_000_000;
+/// How many may wait, and how many bytes; more are told to come back.
 const WAITING_MAX: usize = 4_096;
+const WAITING_BYTES_MAX: usize = 64_000_000;
+/// How long a fold may take before nobody waits for it any more: others must not stand behind it.
+const FOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What becomes of a request that waited.
 pub(crate) enum Verdict<A> {
@@ -43,6 +50,9 @@ struct Waiting<Q, A> {
 /// The line in which requests of one kind wait for whoever commits them.
 pub(crate) struct Fold<Q, A> {
     name: &'static str,
+    /// How many bytes a request adds to its fold's statements.
+    weigh: fn(&Q) -> usize,
+    bytes: AtomicUsize,
     line: mpsc::Sender<Waiting<Q, A>>,
     waiting: Mutex<mpsc::Receiver<Waiting<Q, A>>>,
     takers: AtomicUsize,
@@ -58,9 +68,10 @@ pub(crate) struct Round<Q, A> {
 pub(crate) struct Taker<'a, Q, A>(&'a Fold<Q, A>);
 
 impl<Q, A> Fold<Q, A> {
-    pub fn new(name: &'static str) -> Self {
+    pub fn new(name: &'static str, weigh: fn(&Q) -> usize) -> Self {
         let (line, waiting) = mpsc::channel(WAITING_MAX);
-        Self { name, line, waiting: Mutex::new(waiting), takers: AtomicUsize::new(0) }
+        let (bytes, takers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { name, weigh, bytes, line, waiting: Mutex::new(waiting), takers }
     }
 
     /// Waits for the fold that this becomes a part of. Where nobody commits folds, in a test or
@@ -70,12 +81,18 @@ impl<Q, A> Fold<Q, A> {
             return Verdict::Alone;
         }
         let (answer, answered) = oneshot::channel();
-        match self.line.try_send(Waiting { asked, answer }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Verdict::Alone,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                return Verdict::Answer(Err(StoreError::Crowded { name: self.name }.into()));
-            }
+        let weight = (self.weigh)(&asked);
+        let crowded = || Verdict::Answer(Err(StoreError::Crowded { name: self.name }.into()));
+        if WAITING_BYTES_MAX < self.bytes.fetch_add(weight, Ordering::AcqRel) + weight {
+            self.bytes.fetch_sub(weight, Ordering::AcqRel);
+            return crowded();
+        }
+        if let Err(error) = self.line.try_send(Waiting { asked, answer }) {
+            self.bytes.fetch_sub(weight, Ordering::AcqRel);
+            return match error {
+                mpsc::error::TrySendError::Closed(_) => Verdict::Alone,
+                mpsc::error::TrySendError::Full(_) => crowded(),
+            };
         }
         answered.await.unwrap_or_else(|_| Verdict::Answer(Err(self.unknown())))
     }
@@ -94,27 +111,53 @@ impl<Q, A> Taker<'_, Q, A> {
     /// All that waits, as soon as anything does; `None` when the line is closed and empty.
     pub async fn take(&self, shutdown: &mut watch::Receiver<bool>) -> Option<Round<Q, A>> {
         let mut line = self.0.waiting.lock().await;
-        let mut waiting = Vec::new();
-        let stopped = async { shutdown.wait_for(|stopped| *stopped).await.map(drop) };
-        tokio::select! {
-            biased;
-            _ = line.recv_many(&mut waiting, FOLD_MAX) => {}
-            _ = stopped => {
-                line.close();
-                line.recv_many(&mut waiting, FOLD_MAX).await;
+        loop {
+            let stopped = async { shutdown.wait_for(|stopped| *stopped).await.map(drop) };
+            let first = tokio::select! {
+                biased;
+                first = line.recv() => first?,
+                _ = stopped => {
+                    line.close();
+                    line.recv().await?
+                }
+            };
+            let (mut asked, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(one) = next {
+                let weight = (self.0.weigh)(&one.asked);
+                self.0.bytes.fetch_sub(weight, Ordering::AcqRel);
+                // Nothing is done for somebody who has gone away.
+                if !one.answer.is_closed() {
+                    bytes += weight;
+                    asked.push(one.asked);
+                    answers.push(one.answer);
+                }
+                let is_full = asked.len() == FOLD_MAX || FOLD_BYTES_MAX <= bytes;
+                next = if is_full { None } else { line.try_recv().ok() };
+            }
+            if !asked.is_empty() {
+                return Some(Round { asked, answers });
             }
         }
-        if waiting.is_empty() {
-            return None;
-        }
-        let (asked, answers) = waiting.into_iter().map(|one| (one.asked, one.answer)).unzip();
-        Some(Round { asked, answers })
+    }
+
+    /// What a fold came to, if it does so in time. Given up, it may have been committed or not.
+    pub async fn within(
+        &self,
+        fold: impl Future<Output = Result<Vec<Verdict<A>>, Undone>>,
+    ) -> Result<Vec<Verdict<A>>, Undone> {
+        let late = Err(Undone::Unknown(StoreError::Fold { name: self.0.name }));
+        tokio::time::timeout(FOLD_TIMEOUT, fold).await.unwrap_or(late)
     }
 
     /// Answers everybody of a round.
     pub fn tell(&self, round: Round<Q, A>, outcome: Result<Vec<Verdict<A>>, Undone>) {
         let verdict = |_| match &outcome {
             Err(Undone::Unknown(_)) => Verdict::Answer(Err(self.0.unknown())),
+            // Alone they would only wait for the same database.
+            Err(Undone::Nothing(Failure::Store(error))) if error.is_unreachable() => {
+                Verdict::Answer(Err(self.0.unknown()))
+            }
             _ => Verdict::Alone,
         };
         match &outcome {
@@ -142,6 +185,7 @@ impl<Q, A> Drop for Taker<'_, Q, A> {
         }
         // Nothing was done for those who came between the last look and now.
         if let Ok(mut line) = self.0.waiting.try_lock() {
+            line.close();
             while let Ok(one) = line.try_recv() {
                 let _ = one.answer.send(Verdict::Alone);
             }

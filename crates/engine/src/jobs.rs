@@ -14,8 +14,6 @@ use store::provider_calls::Urgency;
 use tokio::sync::watch;
 
 const WORKERS: usize = 4;
-/// How many folds of one kind are under way at a time.
-const FOLDERS: usize = 2;
 /// A comparison of everything takes long, and the loop of minutes should not wait for it.
 const SYNC_WORKERS: usize = 2;
 /// Other replicas' events are found by looking.
@@ -84,15 +82,17 @@ impl Engine {
 
     /// Commits what callers have left in line until told to stop; who comes later is served alone.
     pub async fn run_folds(&self, shutdown: watch::Receiver<bool>) {
-        // A second one would wait for SQLite's one writer.
-        let folders = if self.store().is_single_process() { 1 } else { FOLDERS };
         let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..folders {
-            tasks.spawn(self.clone().fold_consumptions(shutdown.clone()));
+        for line in 0..self.inner.consumptions.len() {
+            tasks.spawn(self.clone().fold_consumptions(line, shutdown.clone()));
             tasks.spawn(self.clone().fold_arrivals(shutdown.clone()));
             tasks.spawn(self.clone().fold_snapshots(shutdown.clone()));
         }
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "folds of one kind end: requests are decided one by one");
+            }
+        }
     }
 
     async fn release_leases(&self) -> Result<(), Failure> {

@@ -54,7 +54,8 @@ pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
 pub use lists::{Listed, Page};
 
-use credits::{Receipt, consuming::Consumption};
+use credits::Receipt;
+use credits::consuming::{self, Consumption};
 use folds::Fold;
 use providers::receivers::Sender;
 use providers::stripe::Client;
@@ -62,7 +63,6 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
 use store::Store;
-use store::api_keys::ApiKey;
 use store::inbox::InboxEvent;
 use store::snapshots::Snapshot;
 use tokio::sync::Notify;
@@ -125,8 +125,8 @@ struct Inner {
     settings: Settings,
     /// Our own account's id at the provider, once somebody had to know it.
     account: OnceLock<String>,
-    /// Consumptions that wait to be committed together.
-    consumptions: Fold<Consumption, Receipt>,
+    /// Consumptions that wait to be committed together; a customer's always in the same line.
+    consumptions: Vec<Fold<Consumption, Receipt>>,
     /// Events that wait to be stored together: which of them are new.
     arrivals: Fold<InboxEvent, bool>,
     /// Customers whose access nobody has in memory.
@@ -146,7 +146,7 @@ struct Inner {
     /// What monitoring was told last.
     metrics: metrics::Told,
     /// Keys that were just shown, by their digests.
-    keys: moka::sync::Cache<String, ApiKey>,
+    keys: api_keys::Known,
     /// Payment pages that the provider has just been asked about.
     returned: moka::sync::Cache<String, ()>,
 }
@@ -154,15 +154,16 @@ struct Inner {
 impl Engine {
     /// Puts the parts together; no provider means that payments are switched off.
     pub fn new(store: Store, provider: Option<Client>, clock: Clock, settings: Settings) -> Self {
+        let consumptions = consuming::lines(store.is_single_process());
         let inner = Inner {
             store,
             provider,
             clock,
             settings,
             account: OnceLock::new(),
-            consumptions: Fold::new("credits.consume_fold"),
-            arrivals: Fold::new("events.receive_fold"),
-            unknown: Fold::new("check"),
+            consumptions,
+            arrivals: Fold::new("events.receive_fold", |event| event.payload.len()),
+            unknown: Fold::new("check", String::len),
             arrived: Notify::new(),
             told: Notify::new(),
             sender: OnceLock::new(),
@@ -172,7 +173,7 @@ impl Engine {
             changes: attempts::Attempts::default(),
             sync_pace: sync_runs::Pace::default(),
             metrics: metrics::Told::default(),
-            keys: api_keys::known(),
+            keys: api_keys::Known::default(),
             returned: checkout_sessions::returned(),
         };
         Self { inner: Arc::new(inner) }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::Service;
 
-use crate::limits::{CONNECTIONS, DRAIN_TIMEOUT, HEADER_TIMEOUT};
+use crate::limits::{CONNECTIONS, DRAIN_TIMEOUT, HEADER_BYTES, HEADER_TIMEOUT};
 
 /// How long to wait when the system has no more sockets for us.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ pub async fn listen(
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout);
+    builder.max_buf_size(HEADER_BYTES);
     let room = Arc::new(Semaphore::new(bounds.connections));
     let mut end = std::pin::pin!(turned(stopped));
     loop {

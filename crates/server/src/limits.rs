@@ -29,6 +29,8 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take to say what it wants; also how long an idle connection is kept.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The line and the headers of a request.
+pub const HEADER_BYTES: usize = 65_536;
 /// How many clients may be connected at once.
 pub const CONNECTIONS: usize = 10_000;
 /// Monitors give up soon; a database that needs longer to answer them is as good as away.

@@ -345,13 +345,14 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         boxed(async move {
             self.watch.at(Step::Commit, self.name).await?;
+            // Also after an error, or where nobody waits any more: it may have been committed.
+            let changing = self.snapshots.changing(self.changed);
             let committed = match self.inner {
                 Inner::Sqlite(tx) => tx.commit().await,
                 Inner::Postgres(tx) => tx.commit().await,
                 Inner::Mysql(tx) => tx.commit().await,
             };
-            // Also after an error: nobody knows what came of it.
-            self.snapshots.forget(&self.changed);
+            drop(changing);
             committed.map_err(failed(self.name))?;
             self.watch.at(Step::Committed, self.name).await
         })

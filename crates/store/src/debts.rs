@@ -111,7 +111,6 @@ impl Tx {
         self.all(&OPEN, args![customer, unit]).await?.iter().map(debt).collect()
     }
 
-    /// Newest first, after `cursor`.
     /// Which of the accounts owe anything.
     pub async fn debts_owing_fold(
         &mut self,
@@ -124,6 +123,7 @@ impl Tx {
             .collect()
     }
 
+    /// Newest first, after `cursor`.
     pub async fn debts_list(
         &mut self,
         customer: &CustomerId,

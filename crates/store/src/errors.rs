@@ -36,18 +36,25 @@ impl StoreError {
     /// Whether the database could not be reached or was too busy: the same call may work later.
     pub fn is_transient(&self) -> bool {
         match self {
-            StoreError::Database { source, .. } => match source {
-                sqlx::Error::Io(_)
+            StoreError::Database { source: sqlx::Error::Database(error), .. } => {
+                passes(error.as_ref())
+            }
+            StoreError::Fold { .. } | StoreError::Crowded { .. } => true,
+            other => other.is_unreachable(),
+        }
+    }
+
+    /// Whether nobody answered, so that whoever asks next will hear no more.
+    pub fn is_unreachable(&self) -> bool {
+        let StoreError::Database { source, .. } = self else { return false };
+        matches!(
+            source,
+            sqlx::Error::Io(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed
-                | sqlx::Error::Tls(_) => true,
-                sqlx::Error::Database(error) => passes(error.as_ref()),
-                _ => false,
-            },
-            StoreError::Fold { .. } | StoreError::Crowded { .. } => true,
-            _ => false,
-        }
+                | sqlx::Error::Tls(_)
+        )
     }
 
     /// Whether a unique key already holds the value.

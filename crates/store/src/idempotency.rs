@@ -135,7 +135,7 @@ impl Tx {
         if answers.is_empty() {
             return Ok(());
         }
-        let rows: Vec<_> = answers
+        let mut rows: Vec<_> = answers
             .iter()
             .map(|(request, answer)| AnswerRow {
                 customer_id: request.customer.as_str(),
@@ -146,6 +146,7 @@ impl Tx {
                 created_at: now.micros(),
             })
             .collect();
+        rows.sort_unstable_by_key(|row| (row.customer_id, row.idempotency_key));
         self.change_all(&INSERT_FOLD, vec![Arg::rows(&rows)?], rows.len()).await
     }
 

@@ -73,9 +73,8 @@ statements! {
          SELECT r.id, r.provider, r.provider_event_id, r.kind, r.ordering_key, r.object_id,
              r.api_version, CAST(r.payload AS BLOB), r.headers, r.state, r.reason, 0, 0, 0, 0,
              r.occurred_at, r.received_at, r.applied_at
-         FROM ROWS(id VARCHAR(255), provider VARCHAR(32), provider_event_id VARCHAR(255),
-             kind VARCHAR(255), ordering_key VARCHAR(255), object_id VARCHAR(255),
-             api_version VARCHAR(255), payload TEXT, headers TEXT, state VARCHAR(32), reason TEXT,
+         FROM ROWS(id TEXT, provider TEXT, provider_event_id TEXT, kind TEXT, ordering_key TEXT,
+             object_id TEXT, api_version TEXT, payload TEXT, headers TEXT, state TEXT, reason TEXT,
              occurred_at BIGINT, received_at BIGINT, applied_at BIGINT)
          WHERE 1 = 1 ON CONFLICT DO NOTHING";
     STORED_FOLD = "inbox_events.stored_fold":
@@ -230,7 +229,13 @@ impl Tx {
         &mut self,
         events: &[InboxEvent],
     ) -> Result<Vec<bool>, StoreError> {
-        let rows: Vec<_> = events.iter().filter_map(EventRow::of).collect();
+        let rows: Option<Vec<_>> = events.iter().map(EventRow::of).collect();
+        let mut rows = rows.ok_or_else(|| StoreError::Inconsistent {
+            column: "payload",
+            value: "no text".to_owned(),
+        })?;
+        // Two folds with the same events wait for one another in one order only.
+        rows.sort_unstable_by_key(|row| row.provider_event_id);
         self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
         // Backends count differently what met a row that was there; whose id is found, is new.
         let ids: Vec<_> = events.iter().map(|event| IdRow { id: event.id.as_str() }).collect();

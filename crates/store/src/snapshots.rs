@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long what another process has changed may go unseen: less than the second we promise.
 const AGE_MAX: Duration = Duration::from_millis(800);
@@ -44,14 +44,39 @@ impl Snapshot {
 /// The snapshots of one process.
 pub struct Snapshots {
     names: moka::sync::Cache<String, CustomerId>,
-    by_customer: moka::sync::Cache<CustomerId, Arc<Snapshot>>,
+    by_customer: moka::sync::Cache<CustomerId, Kept>,
     /// How often access of each customer has changed here; several share a number.
     marks: Vec<AtomicU64>,
     hasher: RandomState,
 }
 
-/// What had changed before a reading began.
-pub struct Marks(Vec<u64>);
+#[derive(Clone)]
+struct Kept {
+    snapshot: Arc<Snapshot>,
+    mark: u64,
+    read_at: Instant,
+}
+
+/// What had changed before a reading began, and when that was.
+pub struct Marks {
+    marks: Vec<u64>,
+    read_at: Instant,
+}
+
+/// Access that a commit changes, whatever becomes of who waits for it.
+pub(crate) struct Changing {
+    snapshots: Arc<Snapshots>,
+    customers: BTreeSet<CustomerId>,
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        for customer in &self.customers {
+            self.snapshots.marks[self.snapshots.place(customer)].fetch_add(1, Ordering::SeqCst);
+            self.snapshots.by_customer.invalidate(customer);
+        }
+    }
+}
 
 impl Snapshots {
     pub(crate) fn new() -> Self {
@@ -66,38 +91,36 @@ impl Snapshots {
         }
     }
 
-    /// By our id or the application's own, if one is there and young enough.
+    /// By our id or the application's own, if one is there, young enough and nothing has changed
+    /// since it was read.
     pub fn get(&self, name: &str) -> Option<Arc<Snapshot>> {
         let customer = match CustomerId::parse(name) {
             Ok(customer) => customer,
             Err(_) => self.names.get(name)?,
         };
-        self.by_customer.get(&customer)
+        let kept = self.by_customer.get(&customer)?;
+        let is_newest = kept.mark == self.marks[self.place(&customer)].load(Ordering::SeqCst);
+        (is_newest && kept.read_at.elapsed() < AGE_MAX).then_some(kept.snapshot)
     }
 
     /// To be taken before the reading whose snapshots are to be kept.
     pub fn marks(&self) -> Marks {
-        Marks(self.marks.iter().map(|mark| mark.load(Ordering::Acquire)).collect())
+        let marks = self.marks.iter().map(|mark| mark.load(Ordering::SeqCst)).collect();
+        Marks { marks, read_at: Instant::now() }
     }
 
-    /// Keeps what was read, unless it was changed here meanwhile.
+    /// Keeps what was read.
     pub fn keep(&self, snapshot: &Arc<Snapshot>, before: &Marks) {
-        let at = self.place(&snapshot.customer);
         if let Some(name) = &snapshot.external_id {
             self.names.insert(name.clone(), snapshot.customer.clone());
         }
-        self.by_customer.insert(snapshot.customer.clone(), snapshot.clone());
-        // Looked at after the insertion, or a change in between would leave the old one there.
-        if self.marks[at].load(Ordering::SeqCst) != before.0[at] {
-            self.by_customer.invalidate(&snapshot.customer);
-        }
+        let mark = before.marks[self.place(&snapshot.customer)];
+        let kept = Kept { snapshot: snapshot.clone(), mark, read_at: before.read_at };
+        self.by_customer.insert(snapshot.customer.clone(), kept);
     }
 
-    pub(crate) fn forget(&self, customers: &BTreeSet<CustomerId>) {
-        for customer in customers {
-            self.marks[self.place(customer)].fetch_add(1, Ordering::SeqCst);
-            self.by_customer.invalidate(customer);
-        }
+    pub(crate) fn changing(self: &Arc<Self>, customers: BTreeSet<CustomerId>) -> Changing {
+        Changing { snapshots: self.clone(), customers }
     }
 
     fn place(&self, customer: &CustomerId) -> usize {

@@ -4,7 +4,7 @@ use super::{Balance, ConsumeRequest, Receipt, inconsistent, remembered, request}
 use crate::clock::random;
 use crate::debts::DebtPolicy;
 use crate::failures::Failure;
-use crate::folds::{Undone, Verdict};
+use crate::folds::{Fold, Undone, Verdict};
 use crate::limits::check_text;
 use crate::{Engine, Subject};
 use domain::credits::{Class, Credits, Shortage, check_unit, plan_burn};
@@ -12,6 +12,7 @@ use domain::ids::{CustomerId, EntryId};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use store::Tx;
 use store::credits::folds::AccountFold;
 use store::credits::{Account, EntryKind, Posting};
@@ -20,6 +21,13 @@ use store::idempotency::{Remembered, Request};
 use tokio::sync::watch;
 
 const OPERATION: &str = "credits.consume";
+
+/// How many folds of consumptions are under way at a time. A second one would wait for SQLite's one
+/// writer.
+pub(crate) fn lines(is_one_writer: bool) -> Vec<Fold<Consumption, Receipt>> {
+    let count = if is_one_writer { 1 } else { 2 };
+    (0..count).map(|_| Fold::new("credits.consume_fold", Consumption::weight)).collect()
+}
 
 /// A consumption that has been checked.
 #[derive(Debug, Clone)]
@@ -30,6 +38,12 @@ pub(crate) struct Consumption {
 }
 
 impl Consumption {
+    /// What is long in it.
+    fn weight(&self) -> usize {
+        let texts = [&self.asked.reference, &self.asked.idempotency_key];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
+
     fn request<'a>(&'a self, customer: &'a CustomerId) -> Option<Request<'a>> {
         let amount = self.amount.get().to_string();
         let reference = self.asked.reference.as_deref().unwrap_or_default();
@@ -108,7 +122,7 @@ impl Engine {
         check_text("reference", asked.reference.as_deref())?;
         check_text("Idempotency-Key", asked.idempotency_key.as_deref())?;
         let consumption = Consumption { subject: subject.clone(), amount, asked };
-        match self.inner.consumptions.ask(consumption.clone()).await {
+        match self.line_of(subject).ask(consumption.clone()).await {
             Verdict::Answer(answer) => answer,
             Verdict::Alone => self.consume_alone(&consumption).await,
         }
@@ -135,11 +149,22 @@ impl Engine {
         Ok(receipt)
     }
 
-    /// Commits folds of consumptions until told to stop.
-    pub(crate) async fn fold_consumptions(self, mut shutdown: watch::Receiver<bool>) {
-        let taker = self.inner.consumptions.taker();
+    fn line_of(&self, subject: &Subject) -> &Fold<Consumption, Receipt> {
+        let name = match subject {
+            Subject::Named(name) | Subject::Own(name) => name.as_str(),
+            Subject::Known(id) => id.as_str(),
+        };
+        let lines = &self.inner.consumptions;
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        &lines[usize::try_from(hasher.finish()).unwrap_or_default() % lines.len()]
+    }
+
+    /// Commits folds of one line's consumptions until told to stop.
+    pub(crate) async fn fold_consumptions(self, line: usize, mut shutdown: watch::Receiver<bool>) {
+        let taker = self.inner.consumptions[line].taker();
         while let Some(round) = taker.take(&mut shutdown).await {
-            let outcome = self.consume_fold(&round.asked).await;
+            let outcome = taker.within(self.consume_fold(&round.asked)).await;
             taker.tell(round, outcome);
         }
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use store::StoreError;
 use store::watch::{Step, Watcher};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ impl Folding {
         let engine = engine.clone();
         let running = tokio::spawn(async move { engine.run_folds(stopped).await });
         // The takers have to be there before anybody asks.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         Self { stop, running }
     }
 
@@ -83,7 +84,8 @@ async fn ledger(engine: &Engine, name: &str) -> Result<Vec<(i64, i64)>, Failure>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_in_a_fold_is_answered_as_if_alone() -> anyhow::Result<()> {
     for world in World::all().await? {
-        let engine = &world.engine;
+        let (folds, counting) = committed("credits.consume_fold");
+        let engine = &world.watched(counting);
         let hot = rich(engine, "hot", &[1_000]).await?;
         rich(engine, "pieces", &[1; 40]).await?;
         rich(engine, "poor", &[3]).await?;
@@ -142,6 +144,7 @@ async fn everybody_in_a_fold_is_answered_as_if_alone() -> anyhow::Result<()> {
             // Everybody was told the balance of their own line.
             assert_eq!(spent, told, "{}: {name}", world.name);
         }
+        assert!(0 < folds.load(Ordering::SeqCst), "{}: nothing was folded", world.name);
         let other = consume(3, "credits", Some("hot-1".into()));
         let other = engine.credits_consume(&own("hot"), other).await;
         assert!(matches!(other, Err(Failure::Refused { code: Code::IdempotencyConflict, .. })));
@@ -168,6 +171,81 @@ async fn who_asks_while_folds_end_is_served_all_the_same() -> anyhow::Result<()>
         done??;
     }
     assert_eq!(engine.credits_balance(&own("hot"), "credits").await?.total, 800);
+    Ok(())
+}
+
+/// Counts the commits of one transaction's name.
+fn committed(name: &'static str) -> (Arc<AtomicUsize>, Watcher) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let watcher: Watcher = Arc::new(move |at, what| {
+        if at == Step::Committed && what == name {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    });
+    (count, watcher)
+}
+
+/// Who has gone away while their request was in line pays nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_nobody_waits_for_is_not_executed() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    rich(&world.engine, "hot", &[100]).await?;
+    let slow: Watcher = Arc::new(|at, what| {
+        let pauses = at == Step::Begin && what == "credits.consume_fold";
+        Box::pin(async move {
+            if pauses {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+            Ok(())
+        })
+    });
+    let engine = world.watched(slow);
+    let folding = Folding::of(&engine).await;
+    let spend = |engine: Engine| async move {
+        engine.credits_consume(&own("hot"), consume(1, "credits", None)).await
+    };
+    // The first one's fold is under way when the others get into line and give up.
+    let first = tokio::spawn(spend(engine.clone()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let others: Vec<_> = (0..10).map(|_| tokio::spawn(spend(engine.clone()))).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    others.iter().for_each(JoinHandle::abort);
+    first.await??;
+    folding.end().await;
+    assert_eq!(engine.credits_balance(&own("hot"), "credits").await?.total, 99);
+    Ok(())
+}
+
+/// Somebody who holds one account keeps nobody waiting who spends from another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_held_stops_no_fold() -> anyhow::Result<()> {
+    for world in World::all().await? {
+        if world.engine.store().is_single_process() {
+            continue;
+        }
+        let engine = &world.engine;
+        rich(engine, "held", &[100]).await?;
+        rich(engine, "free", &[100]).await?;
+        let held = engine.customers_get(&own("held")).await?.id;
+        let folding = Folding::of(engine).await;
+        let mut holder = engine.store().begin("test.hold").await?;
+        holder.credits_open(&held, "credits").await?;
+        let waiting = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.credits_consume(&own("held"), consume(1, "credits", None)).await }
+        });
+        for _ in 0..20 {
+            let (free, one) = (own("free"), consume(1, "credits", None));
+            let spent = engine.credits_consume(&free, one);
+            tokio::time::timeout(Duration::from_secs(20), spent).await??;
+        }
+        assert!(!waiting.is_finished(), "{}", world.name);
+        drop(holder);
+        waiting.await??;
+        folding.end().await;
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ statements! {
         "SELECT b.* FROM credit_balances b
          JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
            ON b.customer_id = r.customer_id AND b.unit = r.unit
-         ORDER BY b.customer_id, b.unit FOR NO KEY UPDATE";
+         ORDER BY b.customer_id, b.unit FOR NO KEY UPDATE SKIP LOCKED";
     LIVE = "credit_grants.live_fold":
         "SELECT g.* FROM credit_grants g
          JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
@@ -129,7 +129,8 @@ impl AccountFold {
 }
 
 impl Tx {
-    /// Locks those of the accounts that are there, always in the same order, and reads their lots.
+    /// Locks those of the accounts that are there and that nobody else holds, for whom everybody in
+    /// the fold would wait, and reads their lots.
     pub async fn credits_open_fold(
         &mut self,
         wanted: &[(CustomerId, String)],
