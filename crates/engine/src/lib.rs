@@ -13,6 +13,7 @@ pub mod audits;
 pub mod checkout_sessions;
 mod clock;
 pub mod collections;
+pub mod copies;
 pub mod credits;
 pub mod customers;
 pub mod debts;

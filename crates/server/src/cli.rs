@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
 use store::api_keys::KeyScope;
 
 /// Sell access to knowledge: plans, credits, signed webhooks, gated retrieval.
@@ -76,6 +77,16 @@ pub enum Command {
         \u{20}                                           take the provider's catalogue over\n"
     )]
     Sync(SyncArgs),
+    /// Move a whole deployment to another database, and prove that everything has arrived
+    #[command(after_help = "Stop every server on the source first, and start none before it is \
+        done: an idle one\ncannot be seen. What changes meanwhile is found at the end, and then \
+        all has to be copied anew.\n\
+        The target is empty, or holds what an interrupted copy of the same source has brought \
+        over:\nthe same command goes on from there. No server starts on an unfinished copy.\n\n\
+        Examples:\n  \
+        tollgate copy --from sqlite:///srv/tollgate.db --to postgres://user@host/tollgate\n  \
+        tollgate copy --from postgres://user@host/tollgate --to mysql://user@host/tollgate\n")]
+    Copy(CopyArgs),
     /// Check settings, database and provider, and say what is wrong
     Doctor(Place),
     /// Make an end-user token for a customer (HS256 secrets only)
@@ -214,6 +225,16 @@ pub struct SyncArgs {
     pub json: bool,
     #[command(flatten)]
     pub place: Place,
+}
+
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    /// The database that holds the deployment: sqlite:///…, postgres://… or mysql://…
+    #[arg(long, value_name = "URL")]
+    pub from: SecretString,
+    /// The database that takes it
+    #[arg(long, value_name = "URL")]
+    pub to: SecretString,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

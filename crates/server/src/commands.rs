@@ -14,7 +14,7 @@ use store::settings::{Finding, Verdict};
 use crate::auth::Verifier;
 use crate::cli::{ClockCommand, Command, Direction, KeysCommand, Place};
 use crate::config::{self, Config, Database, PLANS};
-use crate::{dev, serve, simulator, snapshots, sync};
+use crate::{copies, dev, serve, simulator, snapshots, sync};
 
 /// Runs what the command line asked for.
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -27,6 +27,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(settings(args.config.as_deref())?).await,
         Command::Migrate { direction, place } => migrate(direction, &place).await,
         Command::Sync(args) => sync::run(args).await,
+        Command::Copy(args) => copies::run(args).await,
         Command::Doctor(place) => doctor(&place).await,
         Command::Token { customer, expires_in, place } => {
             let verifier = verifier(&place)?;

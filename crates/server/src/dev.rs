@@ -337,6 +337,7 @@ async fn open(
 ) -> anyhow::Result<Engine> {
     let store = open_store(dir).await?;
     store.migrate_up().await.context("cannot migrate the database")?;
+    store.copies_check().await?;
     let clock = Clock::adjustable(offset);
     store.deployment_bind(false, clock.wall()).await?;
     let client = serve::client(secrets.provider_key.clone().into(), sandbox_url)?;

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connections;
+pub mod copies;
 pub mod dev;
 pub mod health;
 pub mod limits;

@@ -42,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("opening the database");
     let store = Store::open(config.database()).await.context("cannot open the database")?;
     store.migrate_up().await.context("cannot migrate the database")?;
+    store.copies_check().await?;
     tell_settings(&store).await;
     let engine = engine(&config, store).await?;
     check_account(&engine).await?;
@@ -123,7 +124,7 @@ pub async fn check_account(engine: &Engine) -> anyhow::Result<()> {
 /// must not change what that server works with.
 pub async fn check_schema(store: &Store) -> anyhow::Result<()> {
     match store.migrate_check().await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(store.copies_check().await?),
         Err(error @ StoreError::SchemaOlder(_)) => {
             bail!("{error}; stop older servers and run `tollgate migrate up`")
         }

@@ -1,4 +1,5 @@
 -- Back to the main job. Restored credits have no word in the older ledger: they stay as grants.
+DROP TABLE copies;
 CREATE INDEX documents_collection ON documents (collection_id);
 DROP INDEX documents_page;
 DROP TABLE audit_log;

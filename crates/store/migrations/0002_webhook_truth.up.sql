@@ -316,3 +316,14 @@ CREATE INDEX audit_log_object ON audit_log (object_id);
 -- A collection may hold most of the documents there are.
 CREATE INDEX documents_page ON documents (collection_id, id);
 DROP INDEX documents_collection;
+
+-- A deployment that is copied here from another database: how far each table has come. Nothing is
+-- served before all of it is finished.
+CREATE TABLE copies (
+    table_name VARCHAR(255) PRIMARY KEY,
+    source VARCHAR(512) NOT NULL,
+    last_key TEXT,
+    rows_copied BIGINT NOT NULL CHECK (rows_copied >= 0),
+    started_at BIGINT NOT NULL,
+    finished_at BIGINT
+);

@@ -6,7 +6,7 @@
 //! takes the last one alone. MySQL does the same, with readers on connections of their own, because
 //! there a snapshot wants another isolation level than a writer.
 
-use crate::dialect::{Counts, DUPLICATE, Flavour};
+use crate::dialect::{self, Counts, DUPLICATE, Flavour};
 use crate::errors::StoreError;
 use crate::rows::Row;
 use crate::snapshots::Snapshots;
@@ -16,11 +16,14 @@ use domain::ids::CustomerId;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, MySql, Postgres, Sqlite};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, MySql, Postgres, Sqlite,
+};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
@@ -92,12 +95,24 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
         let pools = match scheme {
-            "sqlite" => open_sqlite(url).await?,
+            "sqlite" => open_sqlite(url, Missing::Create).await?,
             "postgres" | "postgresql" => open_postgres(url).await?,
             "mysql" | "mariadb" => open_mysql(url).await?,
             other => return Err(StoreError::Address(other.to_owned())),
         };
-        Ok(Self { pools, watch: Watch::none(), snapshots: Arc::new(Snapshots::new()) })
+        Ok(Self::over(pools))
+    }
+
+    /// Opens a database that is there: no file is made.
+    pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
+        if !url.starts_with("sqlite:") {
+            return Self::open(url).await;
+        }
+        open_sqlite(url, Missing::Refuse).await.map(Self::over)
+    }
+
+    fn over(pools: Pools) -> Self {
+        Self { pools, watch: Watch::none(), snapshots: Arc::new(Snapshots::new()) }
     }
 
     /// The same database, whose every step somebody is asked about first: a simulation.
@@ -218,10 +233,16 @@ impl Store {
     }
 }
 
-async fn open_sqlite(url: &str) -> Result<Pools, StoreError> {
+/// What becomes of a file that is not there.
+enum Missing {
+    Create,
+    Refuse,
+}
+
+async fn open_sqlite(url: &str, missing: Missing) -> Result<Pools, StoreError> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(failed("open"))?
-        .create_if_missing(true)
+        .create_if_missing(matches!(missing, Missing::Create))
         .journal_mode(SqliteJournalMode::Wal)
         // Money must survive a power cut, so every commit reaches the disk.
         .synchronous(SqliteSynchronous::Full)
@@ -296,38 +317,33 @@ async fn open_mysql(url: &str) -> Result<Pools, StoreError> {
     Ok(Pools::Mysql { write, read, flavour })
 }
 
-fn bind_sqlite<'q>(
-    sql: &'static Sql,
-    args: Vec<Arg>,
-) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
-    args.into_iter().fold(sqlx::query(sql.sqlite()), |query, arg| match arg {
+fn bound<'q, DB>(
+    query: Query<'q, DB, DB::Arguments>,
+    args: impl IntoIterator<Item = Arg>,
+) -> Query<'q, DB, DB::Arguments>
+where
+    DB: sqlx::Database,
+    for<'t> Option<i64>: sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+    for<'t> Option<String>: sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+    for<'t> Vec<u8>: sqlx::Encode<'t, DB> + sqlx::Type<DB>,
+{
+    args.into_iter().fold(query, |query, arg| match arg {
         Arg::Int(value) => query.bind(value),
         Arg::Text(value) => query.bind(value),
         Arg::Bytes(value) => query.bind(value),
     })
 }
 
-fn bind_postgres<'q>(
-    sql: &'static Sql,
-    args: Vec<Arg>,
-) -> sqlx::query::Query<'q, Postgres, PgArguments> {
-    args.into_iter().fold(sqlx::query(sql.postgres()), |query, arg| match arg {
-        Arg::Int(value) => query.bind(value),
-        Arg::Text(value) => query.bind(value),
-        Arg::Bytes(value) => query.bind(value),
-    })
+fn bind_sqlite<'q>(sql: &'static Sql, args: Vec<Arg>) -> Query<'q, Sqlite, SqliteArguments> {
+    bound(sqlx::query(sql.sqlite()), args)
 }
 
-fn bind_mysql<'q>(
-    sql: &'static Sql,
-    args: Vec<Arg>,
-) -> sqlx::query::Query<'q, MySql, MySqlArguments> {
-    let text = sql.mysql().text.as_str();
-    args.into_iter().fold(sqlx::query(text), |query, arg| match arg {
-        Arg::Int(value) => query.bind(value),
-        Arg::Text(value) => query.bind(value),
-        Arg::Bytes(value) => query.bind(value),
-    })
+fn bind_postgres<'q>(sql: &'static Sql, args: Vec<Arg>) -> Query<'q, Postgres, PgArguments> {
+    bound(sqlx::query(sql.postgres()), args)
+}
+
+fn bind_mysql<'q>(sql: &'static Sql, args: Vec<Arg>) -> Query<'q, MySql, MySqlArguments> {
+    bound(sqlx::query(sql.mysql().text.as_str()), args)
 }
 
 /// How many rows a statement has changed, as the other backends count them.
@@ -411,6 +427,35 @@ impl Tx {
     ) -> Result<(), StoreError> {
         match self.execute(sql, args).await? {
             changed if usize::try_from(changed) == Ok(rows) => Ok(()),
+            changed => Err(StoreError::RowCount { name: sql.name, changed }),
+        }
+    }
+
+    /// Runs a plain insert of one row for many of them at once.
+    pub(crate) async fn insert_all(
+        &mut self,
+        sql: &'static Sql,
+        rows: &[&[Arg]],
+    ) -> Result<(), StoreError> {
+        self.watch.at(Step::Statement, sql.name).await?;
+        let text = sql.repeated(rows.len());
+        let args = rows.iter().copied().flatten().cloned();
+        let changed = match &mut self.inner {
+            Inner::Sqlite(tx) => {
+                let query = bound(sqlx::query(AssertSqlSafe(text)), args);
+                query.execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            Inner::Postgres(tx) => {
+                let query = bound(sqlx::query(AssertSqlSafe(dialect::numbered(&text))), args);
+                query.execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            Inner::Mysql(tx) => {
+                let query = bound(sqlx::query(AssertSqlSafe(text)), args);
+                query.execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+        };
+        match changed.map_err(failed(sql.name))? {
+            changed if usize::try_from(changed) == Ok(rows.len()) => Ok(()),
             changed => Err(StoreError::RowCount { name: sql.name, changed }),
         }
     }

@@ -55,8 +55,14 @@ impl Flavour {
     }
 }
 
+/// `INSERT … VALUES (?, …)` for so many rows.
+pub fn repeated(text: &str, rows: usize) -> String {
+    let Some((before, row)) = text.split_once("VALUES ") else { return text.to_owned() };
+    format!("{before}VALUES {}", vec![row; rows].join(", "))
+}
+
 /// `?` becomes `$1`, `$2`, … for PostgreSQL. Statements hold no question marks in literals.
-fn numbered(text: &str) -> String {
+pub fn numbered(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut position = 0;
     for part in text.split_inclusive('?') {

@@ -24,6 +24,11 @@ pub enum StoreError {
     SchemaHalfDone { version: i64, name: &'static str },
     #[error("another instance is migrating this database")]
     SchemaBusy,
+    #[error(
+        "a copy of another database into this one is unfinished: end it with `tollgate copy`, \
+         or begin again with an empty database"
+    )]
+    CopyUnfinished,
     #[error("{name}: {changed} rows changed, which is not what was expected")]
     RowCount { name: &'static str, changed: u64 },
     #[error("column {column} holds {value:?}, which this version cannot read")]

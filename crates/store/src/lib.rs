@@ -11,6 +11,7 @@ pub mod charges;
 pub mod checkout_sessions;
 pub mod chunks;
 pub mod collections;
+pub mod copies;
 pub mod credit_notes;
 pub mod credits;
 pub mod customers;
@@ -65,6 +66,7 @@ pub fn statements() -> impl Iterator<Item = &'static Sql> {
         checkout_sessions::ALL,
         chunks::ALL,
         collections::ALL,
+        copies::ALL,
         credit_notes::ALL,
         credits::ALL,
         credits::folds::ALL,

@@ -4,13 +4,14 @@ use crate::dialect::{self, MysqlStatement};
 use crate::errors::StoreError;
 use domain::time::Timestamp;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// One statement: a name for logs and errors, and one text for every backend.
 #[derive(Debug)]
 pub struct Sql {
     pub name: &'static str,
-    text: &'static str,
+    text: Cow<'static, str>,
     sqlite: OnceLock<String>,
     postgres: OnceLock<String>,
     mysql: OnceLock<MysqlStatement>,
@@ -19,6 +20,15 @@ pub struct Sql {
 impl Sql {
     /// Names a statement; use through `statements!`.
     pub const fn new(name: &'static str, text: &'static str) -> Self {
+        Self::of(name, Cow::Borrowed(text))
+    }
+
+    /// One of many that are alike, made once and kept.
+    pub(crate) fn made(name: &'static str, text: String) -> Self {
+        Self::of(name, Cow::Owned(text))
+    }
+
+    const fn of(name: &'static str, text: Cow<'static, str>) -> Self {
         Self {
             name,
             text,
@@ -30,17 +40,22 @@ impl Sql {
 
     /// As SQLite reads it.
     pub fn sqlite(&'static self) -> &'static str {
-        self.sqlite.get_or_init(|| dialect::sqlite(self.text))
+        self.sqlite.get_or_init(|| dialect::sqlite(&self.text))
     }
 
     /// As PostgreSQL reads it.
     pub fn postgres(&'static self) -> &'static str {
-        self.postgres.get_or_init(|| dialect::postgres(self.text))
+        self.postgres.get_or_init(|| dialect::postgres(&self.text))
     }
 
     /// As MySQL and MariaDB read it.
     pub fn mysql(&'static self) -> &'static MysqlStatement {
-        self.mysql.get_or_init(|| dialect::mysql(self.text))
+        self.mysql.get_or_init(|| dialect::mysql(&self.text))
+    }
+
+    /// The text of a plain insert, which needs no spelling but its placeholders', for many rows.
+    pub(crate) fn repeated(&self, rows: usize) -> String {
+        dialect::repeated(&self.text, rows)
     }
 }
 
@@ -55,7 +70,7 @@ macro_rules! statements {
 pub(crate) use statements;
 
 /// One argument of a statement: only types that mean the same on every backend.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arg {
     Int(Option<i64>),
     Text(Option<String>),
