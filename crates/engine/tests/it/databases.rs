@@ -2,6 +2,7 @@
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _,
+    SqliteConnection,
 };
 use store::Store;
 use tokio::sync::OnceCell;
@@ -70,4 +71,46 @@ pub async fn copy_mysql(url: &str, name: &str) -> anyhow::Result<String> {
     }
     admin.close().await?;
     Ok(copy)
+}
+
+/// Writes past all our code: `?` stands for the bytes, once and nowhere else.
+pub async fn write(url: &str, text: &str, bytes: &[u8]) -> anyhow::Result<u64> {
+    let query = |text: String| AssertSqlSafe(text);
+    Ok(match url.split(':').next() {
+        Some("sqlite") => {
+            let mut connection = SqliteConnection::connect(url).await?;
+            let query = sqlx::query(query(text.to_owned()));
+            let query = if text.contains('?') { query.bind(bytes) } else { query };
+            query.execute(&mut connection).await?.rows_affected()
+        }
+        Some("postgres") => {
+            let mut connection = PgConnection::connect(url).await?;
+            let query = sqlx::query(query(text.replace('?', "$1")));
+            let query = if text.contains('?') { query.bind(bytes) } else { query };
+            query.execute(&mut connection).await?.rows_affected()
+        }
+        _ => {
+            let mut connection = MySqlConnection::connect(url).await?;
+            let query = sqlx::query(query(text.to_owned()));
+            let query = if text.contains('?') { query.bind(bytes) } else { query };
+            query.execute(&mut connection).await?.rows_affected()
+        }
+    })
+}
+
+/// The addresses of new and empty databases, one on each backend that is here.
+pub async fn empty(directory: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random)?;
+    let name = format!("empty_{}", hex::encode(random));
+    let mut urls = vec![format!("sqlite://{}", directory.join(&name).display())];
+    if let Ok(server) = std::env::var("TOLLGATE_TEST_POSTGRES") {
+        create_postgres(&server, &name, None).await?;
+        let (base, _) = server.rsplit_once('/').unwrap();
+        urls.push(format!("{base}/{name}"));
+    }
+    if let Ok(server) = std::env::var("TOLLGATE_TEST_MYSQL") {
+        urls.push(create_mysql(&server, &name).await?);
+    }
+    Ok(urls)
 }

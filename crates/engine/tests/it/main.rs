@@ -4,6 +4,7 @@
 mod accounts;
 mod amounts;
 mod bills;
+mod copies;
 mod credit_notes;
 mod credits;
 mod databases;

@@ -173,11 +173,20 @@ impl World {
 
     /// Another process on the same database.
     pub async fn replica(&self) -> anyhow::Result<Engine> {
-        let url = match &self.database {
+        self.on(Store::open(&self.url()).await?)
+    }
+
+    /// Where its database is.
+    pub fn url(&self) -> String {
+        match &self.database {
             Database::Sqlite(path) => format!("sqlite://{}", path.display()),
             Database::Postgres(url) | Database::Mysql(url) => url.clone(),
-        };
-        engine(Store::open(&url).await?, client(&self.sandbox, 10_000)?, self.offset.clone())
+        }
+    }
+
+    /// An engine with the same provider and clock on another database.
+    pub fn on(&self, store: Store) -> anyhow::Result<Engine> {
+        engine(store, client(&self.sandbox, 10_000)?, self.offset.clone())
     }
 
     /// Closes the database, so that it can be copied.

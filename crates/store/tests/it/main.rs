@@ -4,6 +4,7 @@
 mod backends;
 mod charges;
 mod constraints;
+mod copies;
 mod credits;
 mod deliveries;
 mod event_log;
