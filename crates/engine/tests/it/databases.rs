@@ -98,12 +98,21 @@ pub async fn write(url: &str, text: &str, bytes: &[u8]) -> anyhow::Result<u64> {
     })
 }
 
-/// The addresses of new and empty databases, one on each backend that is here.
-pub async fn empty(directory: &std::path::Path) -> anyhow::Result<Vec<String>> {
+/// The address of a file that is not there yet.
+pub fn empty_sqlite(directory: &std::path::Path) -> anyhow::Result<String> {
+    Ok(format!("sqlite://{}", directory.join(empty_name()?).display()))
+}
+
+fn empty_name() -> anyhow::Result<String> {
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random)?;
-    let name = format!("empty_{}", hex::encode(random));
-    let mut urls = vec![format!("sqlite://{}", directory.join(&name).display())];
+    Ok(format!("empty_{}", hex::encode(random)))
+}
+
+/// The addresses of new and empty databases, one on each backend that is here.
+pub async fn empty(directory: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    let name = empty_name()?;
+    let mut urls = vec![empty_sqlite(directory)?];
     if let Ok(server) = std::env::var("TOLLGATE_TEST_POSTGRES") {
         create_postgres(&server, &name, None).await?;
         let (base, _) = server.rsplit_once('/').unwrap();
