@@ -10,14 +10,14 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_tollgate");
 
 /// Runs a command to its end, with nothing of our own environment but the path.
-fn tollgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+pub fn tollgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(dir.path()).env_clear().envs(variables.iter().copied());
     command.output().expect("the binary runs")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -70,7 +70,9 @@ fn help_names_every_command() {
     let help = tollgate(&["--help"], &[]);
     assert!(help.status.success());
     let help = text(&help.stdout);
-    for command in ["dev", "sandbox", "serve", "migrate", "doctor", "token", "keys", "clock"] {
+    for command in
+        ["dev", "sandbox", "serve", "migrate", "copy", "doctor", "token", "keys", "clock"]
+    {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }

@@ -10,6 +10,7 @@ mod auth;
 mod commands;
 mod config;
 mod connections;
+mod copies;
 mod openapi;
 mod operations;
 mod outages;
