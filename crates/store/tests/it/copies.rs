@@ -12,11 +12,12 @@ type Columns = BTreeMap<String, BTreeMap<String, Kind>>;
 
 /// What the database says of itself: tables, columns and their types.
 async fn found(fresh: &Fresh) -> anyhow::Result<Columns> {
+    // A column that is made of others is made anew.
     let catalogue = |schema: &str| {
         format!(
             "SELECT CAST(table_name AS CHAR(255)), CAST(column_name AS CHAR(255)),
                  CAST(data_type AS CHAR(255))
-             FROM information_schema.columns WHERE table_schema = {schema}"
+             FROM information_schema.columns WHERE {schema}"
         )
     };
     let rows: Vec<(String, String, String)> = match fresh.name {
@@ -29,12 +30,17 @@ async fn found(fresh: &Fresh) -> anyhow::Result<Columns> {
         }
         "postgres" => {
             let pool = sqlx::PgPool::connect(&fresh.url).await?;
-            let text = AssertSqlSafe(catalogue("'public'").replace("CHAR(255)", "TEXT"));
+            let text = catalogue("table_schema = 'public' AND is_generated = 'NEVER'");
+            let text = AssertSqlSafe(text.replace("CHAR(255)", "TEXT"));
             sqlx::query_as(text).fetch_all(&pool).await?
         }
         _ => {
             let pool = sqlx::MySqlPool::connect(&fresh.url).await?;
-            sqlx::query_as(AssertSqlSafe(catalogue("DATABASE()"))).fetch_all(&pool).await?
+            sqlx::query_as(AssertSqlSafe(catalogue(
+                "table_schema = DATABASE() AND extra NOT LIKE '% GENERATED%'",
+            )))
+            .fetch_all(&pool)
+            .await?
         }
     };
     let mut columns = Columns::new();
