@@ -88,6 +88,8 @@ impl Engine {
         let comes_again =
             owing || lots.is_empty() || lots.iter().any(|lot| target(lot) < lot.withdrawn);
         if comes_again && !back.is_whole() {
+            // What was owed is owed no more before a refill could pay it.
+            self.lots_follow(tx, payment).await?;
             // Refills waited while all of the money was gone.
             for schedule in tx.allowance_schedules_waiting(&payment.id).await? {
                 self.refill_begun(tx, &schedule, schedule.covered.start).await?;

@@ -217,27 +217,34 @@ async fn row_73_a_refund_told_first_meets_a_provider_that_has_forgotten() -> any
 #[tokio::test]
 async fn pitfall_104_a_yearly_plan_makes_up_for_refills_when_its_money_comes_again()
 -> anyhow::Result<()> {
-    let world = World::sqlite().await?;
-    let request = world.request("buyer", "Pro yearly").await;
-    world.pay_with(request, "pm_card_refundFail").await?;
-    world.tell_all().await;
-    let intents = world.get("/v1/payment_intents?limit=1").await;
-    let intent = intents["data"][0]["id"].as_str().unwrap();
-    refund(&world, intent, "29990").await;
-    let failing = world.events().await;
-    world.tell_all().await;
-    let gone = state(&world.engine, "buyer").await;
-    assert_eq!(gone["balance"], json!([0, 0, 0]), "{gone}");
-    assert_eq!(gone["features"]["api_access"], "revoked");
-    world.advance("40d").await;
-    world.engine.run_timers().await?;
-    let waiting = state(&world.engine, "buyer").await;
-    assert_eq!(waiting["grants"].as_array().map(Vec::len), Some(1), "refills wait: {waiting}");
-    assert!(failing.len() < world.events().await.len());
-    world.tell_all().await;
-    let again = state(&world.engine, "buyer").await;
-    assert_eq!(again["balance"], json!([100, 0, 0]), "{again}");
-    assert_eq!(again["features"]["api_access"], "entitled");
-    assert_eq!(again["grants"].as_array().map(Vec::len), Some(2), "{again}");
+    // Of what was spent nothing can be withdrawn: it is owed, until the money is back.
+    for spent in [0, 100] {
+        let world = World::sqlite().await?;
+        let request = world.request("buyer", "Pro yearly").await;
+        world.pay_with(request, "pm_card_refundFail").await?;
+        world.tell_all().await;
+        if 0 < spent {
+            spend(&world.engine, spent).await;
+        }
+        let intents = world.get("/v1/payment_intents?limit=1").await;
+        let intent = intents["data"][0]["id"].as_str().unwrap();
+        refund(&world, intent, "29990").await;
+        let failing = world.events().await;
+        world.tell_all().await;
+        let gone = state(&world.engine, "buyer").await;
+        assert_eq!(gone["balance"], json!([0, 0, 0]), "{gone}");
+        assert_eq!(gone["features"]["api_access"], "revoked");
+        world.advance("40d").await;
+        world.engine.run_timers().await?;
+        let waiting = state(&world.engine, "buyer").await;
+        assert_eq!(waiting["grants"].as_array().map(Vec::len), Some(1), "refills wait: {waiting}");
+        assert!(failing.len() < world.events().await.len());
+        world.tell_all().await;
+        let again = state(&world.engine, "buyer").await;
+        assert_eq!(again["balance"], json!([100, 0, 0]), "{again}");
+        assert_eq!(again["features"]["api_access"], "entitled");
+        assert_eq!(again["grants"].as_array().map(Vec::len), Some(2), "{again}");
+        assert_eq!(world.engine.debts_open(&own("buyer"), "credits").await?, 0);
+    }
     Ok(())
 }
