@@ -306,6 +306,7 @@ impl Process<'_> {
             second_subscription: engine::SecondSubscription::Flag,
             event_payload_days: 90,
             checkouts_per_minute: 100,
+            shared_counts: None,
             outgoing: engine::deliveries::Outgoing::default(),
             // Comparing does not wait for a clock that stands.
             sync: engine::sync_runs::SyncSettings {

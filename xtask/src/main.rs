@@ -4,6 +4,7 @@ mod benchmarks;
 mod conformance;
 mod mariadb;
 mod postgres;
+mod redis;
 mod servers;
 mod steps;
 mod tests;
@@ -49,6 +50,8 @@ enum Command {
     Postgres,
     /// Start a private MariaDB, print its address, and stop it on Ctrl-C.
     Mariadb,
+    /// Start a private Redis, print its address, and stop it on Ctrl-C.
+    Redis,
     /// Play simulated years of a shop under faults: --seed N, --seeds COUNT, --steps M.
     Sim {
         /// Passed on to the simulation; `--help` shows them all.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(&repository),
         Command::Mariadb => mariadb::run_until_interrupted(&repository),
         Command::Postgres => postgres::run_until_interrupted(&repository),
+        Command::Redis => redis::run_until_interrupted(&repository),
         Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
         Command::Orders { arguments } => tests::simulate(&repository, "orders", &arguments),
         Command::Bench { arguments } => benchmarks::run(&repository, &arguments),

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::mariadb::Mariadb;
 use crate::postgres::Postgres;
+use crate::redis::Redis;
 use crate::servers::Purpose;
 use crate::steps::{Repository, answers, run as step};
 use crate::{conformance, tidy, tools};
@@ -36,17 +37,19 @@ pub fn run(repository: &Repository, filter: &[String]) -> Result<()> {
 
     let postgres = Postgres::start(&tools.postgres, Purpose::Tests)?;
     let mariadb = Mariadb::start(&tools.mariadb, Purpose::Tests)?;
+    let redis = Redis::start(&tools.redis)?;
     let mut test = cargo(&["test", "--workspace", "--locked"]);
     test.args(filter);
     test.env("TOLLGATE_TEST_POSTGRES", postgres.url());
     test.env("TOLLGATE_TEST_MYSQL", mariadb.url());
+    test.env("TOLLGATE_TEST_REDIS", redis.url());
     test.env("TOLLGATE_BIN", &tollgate);
     test.env("TOLLGATE_PYTHON", &tools.python);
     test.env("TOLLGATE_NODE_MODULES", &tools.node_modules);
     test.env("TOLLGATE_CHROMIUM", &tools.chromium);
     eprintln!("==> cargo test");
     let status = test.status()?;
-    drop((postgres, mariadb));
+    drop((postgres, mariadb, redis));
     // Nothing is printed after the test runner's own last line.
     if !status.success() {
         std::process::exit(status.code().unwrap_or(1));

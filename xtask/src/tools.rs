@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::steps::{Repository, answers, run, run_quietly};
-use crate::{mariadb, postgres};
+use crate::{mariadb, postgres, redis};
 
 /// Where the tools are, for the environment of the tests.
 pub struct Tools {
@@ -16,6 +16,7 @@ pub struct Tools {
     pub chromium: String,
     pub postgres: postgres::Installation,
     pub mariadb: mariadb::Installation,
+    pub redis: redis::Installation,
 }
 
 /// A program the tests call, and the Debian packages it comes from.
@@ -25,7 +26,7 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         what: "a C compiler (bundled SQLite and ring)",
         packages: &["build-essential"],
@@ -50,6 +51,7 @@ const NEEDS: [Need; 6] = [
         present: || chromium().is_some(),
     },
     MARIADB,
+    REDIS,
 ];
 
 const MARIADB: Need = Need {
@@ -57,6 +59,9 @@ const MARIADB: Need = Need {
     packages: &mariadb::PACKAGES,
     present: mariadb::is_present,
 };
+
+const REDIS: Need =
+    Need { what: "Redis's server", packages: &redis::PACKAGES, present: redis::is_present };
 
 /// Makes sure that everything is there, and says where.
 pub fn set_up(repository: &Repository) -> Result<Tools> {
@@ -68,8 +73,9 @@ pub fn set_up(repository: &Repository) -> Result<Tools> {
     let node_modules = node_modules(repository, &folder)?;
     let postgres = postgres::unpack(repository, &folder, &python)?;
     let mariadb = mariadb::prepare(&folder)?;
+    let redis = redis::prepare(&folder)?;
     let chromium = chromium().context("chromium is still missing after the installation")?;
-    Ok(Tools { python, node_modules, chromium, postgres, mariadb })
+    Ok(Tools { python, node_modules, chromium, postgres, mariadb, redis })
 }
 
 /// Only the official SDK for Python.
@@ -93,6 +99,14 @@ pub fn set_up_mariadb(repository: &Repository) -> Result<mariadb::Installation> 
     let folder = repository.target().join("tools");
     fs::create_dir_all(&folder)?;
     mariadb::prepare(&folder)
+}
+
+/// Only what `cargo xtask redis` needs.
+pub fn set_up_redis(repository: &Repository) -> Result<redis::Installation> {
+    programs(&[REDIS])?;
+    let folder = repository.target().join("tools");
+    fs::create_dir_all(&folder)?;
+    redis::prepare(&folder)
 }
 
 pub fn is_root() -> bool {
@@ -123,7 +137,7 @@ fn programs(needs: &[Need]) -> Result<()> {
         bail!(
             "missing: {}\non Debian or Ubuntu, install with\n\n    \
              sudo apt-get install {}\n\nelsewhere, install the same programs, so that `cc`, \
-             `python3`, `node`, `npm`, `chromium` and `mariadbd` are there, then run this again",
+             `python3`, `node`, `npm`, `chromium`, `mariadbd` and `redis-server` are there, then run this again",
             names.join(", "),
             packages.join(" ")
         );

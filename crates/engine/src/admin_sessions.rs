@@ -31,7 +31,7 @@ impl Engine {
         key: &str,
         address: &str,
     ) -> Result<Option<SecretString>, Failure> {
-        self.inner.attempts.begin(address, FAILURES_MAX)?;
+        self.inner.attempts.begin(address, FAILURES_MAX).await?;
         let key = key.trim();
         // A key is found by the digest of a random secret, so what the search costs tells nothing.
         let found = match key.len() {
@@ -57,7 +57,7 @@ impl Engine {
         tx.admin_sessions_insert(&row).await?;
         self.audit(&mut tx, &act, "admin.sign_in", row.id.as_str(), None).await?;
         tx.commit().await?;
-        self.inner.attempts.forget(address);
+        self.inner.attempts.forget(address).await;
         Ok(Some(token))
     }
 

@@ -18,6 +18,7 @@ const FOLD_BYTES_MAX: usize = 2_000_000;
 /// How many may wait, and how many bytes; more are told to come back.
 const WAITING_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 64_000_000;
+const CROWDED_SECONDS: u64 = 1;
 /// How long a fold may take before nobody waits for it any more: others must not stand behind it.
 const FOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,7 +83,10 @@ impl<Q, A> Fold<Q, A> {
         }
         let (answer, answered) = oneshot::channel();
         let weight = (self.weigh)(&asked);
-        let crowded = || Verdict::Answer(Err(StoreError::Crowded { name: self.name }.into()));
+        let crowded = || {
+            let retry_after_seconds = CROWDED_SECONDS;
+            Verdict::Answer(Err(Failure::RateLimited { retry_after_seconds }))
+        };
         if WAITING_BYTES_MAX < self.bytes.fetch_add(weight, Ordering::AcqRel) + weight {
             self.bytes.fetch_sub(weight, Ordering::AcqRel);
             return crowded();

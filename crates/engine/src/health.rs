@@ -2,12 +2,15 @@
 
 use crate::Engine;
 use domain::time::Timestamp;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use store::inbox::InboxState;
 
 /// Whoever asks gives up soon after.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// A database that says nothing may only be busy: it counts as there for so long after it has last
+/// answered. One that refuses us is away at once.
+const SILENCE: Duration = Duration::from_secs(10);
 const PROBE_INTERVAL_SECONDS: i64 = 30;
 /// An event that waits longer than this is told of: the workers are away or the provider is.
 const STALE_SECONDS: i64 = 300;
@@ -29,10 +32,12 @@ pub struct Health {
     pub inbox_is_stale: bool,
 }
 
-/// The provider's last answer and when it was asked for.
+/// The provider's last answer and when it was asked for; the database's.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     last: Mutex<Option<(Timestamp, ProviderHealth)>>,
+    /// When the database has last answered a probe.
+    database: Mutex<Option<Instant>>,
 }
 
 impl Engine {
@@ -44,10 +49,16 @@ impl Engine {
             tx.event_log_oldest(InboxState::Pending).await
         };
         let answer = tokio::time::timeout(PING_TIMEOUT, ping).await;
+        let mut answered = self.inner.probe.database.lock().unwrap_or_else(PoisonError::into_inner);
         let (database, oldest) = match answer {
-            Ok(Ok(oldest)) => (true, oldest),
-            _ => (false, None),
+            Ok(Ok(oldest)) => {
+                *answered = Some(Instant::now());
+                (true, oldest)
+            }
+            Ok(Err(_)) => (false, None),
+            Err(_) => (answered.is_some_and(|at| at.elapsed() < SILENCE), None),
         };
+        drop(answered);
         let stale = self.clock().wall().plus_seconds(-STALE_SECONDS);
         let inbox_is_stale = oldest.is_some_and(|oldest| oldest < stale);
         Health { database, provider: self.provider_health(), inbox_is_stale }

@@ -8,7 +8,7 @@ pub mod admin_sessions;
 mod allowances;
 pub mod api_keys;
 mod apply;
-mod attempts;
+pub mod attempts;
 pub mod audits;
 pub mod checkout_sessions;
 mod clock;
@@ -55,6 +55,7 @@ pub use clock::{Clock, seed_randomness};
 pub use failures::{Failure, Offer};
 pub use lists::{Listed, Page};
 
+use attempts::{Attempts, SharedCounts};
 use credits::Receipt;
 use credits::consuming::{self, Consumption};
 use folds::Fold;
@@ -105,6 +106,8 @@ pub struct Settings {
     pub second_subscription: SecondSubscription,
     /// How many checkouts one buyer may begin in a minute.
     pub checkouts_per_minute: u32,
+    /// Where replicas count attempts together; each for itself where there is none.
+    pub shared_counts: Option<SharedCounts>,
     /// How news leaves for the merchant's own servers.
     pub outgoing: deliveries::Outgoing,
     /// How long the payloads of settled events are kept; for ever where it is 0.
@@ -140,9 +143,9 @@ struct Inner {
     segments: search::Segments,
     probe: health::Probe,
     /// Sign-ins of operators that have failed, by address.
-    attempts: attempts::Attempts,
+    attempts: Attempts,
     /// Changes of subscriptions and their previews, by customer.
-    changes: attempts::Attempts,
+    changes: Attempts,
     sync_pace: sync_runs::Pace,
     /// What monitoring was told last.
     metrics: metrics::Told,
@@ -156,6 +159,7 @@ impl Engine {
     /// Puts the parts together; no provider means that payments are switched off.
     pub fn new(store: Store, provider: Option<Client>, clock: Clock, settings: Settings) -> Self {
         let consumptions = consuming::lines(store.is_single_process());
+        let shared = settings.shared_counts.clone();
         let inner = Inner {
             store,
             provider,
@@ -170,8 +174,8 @@ impl Engine {
             sender: OnceLock::new(),
             segments: search::segments(),
             probe: health::Probe::default(),
-            attempts: attempts::Attempts::default(),
-            changes: attempts::Attempts::default(),
+            attempts: Attempts::new("sign_in", shared.clone()),
+            changes: Attempts::new("change", shared),
             sync_pace: sync_runs::Pace::default(),
             metrics: metrics::Told::default(),
             keys: api_keys::Known::default(),

@@ -53,7 +53,7 @@ pub enum Command {
         ENCRYPTION_KEYS, PRIVATE_RECEIVERS, MAIL_HOOK_URL, MAIL_HOOK_SECRET,\n\
         EVENT_PAYLOAD_DAYS, METRICS_PUBLIC, SYNC_PENDING_SECONDS, SYNC_EVENTS_SECONDS,\n\
         SYNC_OBJECTS_SECONDS, SYNC_WINDOW_DAYS (a loop of 0 seconds is off),\n\
-        SHUTDOWN_DELAY_SECONDS.\n\
+        SHUTDOWN_DELAY_SECONDS, REDIS_URL (rate limits that replicas share).\n\
         Other names of the same: PAYMENT_API_KEY, STRIPE_API_KEY (the secret key),\n\
         STRIPE_PUBLISHABLE_KEY, WEBHOOK_SECRET, PAYMENT_WEBHOOK_SECRET.\n\
         Real keys are refused with debug on, weak\n\

@@ -202,6 +202,10 @@ async fn doctor(place: &Place) -> anyhow::Result<()> {
     }
     if place.data.is_none() {
         let config = settings(place.settings.config.as_deref())?;
+        if let Some(counts) = &config.shared_counts {
+            let answer = counts.ping().await.map(|()| "answers".to_owned());
+            report.tell("redis", answer)?;
+        }
         match &config.stripe_key {
             None => report.tell("provider", Ok("payments are switched off".into()))?,
             Some(key) => {

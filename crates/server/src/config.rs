@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use engine::SecondSubscription;
+use engine::attempts::SharedCounts;
 use engine::debts::DebtPolicy;
 use engine::deliveries::Outgoing;
 use engine::sync_runs::SyncSettings;
@@ -49,6 +50,7 @@ const SETTINGS: &[Setting] = &[
     setting("environment", Form::Word, &["ENVIRONMENT"]),
     setting("listen", Form::Text, &["LISTEN"]),
     setting("database_url", Form::Text, &["DATABASE_URL"]),
+    setting("redis_url", Form::Text, &["REDIS_URL"]),
     setting("frontend_url", Form::Text, &["FRONTEND_URL"]),
     setting("public_url", Form::Text, &["PUBLIC_URL"]),
     setting("log_level", Form::Text, &["LOG_LEVEL"]),
@@ -128,6 +130,7 @@ struct File {
     environment: Environment,
     listen: SocketAddr,
     database_url: Option<String>,
+    redis_url: Option<String>,
     frontend_url: Option<String>,
     public_url: Option<String>,
     log_level: String,
@@ -232,6 +235,8 @@ pub const EVENT_PAYLOAD_DAYS: u32 = 90;
 pub struct Config {
     pub listen: SocketAddr,
     pub database_url: SecretString,
+    /// Where replicas count attempts together.
+    pub shared_counts: Option<SharedCounts>,
     /// Where buyers come back to.
     pub frontend_url: Url,
     /// Where our own pages are reached from outside; the front end's address unless set.
@@ -342,6 +347,7 @@ fn defaults() -> File {
         environment: Environment::Development,
         listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
         database_url: None,
+        redis_url: None,
         frontend_url: None,
         public_url: None,
         log_level: "info".into(),

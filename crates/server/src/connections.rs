@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +16,56 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
-use crate::limits::{CONNECTIONS, DRAIN_TIMEOUT, HEADER_BYTES, HEADER_TIMEOUT};
+use crate::limits::{
+    CONNECTIONS, DRAIN_TIMEOUT, FILES_RESERVED, HEADER_BYTES, HEADER_TIMEOUT, WRITE_TIMEOUT,
+};
 
 /// How long to wait when the system has no more sockets for us.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a process may have open where nobody has said otherwise.
+const FILES_USUAL: u64 = 1024;
 
 /// What clients may take of us.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub connections: usize,
     pub header_timeout: Duration,
+    /// How long a client may read nothing of what it is sent.
+    pub write_timeout: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, header_timeout: HEADER_TIMEOUT }
+        Self {
+            connections: CONNECTIONS,
+            header_timeout: HEADER_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
+}
+
+impl Bounds {
+    /// As many connections as the system lets this process have files, after as many as it allows
+    /// were asked for; the database, the provider and receivers need some, too.
+    pub fn of_this_process() -> Self {
+        let wanted = (CONNECTIONS + FILES_RESERVED) as u64;
+        let files = rlimit::increase_nofile_limit(wanted).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            FILES_USUAL
+        });
+        let connections = usize::try_from(files).unwrap_or(CONNECTIONS);
+        let connections = connections.saturating_sub(FILES_RESERVED).clamp(1, CONNECTIONS);
+        if connections < CONNECTIONS {
+            tracing::warn!(
+                files, connections,
+                "open files are limited, and with them connections: raise `ulimit -n`"
+            );
+        }
+        Self { connections, ..Self::default() }
     }
 }
 
@@ -66,7 +100,8 @@ pub async fn listen(
                 continue;
             }
         };
-        let connection = builder.serve_connection(io_of(stream), service(&router, address));
+        let io = io_of(stream, bounds.write_timeout);
+        let connection = builder.serve_connection(io, service(&router, address));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A connection that broke off is its client's affair.
@@ -81,10 +116,12 @@ pub async fn listen(
     Ok(())
 }
 
-fn io_of(stream: TcpStream) -> TokioIo<TcpStream> {
+fn io_of(stream: TcpStream, write_timeout: Duration) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
     // Answers are written whole; waiting for more of them only delays the last part.
     let _ = stream.set_nodelay(true);
-    TokioIo::new(stream)
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    TokioIo::new(Box::pin(stream))
 }
 
 /// The router as one client reaches it.

@@ -1,5 +1,6 @@
 //! Every size and time limit of the HTTP face, by name, and the one way to read a body within one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -33,6 +34,13 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HEADER_BYTES: usize = 65_536;
 /// How many clients may be connected at once.
 pub const CONNECTIONS: usize = 10_000;
+/// How many open files are kept for everything that is no client's connection.
+pub const FILES_RESERVED: usize = 200;
+/// How long a client may read nothing of its answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take over a body, and what bodies may hold of our memory while it does.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+pub const BODIES_BYTES: usize = 256_000_000;
 /// Monitors give up soon; a database that needs longer to answer them is as good as away.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a clock step may wait until everything it caused is applied.
@@ -62,8 +70,41 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
     if DRAINED_BYTES as u64 <= body.size_hint().lower() {
         return Err(too_large());
     }
+    match tokio::time::timeout(BODY_TIMEOUT, read_within(body, limit)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(problem)) => Err(problem),
+        Err(_) => Err(Problem::new(Code::InvalidRequest, "the body took too long to arrive")),
+    }
+}
+
+/// What all bodies that are being read hold together; it is given back when the reading ends.
+static BODIES: AtomicUsize = AtomicUsize::new(0);
+
+struct Held(usize);
+
+impl Held {
+    fn grow(&mut self, by: usize) -> Result<(), Problem> {
+        self.0 += by;
+        if BODIES.fetch_add(by, Ordering::Relaxed) + by <= BODIES_BYTES {
+            return Ok(());
+        }
+        let detail = "too many bodies are being read, try again later";
+        Err(Problem { retry_after_seconds: Some(1), ..Problem::new(Code::RateLimited, detail) })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        BODIES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// `None` where it is larger.
+async fn read_within(body: Body, limit: usize) -> Result<Option<Bytes>, Problem> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
+    let mut held = Held(0);
     let mut seen = 0_usize;
     while let Some(chunk) = chunks.next().await {
         let Ok(chunk) = chunk else {
@@ -76,11 +117,9 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
                 break;
             }
         } else {
+            held.grow(chunk.len())?;
             bytes.extend_from_slice(&chunk);
         }
     }
-    if limit < seen {
-        return Err(too_large());
-    }
-    Ok(Bytes::from(bytes))
+    Ok((seen <= limit).then(|| Bytes::from(bytes)))
 }

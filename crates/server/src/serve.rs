@@ -75,9 +75,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(pause, stop_signal()).await;
         let _ = stop.send(true);
     });
-    connections::listen(listener, crate::router(app), Bounds::default(), stopped).await?;
+    connections::listen(listener, crate::router(app), Bounds::of_this_process(), stopped).await?;
     finish("worker", worker).await;
-    engine.store().close().await;
+    // A connection that waits for a lock keeps nobody here.
+    if tokio::time::timeout(DRAIN_TIMEOUT, engine.store().close()).await.is_err() {
+        tracing::warn!("stopped before every connection to the database was closed");
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -145,6 +148,7 @@ pub async fn engine(config: &Config, store: Store) -> anyhow::Result<Engine> {
     };
     let settings = Settings {
         webhook_secrets: config.webhook_secrets.clone(),
+        shared_counts: config.shared_counts.clone(),
         livemode: config.livemode,
         public_url: config.public_url.clone(),
         outgoing: config.outgoing.clone(),
@@ -169,6 +173,7 @@ pub fn settings(frontend_url: url::Url, plans: Plans) -> Settings {
         private_collection_feature: PRIVATE_COLLECTION_FEATURE.into(),
         second_subscription: plans.second_subscription,
         checkouts_per_minute: plans.checkouts_per_minute,
+        shared_counts: None,
         outgoing: Outgoing::default(),
         event_payload_days: EVENT_PAYLOAD_DAYS,
         sync: SyncSettings::default(),

@@ -2,7 +2,7 @@
 
 use crate::database::Tx;
 use crate::errors::StoreError;
-use crate::rows::{Row, id};
+use crate::rows::{Row, id, opt_id};
 use crate::sql::{Arg, args, statements};
 use domain::ids::CustomerId;
 use domain::time::Timestamp;
@@ -28,8 +28,9 @@ statements! {
     GET = "customers.get": "SELECT * FROM customers WHERE id = ?";
     FIND = "customers.find": "SELECT * FROM customers WHERE external_id = ?";
     FIND_FOLD = "customers.find_fold":
-        "SELECT c.id, c.external_id FROM customers c
-         JOIN ROWS(external_id VARCHAR(255)) ON c.external_id = r.external_id";
+        "SELECT r.external_id,
+             (SELECT c.id FROM customers c WHERE c.external_id = r.external_id) AS id
+         FROM ROWS(external_id VARCHAR(255))";
     LIST = "customers.list": "SELECT * FROM customers WHERE id < ? ORDER BY id DESC LIMIT ?";
     FILL = "customers.fill":
         "UPDATE customers SET email = COALESCE(email, ?), name = COALESCE(name, ?), updated_at = ?
@@ -112,7 +113,11 @@ impl Tx {
             return Ok(HashMap::new());
         }
         let rows = self.all(&FIND_FOLD, vec![Arg::rows(external_ids)?]).await?;
-        rows.iter().map(|row| Ok((row.text("external_id")?, id!(row, "id", CustomerId)?))).collect()
+        let found = |row: &Row| -> Result<Option<(String, CustomerId)>, StoreError> {
+            let id = opt_id!(row, "id", CustomerId)?;
+            id.map(|id| Ok((row.text("external_id")?, id))).transpose()
+        };
+        rows.iter().filter_map(|row| found(row).transpose()).collect()
     }
 
     /// Newest first, after `cursor`.

@@ -34,6 +34,8 @@ use std::time::Duration;
 const READERS_MAX: u32 = 4;
 pub(crate) const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
+/// No statement of ours takes so long, not even those that compare whole tables in pieces.
+const STATEMENT_TIMEOUT_SECONDS: u64 = 120;
 /// At read committed each statement would see a state of its own.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const ASKED_AFTER: Duration = Duration::from_secs(1);
@@ -78,12 +80,22 @@ enum Inner {
     Mysql(sqlx::Transaction<'static, MySql>),
 }
 
+/// Ends with an error where the server says nothing for too long: its machine may be gone without
+/// a word.
+///
 /// What a driver has to remember while it waits, for every kind of database there is, is large and
-/// its code long: kept apart, it is not a part of everything that runs a statement.
-fn boxed<'a, T>(
-    future: impl Future<Output = T> + Send + 'a,
-) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-    Box::pin(future)
+/// its code long: on the heap, it is not a part of everything that runs a statement.
+fn in_time<'a, T: 'a>(
+    name: &'static str,
+    asked: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>> {
+    Box::pin(async move {
+        let limit = Duration::from_secs(STATEMENT_TIMEOUT_SECONDS);
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+            let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(StoreError::Database { name, source: sqlx::Error::Io(silence) })
+        })
+    })
 }
 
 fn failed(name: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -122,7 +134,7 @@ impl Store {
 
     /// A writing transaction; `name` appears in errors and logs.
     pub async fn begin(&self, name: &'static str) -> Result<Tx, StoreError> {
-        boxed(async move {
+        in_time(name, async move {
             self.watch.at(Step::Begin, name).await?;
             let inner = match &self.pools {
                 Pools::Sqlite { write, .. } => {
@@ -140,7 +152,7 @@ impl Store {
 
     /// A transaction for reading one consistent state; what it writes is never committed.
     pub async fn read(&self, name: &'static str) -> Result<Tx, StoreError> {
-        boxed(async move {
+        in_time(name, async move {
             self.watch.at(Step::Begin, name).await?;
             let inner = match &self.pools {
                 Pools::Sqlite { read, .. } => {
@@ -274,6 +286,16 @@ async fn is_there<C: sqlx::Connection>(
     Ok(true)
 }
 
+/// What our sessions differ in from the server's own settings.
+///
+/// A fold reads a few rows of large tables by their keys. PostgreSQL takes a JSON argument for 100
+/// rows, and on tables of a few thousand it would rather read all of them into a hash; our
+/// statements have an index for what they join. A replica that stands still or has lost its power
+/// gives back what it has locked.
+const POSTGRES_SESSION: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+    SET idle_in_transaction_session_timeout = '60s'; SET tcp_keepalives_idle = 15;
+    SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'";
+
 async fn open_postgres(url: &str) -> Result<Pools, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(failed("open"))?;
     let pool = PgPoolOptions::new()
@@ -281,6 +303,9 @@ async fn open_postgres(url: &str) -> Result<Pools, StoreError> {
         .acquire_timeout(Duration::from_secs(ACQUIRE_TIMEOUT_SECONDS))
         .test_before_acquire(false)
         .before_acquire(|connection, state| Box::pin(is_there(connection, state)))
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(POSTGRES_SESSION).await.map(drop) })
+        })
         .connect_with(options)
         .await
         .map_err(failed("open"))?;
@@ -359,7 +384,7 @@ fn changed_on_mysql(sql: &'static Sql, done: &sqlx::mysql::MySqlQueryResult) -> 
 impl Tx {
     /// Makes everything durable and visible.
     pub async fn commit(self) -> Result<(), StoreError> {
-        boxed(async move {
+        in_time(self.name, async move {
             self.watch.at(Step::Commit, self.name).await?;
             // Also after an error, or where nobody waits any more: it may have been committed.
             let changing = self.snapshots.changing(self.changed);
@@ -386,7 +411,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<u64, StoreError> {
-        boxed(async {
+        in_time(sql.name, async {
             self.watch.at(Step::Statement, sql.name).await?;
             match &mut self.inner {
                 Inner::Sqlite(tx) => {
@@ -478,7 +503,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Vec<Row>, StoreError> {
-        boxed(async {
+        in_time(sql.name, async {
             self.watch.at(Step::Statement, sql.name).await?;
             match &mut self.inner {
                 Inner::Sqlite(tx) => bind_sqlite(sql, args)
@@ -504,7 +529,7 @@ impl Tx {
         sql: &'static Sql,
         args: Vec<Arg>,
     ) -> Result<Option<Row>, StoreError> {
-        boxed(async {
+        in_time(sql.name, async {
             self.watch.at(Step::Statement, sql.name).await?;
             match &mut self.inner {
                 Inner::Sqlite(tx) => bind_sqlite(sql, args)

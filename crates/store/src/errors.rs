@@ -9,8 +9,6 @@ pub enum StoreError {
     Database { name: &'static str, source: sqlx::Error },
     #[error("{name}: the transaction that this was part of did not end; the log says why")]
     Fold { name: &'static str },
-    #[error("{name}: too much is waiting already")]
-    Crowded { name: &'static str },
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error("the database lacks these migrations: {0}")]
@@ -44,7 +42,7 @@ impl StoreError {
             StoreError::Database { source: sqlx::Error::Database(error), .. } => {
                 passes(error.as_ref())
             }
-            StoreError::Fold { .. } | StoreError::Crowded { .. } => true,
+            StoreError::Fold { .. } => true,
             other => other.is_unreachable(),
         }
     }

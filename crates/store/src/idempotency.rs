@@ -18,10 +18,14 @@ statements! {
              answer, created_at)
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     GET_FOLD = "idempotency_keys.get_fold":
-        "SELECT k.customer_id, k.idempotency_key, k.request_hash, k.answer FROM idempotency_keys k
-         JOIN ROWS(customer_id VARCHAR(255), idempotency_key VARCHAR(255))
-           ON k.customer_id = r.customer_id AND k.operation = ?
-              AND k.idempotency_key = r.idempotency_key";
+        "SELECT r.customer_id, r.idempotency_key,
+             (SELECT k.request_hash FROM idempotency_keys k
+              WHERE k.customer_id = r.customer_id AND k.operation = ?
+                AND k.idempotency_key = r.idempotency_key) AS request_hash,
+             (SELECT k.answer FROM idempotency_keys k
+              WHERE k.customer_id = r.customer_id AND k.operation = ?
+                AND k.idempotency_key = r.idempotency_key) AS answer
+         FROM ROWS(customer_id VARCHAR(255), idempotency_key VARCHAR(255))";
     INSERT_FOLD = "idempotency_keys.insert_fold":
         "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash,
              answer, created_at)
@@ -112,9 +116,12 @@ impl Tx {
             .collect();
         let mut known = HashMap::new();
         if !rows.is_empty() {
-            for row in self.all(&GET_FOLD, vec![Arg::rows(&rows)?, operation.into()]).await? {
+            let args = vec![operation.into(), operation.into(), Arg::rows(&rows)?];
+            for row in self.all(&GET_FOLD, args).await? {
                 let key = (row.text("customer_id")?, row.text("idempotency_key")?);
-                known.insert(key, (row.text("request_hash")?, row.text("answer")?));
+                if let Some(hash) = row.opt_text("request_hash")? {
+                    known.insert(key, (hash, row.text("answer")?));
+                }
             }
         }
         let recall = |request: &Option<Request<'_>>| {

@@ -78,7 +78,8 @@ statements! {
              occurred_at BIGINT, received_at BIGINT, applied_at BIGINT)
          WHERE 1 = 1 ON CONFLICT DO NOTHING";
     STORED_FOLD = "inbox_events.stored_fold":
-        "SELECT e.id FROM inbox_events e JOIN ROWS(id VARCHAR(255)) ON e.id = r.id";
+        "SELECT (SELECT e.id FROM inbox_events e WHERE e.id = r.id) AS id
+         FROM ROWS(id VARCHAR(255))";
     NEXT = "inbox_events.next":
         "SELECT * FROM inbox_events e
          WHERE e.state = 'pending' AND e.next_attempt_at <= ? AND e.leased_until <= ?
@@ -241,7 +242,7 @@ impl Tx {
         let ids: Vec<_> = events.iter().map(|event| IdRow { id: event.id.as_str() }).collect();
         let found = self.all(&STORED_FOLD, vec![Arg::rows(&ids)?]).await?;
         let found: HashSet<String> =
-            found.iter().map(|row| row.text("id")).collect::<Result<_, _>>()?;
+            found.iter().filter_map(|row| row.opt_text("id").transpose()).collect::<Result<_, _>>()?;
         Ok(events.iter().map(|event| found.contains(event.id.as_str())).collect())
     }
 

@@ -5,7 +5,7 @@
 
 use crate::database::Tx;
 use crate::errors::StoreError;
-use crate::rows::{Row, id};
+use crate::rows::{Row, opt_id};
 use crate::sql::{Arg, statements};
 use domain::entitlements::Entitlement;
 use domain::ids::CustomerId;
@@ -136,10 +136,13 @@ impl std::fmt::Debug for Snapshots {
 
 statements! {
     BY_ID = "snapshots.by_id":
-        "SELECT c.id, c.external_id FROM customers c JOIN ROWS(name VARCHAR(255)) ON c.id = r.name";
+        "SELECT (SELECT c.id FROM customers c WHERE c.id = r.name) AS id,
+             (SELECT c.external_id FROM customers c WHERE c.id = r.name) AS external_id
+         FROM ROWS(name VARCHAR(255))";
     BY_EXTERNAL_ID = "snapshots.by_external_id":
-        "SELECT c.id, c.external_id FROM customers c
-         JOIN ROWS(name VARCHAR(255)) ON c.external_id = r.name";
+        "SELECT (SELECT c.id FROM customers c WHERE c.external_id = r.name) AS id,
+             r.name AS external_id
+         FROM ROWS(name VARCHAR(255))";
     ENTITLEMENTS = "snapshots.entitlements":
         "SELECT e.* FROM entitlements e JOIN ROWS(name VARCHAR(255)) ON e.customer_id = r.name
          ORDER BY e.feature, e.id";
@@ -172,7 +175,7 @@ impl Tx {
         }
         let mut snapshots = HashMap::new();
         for row in &found {
-            let customer = id!(row, "id", CustomerId)?;
+            let Some(customer) = opt_id!(row, "id", CustomerId)? else { continue };
             let external_id = row.opt_text("external_id")?;
             let snapshot = Snapshot { customer, external_id, entitlements: Vec::new() };
             snapshots.insert(snapshot.customer.to_string(), snapshot);

@@ -118,7 +118,7 @@ impl Engine {
         if is_free {
             return Ok(preview);
         }
-        self.check_change_pace(&customer, request.pace)?;
+        self.check_change_pace(&customer, request.pace).await?;
         let (item, price) = (planned.item()?, planned.wanted_price()?);
         let change = ItemChange {
             subscription: &held.provider_subscription_id,
@@ -151,7 +151,7 @@ impl Engine {
         let planned = planned(&mut tx, &customer, id, request).await?;
         let id = planned.held.id.clone();
         if let Some(wish) = planned.wish()? {
-            self.check_change_pace(&customer, request.pace)?;
+            self.check_change_pace(&customer, request.pace).await?;
             let call = self.call_intend(&mut tx, &wish, &customer.id, id.as_str()).await?;
             tx.commit().await?;
             self.call_finish(&call.id).await?;
@@ -179,12 +179,12 @@ impl Engine {
     }
 
     /// Each preview and each change costs calls to the provider, whose limit is everybody's.
-    pub(super) fn check_change_pace(&self, customer: &Customer, pace: Pace) -> Result<(), Failure> {
+    pub(super) async fn check_change_pace(&self, customer: &Customer, pace: Pace) -> Result<(), Failure> {
         match pace {
             Pace::Unlimited => Ok(()),
             Pace::Limited => {
                 let limit = self.settings().checkouts_per_minute;
-                self.inner.changes.begin(customer.id.as_str(), limit)
+                self.inner.changes.begin(customer.id.as_str(), limit).await
             }
         }
     }

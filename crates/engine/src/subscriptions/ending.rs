@@ -84,7 +84,7 @@ impl Engine {
             return Ok(held);
         }
         if let Ending::Never(pace) = ending {
-            self.check_change_pace(&customer, pace)?;
+            self.check_change_pace(&customer, pace).await?;
         }
         let call = match standing {
             Standing::UnderWay(open) => *open,

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod amounts;
+mod attempts;
 mod bills;
 mod copies;
 mod credit_notes;

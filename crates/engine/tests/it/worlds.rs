@@ -103,6 +103,7 @@ pub fn settings() -> anyhow::Result<Settings> {
         private_collection_feature: "knowledge_base".to_owned(),
         second_subscription: engine::SecondSubscription::Flag,
         checkouts_per_minute: 5,
+        shared_counts: None,
         outgoing,
         event_payload_days: 90,
         sync: SyncSettings { requests_per_second: 0, ..SyncSettings::default() },

@@ -1,5 +1,6 @@
 //! Which settings are refused: all reasons at once, one per line, and never a value of a secret.
 
+use engine::attempts::SharedCounts;
 use engine::deliveries::{MailHook, Outgoing};
 use engine::secrets::SealingKeys;
 use engine::sync_runs::SyncSettings;
@@ -33,6 +34,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
         production_guard(&file, reasons);
     }
     let database_url = database(&file, reasons);
+    let shared_counts = shared_counts(&file, reasons);
     let outgoing = outgoing(&file, livemode, reasons);
     let tokens = token_rules(file.tokens, reasons);
     let own = format!("http://{}", file.listen);
@@ -45,6 +47,7 @@ pub(super) fn config(file: File, reasons: &mut Vec<String>) -> Option<Config> {
     Some(Config {
         listen: file.listen,
         database_url: database_url?,
+        shared_counts,
         public_url: public_url?,
         frontend_url: frontend_url?,
         log_level,
@@ -148,6 +151,12 @@ pub(super) fn database(file: &File, reasons: &mut Vec<String>) -> Option<SecretS
         None => reasons.push(missing("database_url")),
     }
     None
+}
+
+fn shared_counts(file: &File, reasons: &mut Vec<String>) -> Option<SharedCounts> {
+    let url = file.redis_url.as_deref().filter(|url| !url.is_empty())?;
+    let counts = SharedCounts::at(&url.into());
+    counts.map_err(|reason| reasons.push(format!("redis_url (REDIS_URL) {reason}"))).ok()
 }
 
 fn parse_address(text: &str, name: &str, reasons: &mut Vec<String>) -> Option<Url> {

@@ -21,7 +21,8 @@ async fn listening(server: &Server, connections: usize) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let bounds = Bounds { connections, header_timeout: Duration::from_millis(400) };
+    let limit = Duration::from_millis(400);
+    let bounds = Bounds { connections, header_timeout: limit, write_timeout: limit };
     let serving = tokio::spawn(listen(listener, server.router.clone(), bounds, stopped));
     Listening { address, stop, serving }
 }
@@ -59,6 +60,50 @@ async fn who_never_finishes_a_header_is_let_go_and_starves_nobody() {
         let last = said(&mut stream).await;
         assert!(last.is_empty() || last.starts_with("HTTP/1.1 408"), "{last}");
     }
+}
+
+#[tokio::test]
+async fn who_never_reads_is_let_go_and_starves_nobody() {
+    let server = Server::start().await;
+    let listening = listening(&server, 4).await;
+    // Each asks for megabytes and reads nothing of them, until the system's buffers are full.
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        let wish = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+        for _ in 0..10 {
+            stream.write_all(wish).await.unwrap();
+        }
+        deaf.push(stream);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(20), ask(listening.address)).await;
+    let answer = answer.expect("clients that do not read keep their places");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_end() {
+    let server = Server::start().await;
+    let listening = listening(&server, 20).await;
+    let body = r#"{"name":"Slowly told"}"#;
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let head = format!(
+        "POST /v1/products HTTP/1.1\r\nHost: shop.test\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        server.key,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..5]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    listening.stop.send(true).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.write_all(&body.as_bytes()[5..]).await.unwrap();
+    let answer = said(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let ended = tokio::time::timeout(Duration::from_secs(3), listening.serving).await;
+    ended.expect("the last answer ends the server").unwrap().unwrap();
 }
 
 #[tokio::test]

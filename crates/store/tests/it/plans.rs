@@ -201,7 +201,7 @@ const REQUESTS: &[Hot] = &[
     ("credit_grants.live_fold", &[Is(ACCOUNTS)]),
     ("credit_grants.spend_fold", &[Is(SPENT)]),
     ("credit_balances.set_fold", &[Is(BALANCES)]),
-    ("idempotency_keys.get_fold", &[Is(KEYS), Is("credits.consume")]),
+    ("idempotency_keys.get_fold", &[Is("credits.consume"), Is("credits.consume"), Is(KEYS)]),
     ("customers.find_fold", &[Is(NAMES)]),
     ("credit_grants.find", &[Is("f77")]),
     ("credit_grants.of_payment", &[Is("pay_1000077")]),
