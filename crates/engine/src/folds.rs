@@ -19,6 +19,9 @@ const FOLD_BYTES_MAX: usize = 2_000_000;
 const WAITING_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 64_000_000;
 const CROWDED_SECONDS: u64 = 1;
+/// How long a fold waits for as many requests as the one before it had: those who were answered
+/// are likely to ask again, and whoever waits for nobody but them shares a commit with them.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// How long a fold may take before nobody waits for it any more: others must not stand behind it.
 const FOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,6 +60,8 @@ pub(crate) struct Fold<Q, A> {
     line: mpsc::Sender<Waiting<Q, A>>,
     waiting: Mutex<mpsc::Receiver<Waiting<Q, A>>>,
     takers: AtomicUsize,
+    /// How many were in the last round.
+    company: AtomicUsize,
 }
 
 /// Requests that are decided together, and where their answers go.
@@ -71,8 +76,8 @@ pub(crate) struct Taker<'a, Q, A>(&'a Fold<Q, A>);
 impl<Q, A> Fold<Q, A> {
     pub fn new(name: &'static str, weigh: fn(&Q) -> usize) -> Self {
         let (line, waiting) = mpsc::channel(WAITING_MAX);
-        let (bytes, takers) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { name, weigh, bytes, line, waiting: Mutex::new(waiting), takers }
+        let [bytes, takers, company] = [0; 3].map(AtomicUsize::new);
+        Self { name, weigh, bytes, line, waiting: Mutex::new(waiting), takers, company }
     }
 
     /// Waits for the fold that this becomes a part of. Where nobody commits folds, in a test or
@@ -126,6 +131,8 @@ impl<Q, A> Taker<'_, Q, A> {
                 }
             };
             let (mut asked, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let expected = self.0.company.load(Ordering::Relaxed);
+            let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
             let mut next = Some(first);
             while let Some(one) = next {
                 let weight = (self.0.weigh)(&one.asked);
@@ -137,8 +144,17 @@ impl<Q, A> Taker<'_, Q, A> {
                     answers.push(one.answer);
                 }
                 let is_full = asked.len() == FOLD_MAX || FOLD_BYTES_MAX <= bytes;
-                next = if is_full { None } else { line.try_recv().ok() };
+                next = match (is_full, asked.len() < expected) {
+                    (true, _) => None,
+                    (false, false) => line.try_recv().ok(),
+                    (false, true) => tokio::select! {
+                        biased;
+                        one = line.recv() => one,
+                        () = &mut patience => None,
+                    },
+                };
             }
+            self.0.company.store(asked.len(), Ordering::Relaxed);
             if !asked.is_empty() {
                 return Some(Round { asked, answers });
             }
