@@ -1,6 +1,7 @@
 //! A checkout session was completed, paid later, or given up.
 
 use super::owners::our_session;
+use super::payments::Seen;
 use super::{Gathered, Stop};
 use crate::checkout_sessions::settled;
 use crate::clock::random;
@@ -140,7 +141,7 @@ impl Engine {
         let (invoice, intent) = (told.invoice.as_deref(), told.payment_intent.as_deref());
         let names = [invoice, intent, Some(told.id.as_str())];
         let amount = Money::new(minor, currency);
-        let mut payment = self.payment_row(tx, customer, &names, amount).await?;
+        let (mut payment, seen) = self.payment_row(tx, customer, &names, amount).await?;
         payment.amount = Money::new(minor, payment.amount.currency());
         payment.provider_payment_intent_id =
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
@@ -159,6 +160,9 @@ impl Engine {
         let quantity = i64::from(session.quantity);
         self.grant_pack(tx, &payment, &session.grants, quantity).await?;
         self.unlock_once(tx, &payment, &session.grants, session.quantity).await?;
+        if seen == Seen::First {
+            return Ok(());
+        }
         self.settle_lots(tx, &payment).await?;
         self.access_follows(tx, &payment).await
     }

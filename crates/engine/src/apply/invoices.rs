@@ -172,7 +172,7 @@ impl Engine {
     ) -> Result<Payment, Stop> {
         let amount = Money::new(told.amount_paid, currency);
         let names = [Some(told.id.as_str()), told.payment_intent.as_deref()];
-        let mut payment = self.payment_row(tx, &owner.customer, &names, amount).await?;
+        let (mut payment, _) = self.payment_row(tx, &owner.customer, &names, amount).await?;
         payment.amount = amount;
         payment.provider_invoice_id = Some(told.id.clone());
         let line = told.lines.iter().find(|line| 0 < line.amount).or(told.lines.first());

@@ -12,6 +12,13 @@ use domain::time::Timestamp;
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 
+/// Whether a payment was heard of before: of a new one nothing can have gone back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    First,
+    Before,
+}
+
 impl Engine {
     pub(super) fn payment(&self, customer: &CustomerId, fact: &str, amount: Money) -> Payment {
         let now = self.clock().now();
@@ -54,7 +61,7 @@ impl Engine {
         customer: &CustomerId,
         facts: &[Option<&str>],
         amount: Money,
-    ) -> Result<Payment, Stop> {
+    ) -> Result<(Payment, Seen), Stop> {
         let names: Vec<&str> = facts.iter().copied().flatten().collect();
         let Some(best) = names.first() else {
             return Err(Stop::Parked("the payment has no name".to_owned()));
@@ -72,13 +79,13 @@ impl Engine {
         let Some(mut held) = found else {
             let new = self.payment(customer, best, amount);
             tx.payments_insert(&new).await?;
-            return Ok(new);
+            return Ok((new, Seen::First));
         };
         if held.provider_invoice_id.is_none() && held.fact != *best {
             tx.payments_rename(&held.id, best).await?;
             held.fact = (*best).to_owned();
         }
-        Ok(held)
+        Ok((held, Seen::Before))
     }
 
     /// Writes what is known of a payment: paid is not taken back by older news, and the charges say
