@@ -19,8 +19,8 @@ const LOTS: &str = "SELECT COALESCE(p.provider_session_id, '') FROM credit_grant
     JOIN payments p ON p.id = g.payment_id";
 const UNSETTLED: &str =
     "SELECT COUNT(*) FROM inbox_events WHERE state NOT IN ('applied', 'ignored')";
-/// Lines that are no debit or credit of their amount, that take more than was asked, or that do
-/// not follow from the line before them.
+/// Lines that do not add their amount, which is negative where credits go, that take more or less
+/// than was asked, or that do not follow from the line before them.
 const BROKEN_LINES: &str = "SELECT COUNT(*) FROM ( \
     SELECT kind, amount, number, balance_before, balance_after, \
         LAG(number) OVER (PARTITION BY customer_id, unit ORDER BY number) AS last_number, \
@@ -28,10 +28,9 @@ const BROKEN_LINES: &str = "SELECT COUNT(*) FROM ( \
     FROM credit_entries) AS lines_in_order \
     WHERE balance_before <> COALESCE(last_balance, 0) \
         OR number <> COALESCE(last_number, 0) + 1 \
-        OR balance_after - balance_before <> CASE kind \
-            WHEN 'grant' THEN amount WHEN 'consume' THEN -amount ELSE 0 END \
-        OR (kind = 'consume' AND amount <> 1)";
-/// What was granted, less what the ledger's lines took, is not what the account has.
+        OR balance_after <> balance_before + amount \
+        OR (kind = 'consume' AND amount <> -1)";
+/// What was granted, less what the lines of the ledger took, is not what the account has.
 const WRONG_BALANCES: &str = "SELECT COUNT(*) FROM credit_balances b \
     LEFT JOIN (SELECT customer_id, unit, SUM(granted) AS granted, \
         SUM(granted - spent - held - expired - revoked) AS remaining \
@@ -41,7 +40,7 @@ const WRONG_BALANCES: &str = "SELECT COUNT(*) FROM credit_balances b \
         SUM(CASE WHEN kind = 'consume' THEN amount ELSE 0 END) AS consumed \
         FROM credit_entries GROUP BY customer_id, unit) e \
         ON e.customer_id = b.customer_id AND e.unit = b.unit \
-    WHERE b.available <> COALESCE(g.granted, 0) - COALESCE(e.consumed, 0) \
+    WHERE b.available <> COALESCE(g.granted, 0) + COALESCE(e.consumed, 0) \
         OR b.available <> COALESCE(g.remaining, 0) \
         OR b.entries <> COALESCE(e.line_count, 0)";
 

@@ -63,8 +63,8 @@ async fn two_servers_of_which_one_dies_lose_nothing_and_double_nothing() -> Resu
 async fn check_the_checker(crowd: &Crowd, database: &Database) -> Result<()> {
     let numbers = crowd.consumes.sample(3);
     let (lost, doubled) = (format!("'endure-{}'", numbers[1]), format!("'endure-{}'", numbers[2]));
-    let changed = database.execute(&format!("DELETE FROM credit_entries WHERE {LINE}{lost}"));
-    ensure!(changed.await? == 1, "there is one line to take away");
+    let remove = format!("DELETE FROM credit_entries WHERE {LINE}{lost}");
+    ensure!(database.execute(&remove).await? == 1, "there is one line to take away");
     let again = format!(
         "INSERT INTO credit_entries (id, number, {COLUMNS}) \
          SELECT 'entry_again', number + 1000000, {COLUMNS} FROM credit_entries \
