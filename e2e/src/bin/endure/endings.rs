@@ -2,6 +2,7 @@
 //! database are compared.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +88,7 @@ pub async fn compare(
     Ok(())
 }
 
-/// Whether a server ended by itself, or a part of it did.
+/// Whether a server ended by itself, or a part of it did. What the servers logged is kept.
 pub fn tell_deaths(
     report: &mut Report,
     what: &str,
@@ -99,6 +100,11 @@ pub fn tell_deaths(
         ended += u64::from(!other.is_running()?);
     }
     let log = fs::read(deployment.launch.log()).context("the servers have no log")?;
+    if let Some(folder) = std::env::var_os("TOLLGATE_BENCH_FOLDER") {
+        let kept = PathBuf::from(folder).join(format!("{what}-{}.log", deployment.backend.name()));
+        fs::write(&kept, &log)?;
+        report.say(&format!("the servers' log is {}", kept.display()));
+    }
     let log = String::from_utf8_lossy(&log);
     let panics = log.lines().filter(|line| line.contains("panicked")).count();
     for line in log.lines().filter(|line| line.contains("panicked")).take(3) {
