@@ -96,6 +96,9 @@ impl Audit {
 
     fn compare(&mut self, noun: &str, log: &Log, found: Found) {
         let told = log.told();
+        if told.is_empty() && found.unknown.is_empty() {
+            return;
+        }
         let numbers = |is_meant: &dyn Fn(Told, u8) -> bool| -> Vec<usize> {
             let both = told.iter().zip(&found.counts).enumerate();
             both.filter(|(_, (told, count))| is_meant(**told, **count)).map(|(n, _)| n).collect()

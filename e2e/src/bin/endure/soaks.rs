@@ -23,8 +23,8 @@ const NAME: &str = "soak";
 const MINUTES: u64 = 15;
 const OVERLOAD: f64 = 1.5;
 const MIX: [Wish; 3] = [Wish::Consume, Wish::Check, Wish::Event];
-/// How capacity is measured.
-const CLIENTS: usize = 32;
+/// Capacity is what so many get who never stop asking: the more wait, the more is done at once.
+const CLIENTS: usize = 1_000;
 const WARMING: Duration = Duration::from_secs(3);
 const MEASURING: Duration = Duration::from_secs(10);
 /// What found no free connection for so long is not sent: its client has gone elsewhere.
@@ -58,9 +58,9 @@ pub async fn endure(report: &mut Report, arguments: &Arguments, backend: Backend
     let mut deployment = Deployment::start(backend, NAME).await?;
     let address = deployment.server.address;
     let crowd = Crowd::gather(&deployment, vec![address], arguments.accounts, 0).await?;
-    let capacity = capacity(report, &crowd).await?;
-    report.add(Row::new("soak_capacity", Some(backend), "per s", capacity));
     let connections = connections(arguments.connections)?;
+    let capacity = capacity(report, &crowd, CLIENTS.min(connections)).await?;
+    report.add(Row::new("soak_capacity", Some(backend), "per s", capacity));
     report.add(Row::new("soak_connections", Some(backend), "", connections as f64));
 
     let strangers = Strangers::enter(address);
@@ -92,10 +92,10 @@ pub async fn endure(report: &mut Report, arguments: &Arguments, backend: Backend
 }
 
 /// How many wishes in a second succeed when nobody wishes anew before the last one is answered.
-async fn capacity(report: &Report, crowd: &Arc<Crowd>) -> Result<f64> {
+async fn capacity(report: &Report, crowd: &Arc<Crowd>, count: usize) -> Result<f64> {
     let end = Instant::now() + WARMING + MEASURING;
     let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
+    for number in 0..count {
         let mut client = Client::new(crowd.clone(), number);
         clients.spawn(async move {
             let mut round = number;
