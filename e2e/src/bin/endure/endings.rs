@@ -1,8 +1,9 @@
 //! The end of a load: everything comes to rest, some of it is asked for again, and then clients and
 //! database are compared.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,21 +100,36 @@ pub fn tell_deaths(
     for other in others {
         ended += u64::from(!other.is_running()?);
     }
-    let log = fs::read(deployment.launch.log()).context("the servers have no log")?;
-    if let Some(folder) = std::env::var_os("TOLLGATE_BENCH_FOLDER") {
-        let kept = PathBuf::from(folder).join(format!("{what}-{}.log", deployment.backend.name()));
-        fs::write(&kept, &log)?;
-        report.say(&format!("the servers' log is {}", kept.display()));
-    }
-    let log = String::from_utf8_lossy(&log);
-    let panics = log.lines().filter(|line| line.contains("panicked")).count();
-    for line in log.lines().filter(|line| line.contains("panicked")).take(3) {
+    let panics = panics(&kept_log(report, what, deployment)?)?;
+    for line in panics.iter().take(3) {
         report.say(line);
     }
     let backend = Some(deployment.backend);
-    for (aspect, count) in [("servers_ended", ended), ("panics", panics as u64)] {
+    for (aspect, count) in [("servers_ended", ended), ("panics", panics.len() as u64)] {
         let row = Row::new(&format!("{what}_{aspect}"), backend, "", count as f64);
         report.add(row.held_to(Target::AtMost(0.0)));
     }
     Ok(())
+}
+
+/// The log, out of the folder that goes away, where there is a place for it.
+fn kept_log(report: &Report, what: &str, deployment: &Deployment) -> Result<PathBuf> {
+    let log = deployment.launch.log();
+    let Some(folder) = std::env::var_os("TOLLGATE_BENCH_FOLDER") else { return Ok(log) };
+    let kept = PathBuf::from(folder).join(format!("{what}-{}.log", deployment.backend.name()));
+    fs::rename(&log, &kept).context("the servers have no log")?;
+    report.say(&format!("the servers' log is {}", kept.display()));
+    Ok(kept)
+}
+
+/// A long load makes a long log.
+fn panics(log: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for line in BufReader::new(File::open(log)?).lines() {
+        let line = line?;
+        if line.contains("panicked") {
+            found.push(line);
+        }
+    }
+    Ok(found)
 }
