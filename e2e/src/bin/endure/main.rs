@@ -1,5 +1,6 @@
-//! The checker behind `cargo xtask endure`: loads under which databases go away, servers are killed,
-//! and more is asked than can be done. What clients were told is compared with what is stored.
+//! The checker behind `cargo xtask endure`: loads under which databases go away, servers are
+//! killed, and more is asked than can be done. What clients were told is compared with what is
+//! stored.
 
 mod controls;
 mod endings;
@@ -19,8 +20,8 @@ const AFTER_HELP: &str = "\
 restarts: the database goes away five times under full load, asked to and by kill -9.\n\
 replicas: two servers on one database, one of which is killed every ten seconds.\n\
 soak: half as much again as one server can do, beside clients that mean no good.\n\n\
-Afterwards everything that was answered with a 2xx must be in the database once, and nothing twice. \
-The command fails if a row does not hold. docs/PERFORMANCE.md says what each of them means.";
+Afterwards everything that was answered with a 2xx must be in the database once, and nothing \
+twice. The command fails if a row does not hold. docs/PERFORMANCE.md says what each of them means.";
 
 #[derive(Parser)]
 #[command(name = "cargo xtask endure", after_help = AFTER_HELP)]
