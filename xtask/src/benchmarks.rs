@@ -29,7 +29,7 @@ pub fn run(repository: &Repository, arguments: &[String]) -> Result<()> {
     bench.env("TOLLGATE_BIN", release.join("tollgate"));
     bench.env("TOLLGATE_BENCH_BARE_CHECK", release.join("examples/bare_check"));
     bench.env("TOLLGATE_BENCH_FOLDER", &folder);
-    if arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h")) {
+    if asks_for_help(arguments) {
         return step("help", &mut bench);
     }
     if let Some(limits) = limits(repository) {
@@ -45,6 +45,11 @@ pub fn run(repository: &Repository, arguments: &[String]) -> Result<()> {
     let mariadb = Mariadb::start(&tools::set_up_mariadb(repository)?, Purpose::Measurements)?;
     bench.env("TOLLGATE_BENCH_MYSQL", mariadb.url());
     step("measuring", &mut bench)
+}
+
+/// Help needs no database.
+pub fn asks_for_help(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h"))
 }
 
 /// The folder with the shared measurements, where it is present.

@@ -2,6 +2,7 @@
 
 mod benchmarks;
 mod conformance;
+mod endurance;
 mod mariadb;
 mod postgres;
 mod redis;
@@ -70,6 +71,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Restart the database, kill replicas and overload a server, and see that nothing is lost.
+    Endure {
+        /// Passed on: restarts, replicas, soak, --backend NAME, --minutes N, --json FILE.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,6 +91,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => tests::simulate(&repository, "years", &arguments),
         Command::Orders { arguments } => tests::simulate(&repository, "orders", &arguments),
         Command::Bench { arguments } => benchmarks::run(&repository, &arguments),
+        Command::Endure { arguments } => endurance::run(&repository, &arguments),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::servers::{DataFolder, Purpose, confined, remove_stale_data, shared_folder};
+use crate::servers::{DataFolder, Ending, Purpose, confined, remove_stale_data, shared_folder};
 use crate::steps::{Repository, run_quietly};
 use crate::{servers, tools};
 
@@ -27,6 +27,7 @@ pub struct Mariadb {
     child: Child,
     folder: DataFolder,
     port: u16,
+    purpose: Purpose,
 }
 
 /// Whether the server and what makes its data are there.
@@ -42,36 +43,52 @@ pub fn prepare(tools: &Path) -> Result<Installation> {
 
 impl Mariadb {
     pub fn start(installation: &Installation, purpose: Purpose) -> Result<Self> {
-        let root = tools::is_root();
         let folder = DataFolder::create(&installation.home, DATA_PREFIX)?;
-        let argument =
-            |name: &str, value: &str| format!("--{name}={}", folder.path.join(value).display());
         // No option file of the machine has a say.
-        let mut create = confined(Path::new(INSTALLER), root, "TERM");
-        create.args(["--no-defaults", "--skip-test-db"]).arg(argument("datadir", "data"));
+        let mut create = confined(Path::new(INSTALLER), tools::is_root(), "TERM");
+        create.args(["--no-defaults", "--skip-test-db"]).arg(argument(&folder, "datadir", "data"));
         create.arg("--auth-root-authentication-method=normal").current_dir(&folder.path);
         run_quietly("creating a MariaDB data folder", &mut create)?;
-
         let port = servers::spare_port()?;
-        let log = folder.path.join("log");
-        let program = server().context("mariadbd is not installed")?;
-        let mut server = confined(program, root, "TERM");
-        server.arg("--no-defaults").arg(argument("datadir", "data"));
-        server.arg(argument("socket", "socket")).arg(argument("pid-file", "pid"));
-        server.arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
-        server.arg("--max-connections=500").args(settings(purpose));
-        server.current_dir(&folder.path).stdin(Stdio::null());
-        server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
-        let child = server.spawn().context("cannot start MariaDB")?;
-        let mut mariadb = Self { child, folder, port };
-        servers::wait_until_ready("MariaDB", &mut mariadb.child, &log, "ready for connections.")?;
-        Ok(mariadb)
+        let child = start_at(port, &folder, purpose)?;
+        Ok(Self { child, folder, port, purpose })
+    }
+
+    /// Ends it in that way and starts it on the same data, at the same port.
+    pub fn restart(&mut self, ending: Ending) -> Result<()> {
+        let signal = match ending {
+            Ending::Asked => "-TERM",
+            Ending::Killed => "-KILL",
+        };
+        servers::stop("MariaDB", &mut self.child, signal);
+        let start = || start_at(self.port, &self.folder, self.purpose);
+        self.child = servers::start_again(start)?;
+        Ok(())
     }
 
     /// Tests add the name of a database of their own.
     pub fn url(&self) -> String {
         format!("mysql://root@127.0.0.1:{}", self.port)
     }
+}
+
+fn argument(folder: &DataFolder, name: &str, value: &str) -> String {
+    format!("--{name}={}", folder.path.join(value).display())
+}
+
+/// Starts the server on the data of that folder and waits until it is ready.
+fn start_at(port: u16, folder: &DataFolder, purpose: Purpose) -> Result<Child> {
+    let log = folder.path.join("log");
+    let program = server().context("mariadbd is not installed")?;
+    let mut server = confined(program, tools::is_root(), "TERM");
+    server.arg("--no-defaults").arg(argument(folder, "datadir", "data"));
+    server.arg(argument(folder, "socket", "socket")).arg(argument(folder, "pid-file", "pid"));
+    server.arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
+    server.arg("--max-connections=500").args(settings(purpose));
+    server.current_dir(&folder.path).stdin(Stdio::null());
+    server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
+    let child = server.spawn().context("cannot start MariaDB")?;
+    servers::wait_until_ready("MariaDB", child, &log, "ready for connections.")
 }
 
 /// Measurements have room for a large database.

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::servers::{
-    DataFolder, Purpose, confined, remove_folder, remove_stale_data, shared_folder,
+    DataFolder, Ending, Purpose, confined, remove_folder, remove_stale_data, shared_folder,
 };
 use crate::steps::{Repository, run_quietly};
 use crate::{servers, tools};
@@ -28,6 +28,8 @@ pub struct Postgres {
     child: Child,
     folder: DataFolder,
     port: u16,
+    program: PathBuf,
+    purpose: Purpose,
 }
 
 impl Installation {
@@ -85,25 +87,44 @@ impl Postgres {
         run_quietly("creating a PostgreSQL cluster", &mut create)?;
 
         let port = servers::spare_port()?;
-        let log = folder.path.join("log");
-        let mut server = confined(&bin.join("postgres"), root, "INT");
-        server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
-        let everywhere = ["unix_socket_directories=", "max_connections=300"];
-        for setting in everywhere.iter().chain(settings(purpose)) {
-            server.args(["-c", setting]);
-        }
-        server.current_dir(&folder.path).stdin(Stdio::null());
-        server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
-        let child = server.spawn().context("cannot start PostgreSQL")?;
-        let mut postgres = Self { child, folder, port };
-        let ready = "database system is ready to accept connections";
-        servers::wait_until_ready("PostgreSQL", &mut postgres.child, &log, ready)?;
-        Ok(postgres)
+        let program = bin.join("postgres");
+        let child = start_at(port, &program, &folder, purpose)?;
+        Ok(Self { child, folder, port, program, purpose })
+    }
+
+    /// Ends it in that way and starts it on the same data, at the same port.
+    pub fn restart(&mut self, ending: Ending) -> Result<()> {
+        let signal = match ending {
+            Ending::Asked => "-INT",
+            Ending::Killed => "-KILL",
+        };
+        servers::stop("PostgreSQL", &mut self.child, signal);
+        // Its children end by themselves when they miss it; until then it may not be started.
+        let start = || start_at(self.port, &self.program, &self.folder, self.purpose);
+        self.child = servers::start_again(start)?;
+        Ok(())
     }
 
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
+}
+
+/// Starts the server on the data of that folder and waits until it is ready.
+fn start_at(port: u16, program: &Path, folder: &DataFolder, purpose: Purpose) -> Result<Child> {
+    let log = folder.path.join("log");
+    let mut server = confined(program, tools::is_root(), "INT");
+    server.arg("-D").arg(folder.path.join("data"));
+    server.args(["-p", &port.to_string(), "-h", "127.0.0.1"]);
+    let everywhere = ["unix_socket_directories=", "max_connections=300"];
+    for setting in everywhere.iter().chain(settings(purpose)) {
+        server.args(["-c", setting]);
+    }
+    server.current_dir(&folder.path).stdin(Stdio::null());
+    server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
+    let child = server.spawn().context("cannot start PostgreSQL")?;
+    let ready = "database system is ready to accept connections";
+    servers::wait_until_ready("PostgreSQL", child, &log, ready)
 }
 
 /// Measurements have room for a large database.

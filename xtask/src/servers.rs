@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools;
 
+const PORTS: Range<u16> = 10_000..20_000;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where root keeps servers and their data: `nobody` must be able to walk there.
 const SHARED_FOLDER: &str = "/var/tmp/tollgate-tools";
@@ -23,6 +26,15 @@ pub enum Purpose {
     Tests,
     /// Every commit is as durable as in production.
     Measurements,
+}
+
+/// How a server is made to end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// In order, though its clients are cut off.
+    Asked,
+    /// `kill -9`.
+    Killed,
 }
 
 /// Where one server keeps its data, in a folder that names the process it belongs to.
@@ -49,19 +61,45 @@ impl DataFolder {
     }
 }
 
+/// From below those that the system gives to clients: who knocks again and again while a server is
+/// away would now and then be given its very port, and talk to itself.
 pub fn spare_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start))?;
+    for _ in PORTS {
+        let number = u32::from(first) + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % u32::from(PORTS.end - PORTS.start))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("every port of {PORTS:?} is taken")
 }
 
-/// Waits until the server's log says that it is ready.
-pub fn wait_until_ready(name: &str, child: &mut Child, log: &Path, ready: &str) -> Result<()> {
+/// Starts a server again whose last run may have left processes behind that are still ending.
+pub fn start_again(mut start: impl FnMut() -> Result<Child>) -> Result<Child> {
+    let began = Instant::now();
+    loop {
+        match start() {
+            Err(_) if began.elapsed() < READY_TIMEOUT => sleep(Duration::from_millis(100)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Waits until the server's log says that it is ready; one that does not get there is ended.
+pub fn wait_until_ready(name: &str, mut child: Child, log: &Path, ready: &str) -> Result<Child> {
     let started = Instant::now();
     loop {
         let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
         if text.contains(ready) {
-            return Ok(());
+            return Ok(child);
         }
-        if child.try_wait()?.is_some() || started.elapsed() > READY_TIMEOUT {
+        let is_late = READY_TIMEOUT < started.elapsed();
+        if is_late {
+            stop(name, &mut child, "-KILL");
+        }
+        if is_late || child.try_wait()?.is_some() {
             bail!("{name} did not start:\n{text}");
         }
         sleep(Duration::from_millis(50));

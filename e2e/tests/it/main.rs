@@ -14,4 +14,5 @@ mod inputs;
 mod operators;
 mod outages;
 mod processes;
+mod replicas;
 mod sdks;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
+use e2e::databases::Backend;
+use e2e::loads::Outcome;
+use e2e::reports::Report;
+use e2e::rows::Row;
 
 use crate::Arguments;
 use crate::ceilings::{self, Ceiling};
-use crate::databases::Backend;
-use crate::loads::Outcome;
-use crate::rows::Row;
 
 /// What one repetition of a row came to.
 #[derive(Debug, Clone)]
@@ -55,9 +55,7 @@ impl Figure {
 
 /// A run of the command.
 pub struct Bench {
-    pub rows: Vec<Row>,
-    /// What could not be measured, or did not hold what a checker asks.
-    failures: Vec<String>,
+    pub report: Report,
     pub length: Duration,
     pub is_quick: bool,
     pub growth: u64,
@@ -66,18 +64,13 @@ pub struct Bench {
     only: Vec<String>,
     backends: Vec<Backend>,
     ceilings: HashMap<(Ceiling, Backend), Option<f64>>,
-    bar: ProgressBar,
 }
 
 impl Bench {
     pub fn new(arguments: &Arguments) -> Result<Self> {
         let (seconds, repetitions) = if arguments.quick { (2, 1) } else { (8, 3) };
-        let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} [{elapsed_precise}] {msg}")?);
-        bar.enable_steady_tick(Duration::from_millis(200));
         Ok(Self {
-            rows: Vec::new(),
-            failures: Vec::new(),
+            report: Report::new()?,
             length: Duration::from_secs(arguments.seconds.unwrap_or(seconds)),
             is_quick: arguments.quick,
             growth: arguments.growth.unwrap_or(if arguments.quick { 20_000 } else { 1_000_000 }),
@@ -86,7 +79,6 @@ impl Bench {
             only: arguments.only.clone(),
             backends: arguments.backend.clone(),
             ceilings: HashMap::new(),
-            bar,
         })
     }
 
@@ -115,21 +107,7 @@ impl Bench {
     /// What happens now, on the bar, or as a line where there is no terminal.
     pub fn say(&self, backend: Backend, name: &str, repetition: u32) {
         let of = self.repetitions;
-        self.note(&format!("{}: {name} {}/{of}", backend.name(), repetition + 1));
-    }
-
-    pub fn note(&self, text: &str) {
-        if self.bar.is_hidden() {
-            eprintln!("{text}");
-        } else {
-            self.bar.set_message(text.to_owned());
-        }
-    }
-
-    /// A finished row is told at once: whoever stops the run keeps what it found.
-    pub fn add(&mut self, row: Row) {
-        self.bar.suspend(|| eprintln!("    {}", row.summary()));
-        self.rows.push(row);
+        self.report.note(&format!("{}: {name} {}/{of}", backend.name(), repetition + 1));
     }
 
     /// Measured once in a run; its figures are rows as well.
@@ -146,23 +124,8 @@ impl Bench {
         let found = rows.first().map(|row| row.value);
         self.ceilings.insert((which, backend), found);
         for row in rows {
-            self.add(row);
+            self.report.add(row);
         }
         Ok(found)
-    }
-
-    /// One row that fails does not keep the others from being measured.
-    pub fn attempt(&mut self, backend: Backend, name: &str, outcome: Result<()>) {
-        if let Err(error) = outcome {
-            let failure = format!("{} {name}: {error:#}", backend.name());
-            self.bar.suspend(|| eprintln!("    FAILED {failure}"));
-            self.failures.push(failure);
-        }
-    }
-
-    pub fn finish(&self) -> Result<()> {
-        self.bar.finish_and_clear();
-        ensure!(self.failures.is_empty(), "{}", self.failures.join("; "));
-        Ok(())
     }
 }

@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use e2e::databases::{Backend, Database};
+use e2e::loads::{Bodies, Load, Order, Pace};
+use e2e::requests::Target;
+use e2e::rows::Row;
 
 use crate::bench::{Bench, Figure};
-use crate::databases::{Backend, Database};
-use crate::loads::{Bodies, Load, Order, Pace};
-use crate::requests::Target;
-use crate::rows::Row;
 use crate::statements;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ fn sqlite(bench: &Bench, which: Ceiling) -> Result<Vec<Row>> {
         Some(parent) => tempfile::tempdir_in(parent)?,
         None => tempfile::tempdir()?,
     };
-    bench.note("sqlite: ceilings");
+    bench.report.note("sqlite: ceilings");
     let mut run = Command::new(programs.join("sqlite"));
     run.arg(folder.path()).arg((bench.length.as_secs_f64() / PIECES).to_string());
     let text = output(&mut run)?;

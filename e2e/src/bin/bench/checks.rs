@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use e2e::deployments::{Deployment, FEATURE, JWT_SECRET, accounts};
+use e2e::loads::{Load, Pace};
 use e2e::purchases::token;
+use e2e::requests::Request;
+use e2e::rows::{Row, Target};
 use e2e::webhooks::unix_seconds;
 use serde_json::json;
 
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
-use crate::deployments::{Deployment, FEATURE, JWT_SECRET, accounts};
-use crate::loads::{Load, Pace};
-use crate::requests::Request;
-use crate::rows::{Row, Target};
 use crate::webhooks;
 
 /// So many customers have bought the feature.
@@ -73,7 +73,7 @@ async fn rate(
     }
     let figure = Figure::median(figures);
     let per_second = figure.per_second;
-    bench.add(figure.row(name, deployment.backend).under(ceiling).held_to(target));
+    bench.report.add(figure.row(name, deployment.backend).under(ceiling).held_to(target));
     Ok(per_second)
 }
 
@@ -95,6 +95,6 @@ async fn half_load(
     let figure = Figure::median_of(figures, |figure| figure.p99_ms);
     let row = Row::new(name, Some(deployment.backend), "ms p99", figure.p99_ms);
     let row = Row { refused: figure.refused, ..row.times(figure.p50_ms, figure.p99_ms) };
-    bench.add(row.held_to(Target::Below(2.0)));
+    bench.report.add(row.held_to(Target::Below(2.0)));
     Ok(())
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use e2e::databases::{Backend, Database};
+use e2e::deployments::{Deployment, accounts};
+use e2e::loads::Outcome;
+use e2e::requests::{NUMBER, Request};
+use e2e::rows::Target;
 use serde_json::json;
 
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
-use crate::databases::{Backend, Database};
-use crate::deployments::{Deployment, accounts};
-use crate::loads::Outcome;
-use crate::requests::{NUMBER, Request};
-use crate::rows::Target;
 
 /// How many credits all customers have.
 const AVAILABLE: &str = "SELECT CAST(COALESCE(SUM(available), 0) AS BIGINT) FROM credit_balances";
@@ -54,7 +54,7 @@ async fn measure(
         figures.push(Figure::of(&outcome)?);
     }
     let row = Figure::median(figures).row(name, deployment.backend);
-    bench.add(row.under(ceiling).held_to(target));
+    bench.report.add(row.under(ceiling).held_to(target));
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use e2e::deployments::Deployment;
+use e2e::rows::{Row, Target};
 
 use crate::bench::Bench;
-use crate::deployments::Deployment;
-use crate::rows::{Row, Target};
 
 const STARTS: usize = 5;
 /// Long enough for every loop to have run once.
@@ -17,13 +17,13 @@ pub fn binary(bench: &mut Bench) -> Result<()> {
     let path = std::env::var_os("TOLLGATE_BIN").context("TOLLGATE_BIN is not set")?;
     let bytes = std::fs::metadata(path)?.len() as f64;
     let row = Row::new("footprint_binary", None, "MB", bytes / MEGABYTE);
-    bench.add(row.held_to(Target::Below(40.0)));
+    bench.report.add(row.held_to(Target::Below(40.0)));
     Ok(())
 }
 
 /// On a database that is migrated already and holds what earlier rows left.
 pub async fn process(bench: &mut Bench, deployment: &mut Deployment) -> Result<()> {
-    bench.note(&format!("{}: footprint", deployment.backend.name()));
+    bench.report.note(&format!("{}: footprint", deployment.backend.name()));
     let backend = Some(deployment.backend);
     let mut ready_ms = Vec::new();
     for _ in 0..STARTS {
@@ -32,10 +32,10 @@ pub async fn process(bench: &mut Bench, deployment: &mut Deployment) -> Result<(
     }
     ready_ms.sort_by(f64::total_cmp);
     let row = Row::new("footprint_ready", backend, "ms", ready_ms[STARTS / 2]);
-    bench.add(row.held_to(Target::Below(300.0)));
+    bench.report.add(row.held_to(Target::Below(300.0)));
     tokio::time::sleep(IDLE).await;
     let bytes = deployment.server.memory_bytes()? as f64;
     let row = Row::new("footprint_rss", backend, "MB", bytes / MEGABYTE);
-    bench.add(row.held_to(Target::Below(50.0)));
+    bench.report.add(row.held_to(Target::Below(50.0)));
     Ok(())
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use e2e::databases::{Backend, Database};
+use e2e::deployments::Deployment;
+use e2e::loads::{Load, Order};
+use e2e::rows::{Row, Target};
 use serde_json::Value;
 
 use crate::bench::{Bench, Figure};
-use crate::databases::{Backend, Database};
-use crate::deployments::Deployment;
-use crate::loads::{Load, Order};
-use crate::rows::{Row, Target};
 use crate::{checks, credits, webhooks};
 
 const SMALL: u64 = 1_000;
@@ -73,7 +73,7 @@ pub async fn measure(bench: &mut Bench, backend: Backend) -> Result<()> {
                 large.figure(bench, name, repetition).await?,
             );
             let (before, after) = (pair.0.per_second, pair.1.per_second);
-            bench.note(&format!("{name}: {before:.0} per s and {after:.0} per s"));
+            bench.report.note(&format!("{name}: {before:.0} per s and {after:.0} per s"));
             pairs.push(pair);
         }
         let refused: u64 = pairs.iter().map(|pair| pair.0.refused + pair.1.refused).sum();
@@ -82,7 +82,7 @@ pub async fn measure(bench: &mut Bench, backend: Backend) -> Result<()> {
         let middle = pairs.swap_remove(pairs.len() / 2);
         let row = Row::new(name, Some(backend), "x", times(&middle));
         let row = row.times(middle.1.p50_ms, middle.1.p99_ms);
-        bench.add(Row { refused, ..row.held_to(Target::AtMost(1.3)) });
+        bench.report.add(Row { refused, ..row.held_to(Target::AtMost(1.3)) });
     }
     Ok(())
 }
@@ -154,17 +154,17 @@ impl Template {
         let started = Instant::now();
         numbers(database, copies * EVENTS_EACH).await?;
         for copied in TABLES {
-            bench.note(&format!("copying {} for {copies} customers", copied.table));
+            bench.report.note(&format!("copying {} for {copies} customers", copied.table));
             let statement = self.statement(database, &copied, &self.customer).await?;
             database.execute(&format!("{statement} AND n < {copies}")).await?;
         }
-        bench.note("copying inbox_events");
+        bench.report.note("copying inbox_events");
         let statement = self.statement(database, &EVENTS, &self.session).await?;
         database.execute(&format!("{statement} AND n < {}", copies * EVENTS_EACH)).await?;
-        bench.note("analysing");
+        bench.report.note("analysing");
         database.analyse().await?;
         let lines = database.number("SELECT COUNT(*) FROM credit_entries").await?;
-        bench.note(&format!("{lines} lines of the ledger in {:.0?}", started.elapsed()));
+        bench.report.note(&format!("{lines} lines of the ledger in {:.0?}", started.elapsed()));
         Ok(())
     }
 

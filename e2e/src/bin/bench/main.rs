@@ -6,28 +6,21 @@ mod bench;
 mod ceilings;
 mod checks;
 mod credits;
-mod databases;
-mod deployments;
 mod footprints;
 mod growth;
-mod loads;
-mod purchases;
-mod requests;
-mod rows;
 mod sandbox;
 mod statements;
 mod webhooks;
-mod wires;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use e2e::databases::Backend;
+use e2e::deployments::{Deployment, accounts};
 
 use crate::bench::Bench;
-use crate::databases::Backend;
-use crate::deployments::{Deployment, accounts};
 
 const AFTER_HELP: &str = "\
 Rows: webhook_accepted, webhook_applied_payment, webhook_applied_subscription, consume_spread, \
@@ -83,24 +76,10 @@ const SANDBOX: &str = "sandbox";
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let load_before = load_averages();
     let mut bench = Bench::new(&arguments)?;
     let measured = runtime.block_on(measure(&mut bench, &arguments));
-    let finished = bench.finish();
-    // A run that breaks off still shows what it has found.
-    if !bench.rows.is_empty() {
-        rows::print(&bench.rows, &load_before)?;
-    }
-    if let Some(file) = &arguments.json {
-        rows::write_json(&bench.rows, file)?;
-    }
+    let finished = bench.report.conclude(arguments.json.as_deref());
     measured.and(finished)
-}
-
-/// Of the last one, five and fifteen minutes, where the system tells.
-fn load_averages() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().take(3).collect::<Vec<_>>().join(", ")
 }
 
 async fn measure(bench: &mut Bench, arguments: &Arguments) -> Result<()> {
@@ -135,24 +114,24 @@ async fn on_backend(bench: &mut Bench, backend: Backend) -> Result<()> {
     let is_usual = backend == Backend::Postgres || bench.names(backend);
     if is_usual && bench.wants_any(&GROWTH_ROWS) {
         let outcome = growth::measure(bench, backend).await;
-        bench.attempt(backend, "growth", outcome);
+        bench.report.attempt(backend, "growth", outcome);
     }
     Ok(())
 }
 
 async fn on_deployment(bench: &mut Bench, deployment: &Deployment) -> Result<()> {
     let count = bench.accounts;
-    bench.note(&format!("{}: making {count} customers", deployment.backend.name()));
+    bench.report.note(&format!("{}: making {count} customers", deployment.backend.name()));
     deployment.fund(&accounts(count)).await?;
     for name in SERVER_ROWS {
         if bench.wants(name) {
             let outcome = row(bench, deployment, name).await;
-            bench.attempt(deployment.backend, name, outcome);
+            bench.report.attempt(deployment.backend, name, outcome);
         }
     }
     if bench.wants_any(&CHECK_ROWS) {
         let outcome = checks::measure(bench, deployment).await;
-        bench.attempt(deployment.backend, "check", outcome);
+        bench.report.attempt(deployment.backend, "check", outcome);
     }
     Ok(())
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::answers::{Api, list_at, text_at};
+use e2e::loads::Outcome;
+use e2e::rows::{Row, Target};
 use e2e::sandboxes::Sandbox;
 use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::loads::Outcome;
-use crate::rows::{Row, Target};
 
 /// What the sandbox promises at 10,000 customers.
 const YEAR_LIMIT_SECONDS: f64 = 60.0;
@@ -32,11 +32,11 @@ struct Subscriber {
 pub async fn measure(bench: &mut Bench, customers: usize, length: Duration) -> Result<()> {
     let sandbox = Sandbox::start()?;
     let api = sandbox.api()?;
-    bench.note(&format!("sandbox: making {customers} customers with a subscription each"));
+    bench.report.note(&format!("sandbox: making {customers} customers with a subscription each"));
     let price = monthly_price(&api).await?;
     let subscribers = subscribers(&api, &price, customers).await?;
 
-    bench.note("sandbox: advancing the clock by a year");
+    bench.report.note("sandbox: advancing the clock by a year");
     let started = Instant::now();
     let clock = api.request(Method::POST, "/_sandbox/clock").json(&json!({ "advance": "1y" }));
     api.send(clock.timeout(ADVANCE_TIMEOUT)).await?.expect(200)?;
@@ -44,17 +44,17 @@ pub async fn measure(bench: &mut Bench, customers: usize, length: Duration) -> R
     for subscriber in subscribers.iter().step_by(customers.div_ceil(50)) {
         renewed_for_a_year(&api, subscriber).await?;
     }
-    bench.add(year.held_to(Target::Below(YEAR_LIMIT_SECONDS)));
+    bench.report.add(year.held_to(Target::Below(YEAR_LIMIT_SECONDS)));
 
-    bench.note("sandbox: calling the API");
+    bench.report.note("sandbox: calling the API");
     let outcome = calls(&api, &price, &subscribers, length).await?;
     let (p50_ms, p99_ms) = (outcome.percentile_ms(50), outcome.percentile_ms(99));
     let row = Row::new("sandbox_call", None, "per s", outcome.per_second());
-    bench.add(row.times(p50_ms, p99_ms));
+    bench.report.add(row.times(p50_ms, p99_ms));
     let row = Row::new("sandbox_call_slowest", None, "ms p99", p99_ms);
-    bench.add(row.held_to(Target::Below(CALL_LIMIT_MS)));
+    bench.report.add(row.held_to(Target::Below(CALL_LIMIT_MS)));
     if let Some(memory_mb) = sandbox.peak_memory_mb() {
-        bench.add(Row::new("sandbox_memory", None, "MiB at most", memory_mb as f64));
+        bench.report.add(Row::new("sandbox_memory", None, "MiB at most", memory_mb as f64));
     }
     Ok(())
 }

@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use e2e::databases::{Backend, Database};
+use e2e::loads::percentile_ms;
+use e2e::rows::Row;
 use sqlx::mysql::{MySqlConnection, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlPool};
 
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
-use crate::databases::{Backend, Database};
-use crate::loads::percentile_ms;
-use crate::rows::Row;
 
 const CONNECTIONS: usize = 32;
 const ACCOUNTS: u64 = 10_000;

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use e2e::databases::Backend;
+use e2e::deliveries::{COMPLETED, PENDING, inert_one, of_kind, renamed};
+use e2e::deployments::{Deployment, account};
+use e2e::loads::{Gate, Load, Order, Outcome, Pace, percentile_ms};
+use e2e::requests::Request;
+use e2e::rows::{Row, Target};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Figure};
 use crate::ceilings::Ceiling;
-use crate::databases::Backend;
-use crate::deployments::{Deployment, account};
-use crate::loads::{Gate, Load, Order, Outcome, Pace, percentile_ms};
-use crate::purchases::of_kind;
-use crate::requests::Request;
-use crate::rows::{Row, Target};
 
 /// No server accepts more in a second, so that the list does not end before the time does.
 const EVENTS_PER_SECOND_MAX: u64 = 25_000;
@@ -24,10 +24,6 @@ const BACKLOG: u64 = 512;
 /// However slow the machine is, everything is applied by then.
 const PATIENCE: Duration = Duration::from_secs(1800);
 const LOOK_STEP: Duration = Duration::from_millis(20);
-/// Nothing follows from events of this kind: storing them is all there is to do.
-const INERT: &str = "payment_intent.created";
-const COMPLETED: &str = "checkout.session.completed";
-const PENDING: &str = "SELECT COUNT(*) FROM inbox_events WHERE state = 'pending'";
 const STORED: &str = "SELECT COUNT(*) FROM inbox_events";
 
 /// Proven, durable, told from a repetition; nothing follows, so nothing else is measured.
@@ -54,7 +50,7 @@ pub async fn accepted(bench: &mut Bench, deployment: &Deployment, name: &str) ->
         Backend::Sqlite => Target::None,
     };
     let row = Figure::median(figures).row(name, deployment.backend);
-    bench.add(row.under(ceiling).held_to(target));
+    bench.report.add(row.under(ceiling).held_to(target));
     Ok(())
 }
 
@@ -72,15 +68,10 @@ pub fn inert(
 ) -> Result<Vec<Request>> {
     let mut event = template.clone();
     let made = (0..count).map(|number| {
-        event["id"] = json!(format!("evt_bench_{tag}_{number:08}"));
-        event["data"]["object"]["id"] = json!(format!("pi_bench_{tag}_{number:08}"));
+        renamed(&mut event, &format!("bench_{tag}_{number:08}"));
         deployment.delivery(&event.to_string())
     });
     made.collect()
-}
-
-fn inert_one(events: &[Value]) -> Result<Value> {
-    of_kind(events, INERT).pop().with_context(|| format!("no {INERT}"))
 }
 
 /// Every accepted event is there, and no other.
@@ -142,7 +133,7 @@ pub async fn entitle(deployment: &Deployment, buyers: &[String]) -> Result<Value
     let completed = of_kind(&events, COMPLETED);
     let requests = completed.iter().map(|event| deployment.delivery(&event.to_string()));
     deployment.ask_all(requests.collect::<Result<_>>()?).await?;
-    drain(deployment).await?;
+    deployment.drain(PATIENCE).await?;
     check_applied(deployment).await?;
     inert_one(&events)
 }
@@ -156,7 +147,7 @@ async fn apply(
     target: Target,
 ) -> Result<()> {
     // What earlier rows left behind would be applied in this one's time.
-    drain(deployment).await?;
+    deployment.drain(PATIENCE).await?;
     let requests = events.iter().map(|event| deployment.delivery(&event.to_string()));
     let requests = Arc::new(requests.collect::<Result<Vec<_>>>()?);
     let gate = Arc::new(Gate::default());
@@ -175,7 +166,7 @@ async fn apply(
     }
     let outcome = sending.await??;
     let backlog = deployment.database.number(PENDING).await?;
-    drain(deployment).await?;
+    deployment.drain(PATIENCE).await?;
     let elapsed = started.elapsed();
     ensure!(outcome.refused() == 0, "{name}: {:?}", outcome.refusals);
     ensure!(outcome.answered() == events.len() as u64, "not all were sent in {PATIENCE:?}");
@@ -192,21 +183,10 @@ async fn apply(
     let per_second = outcome.answered() as f64 / elapsed.as_secs_f64();
     let times = (percentile_ms(&waited, 50), percentile_ms(&waited, 99));
     let row = Row::new(name, Some(deployment.backend), "per s", per_second);
-    bench.add(row.times(times.0, times.1).held_to(target));
+    bench.report.add(row.times(times.0, times.1).held_to(target));
     let name = format!("{name}_backlog");
     let row = Row::new(&name, Some(deployment.backend), "events", backlog as f64);
-    bench.add(row.held_to(Target::AtMost((BACKLOG * 2) as f64)));
-    Ok(())
-}
-
-async fn drain(deployment: &Deployment) -> Result<()> {
-    let started = Instant::now();
-    while 0 < deployment.database.number(PENDING).await? {
-        if PATIENCE < started.elapsed() {
-            bail!("the inbox is not empty after {PATIENCE:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    bench.report.add(row.held_to(Target::AtMost((BACKLOG * 2) as f64)));
     Ok(())
 }
 

@@ -267,7 +267,7 @@ impl Sender {
 
 /// Instants at which requests are due, made by a thread that does nothing else: the runtime's own
 /// timer is too coarse.
-struct Dues {
+pub struct Dues {
     waiting: Mutex<VecDeque<Instant>>,
     count: Semaphore,
 }
@@ -279,7 +279,8 @@ impl Default for Dues {
 }
 
 impl Dues {
-    fn pace(self: Arc<Self>, rate: f64, length: Duration) -> std::thread::JoinHandle<()> {
+    /// So many in a second, for so long.
+    pub fn pace(self: Arc<Self>, rate: f64, length: Duration) -> std::thread::JoinHandle<()> {
         std::thread::spawn(move || {
             let started = Instant::now();
             let mut made = 0_u64;
@@ -302,7 +303,7 @@ impl Dues {
     }
 
     /// What is due already is sent even after the end: waiting long is what is measured.
-    async fn next(&self) -> Option<Instant> {
+    pub async fn next(&self) -> Option<Instant> {
         if let Ok(permit) = self.count.acquire().await {
             permit.forget();
         }
@@ -321,7 +322,7 @@ fn next_number() -> u64 {
 }
 
 /// `429 rate_limited`: the status and the stable code of the problem document.
-fn name_of(status: u16, body: &[u8]) -> String {
+pub(crate) fn name_of(status: u16, body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     format!("{status} {}", value["code"].as_str().unwrap_or_default()).trim_end().to_owned()
 }

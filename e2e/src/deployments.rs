@@ -1,29 +1,34 @@
-//! A deployment under test: `tollgate serve` in a process of its own, on a database of its own, in
+//! A deployment under load: `tollgate serve` in processes of its own, on a database of its own, in
 //! front of a simulated provider, with customers who have credits to spend.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::answers::{Api, text_at};
-use e2e::sandboxes::Sandbox;
-use e2e::servers::tollgate;
 use serde_json::{Value, json};
 
+use crate::answers::{Api, text_at};
 use crate::databases::{Backend, Database};
 use crate::loads::{Bodies, Load, Order, Outcome, Pace};
 use crate::requests::{Request, Target};
+use crate::sandboxes::Sandbox;
+use crate::servers::{kill, last_lines, tollgate};
 
 /// More than any run can spend.
 pub const CREDITS: i64 = 1_000_000_000;
 pub const FEATURE: &str = "bench_feature";
 pub const WEBHOOK_SECRET: &str = "whsec_of_the_benchmark_alone";
 pub const JWT_SECRET: &str = "of the benchmark alone, and longer than 32 bytes";
+/// Below those from which the system takes the ports of clients: who knocks again and again while
+/// nobody listens would now and then be given that very port, and talk to itself.
+const PORTS: Range<u16> = 20_000..32_000;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_STEP: Duration = Duration::from_millis(1);
 const CONNECTIONS: usize = 32;
@@ -38,26 +43,70 @@ pub struct Server {
     pub ready_in: Duration,
 }
 
-impl Server {
-    pub fn start(settings: &[(String, String)], folder: &Path) -> Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let log = folder.join("server.log");
-        let mut command = tollgate(&["serve"])?;
-        command.envs(settings.iter().map(|(name, value)| (name, value)));
-        command.env("LISTEN", address.to_string()).current_dir(folder);
+/// How the servers of one deployment are started, and its other commands run.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    settings: Vec<(String, String)>,
+    folder: PathBuf,
+}
+
+impl Launch {
+    /// One more server, at an address of its own.
+    pub fn start(&self) -> Result<Server> {
+        self.start_at(spare_address()?)
+    }
+
+    /// `kill -9`, and at once a new process at the same address.
+    pub fn replace(&self, server: &mut Server) -> Result<()> {
+        kill(&mut server.child)?;
+        *server = self.start_at(server.address)?;
+        Ok(())
+    }
+
+    fn start_at(&self, address: SocketAddr) -> Result<Server> {
+        let log = self.log();
+        let mut command = self.command(&["serve"])?;
+        command.env("LISTEN", address.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::options().create(true).append(true).open(&log)?);
         let started = Instant::now();
         let child = command.spawn().context("cannot start tollgate serve")?;
-        let mut server = Self { child, address, ready_in: Duration::ZERO };
+        let mut server = Server { child, address, ready_in: Duration::ZERO };
         while !is_healthy(address) {
             if server.child.try_wait()?.is_some() || READY_TIMEOUT < started.elapsed() {
-                bail!("the server did not start:\n{}", fs::read_to_string(&log)?);
+                bail!("the server did not start:\n{}", last_lines(&log));
             }
             std::thread::sleep(READY_STEP);
         }
         server.ready_in = started.elapsed();
         Ok(server)
+    }
+
+    /// What another command of the binary prints under the same settings.
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?.output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "tollgate {arguments:?}: {errors}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = tollgate(arguments)?;
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.current_dir(&self.folder);
+        Ok(command)
+    }
+
+    /// Where all servers write what they have to say.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+}
+
+impl Server {
+    /// Whether the process has not ended by itself.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// The memory that it holds right now.
@@ -72,8 +121,23 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Killing a process that has ended already is the only way this fails.
-        let _ended_already = self.child.kill().and_then(|()| self.child.wait());
+        let _ended_already = kill(&mut self.child);
     }
+}
+
+/// Nobody listens there, and no other call in this process gets it.
+fn spare_address() -> Result<SocketAddr> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % u32::from(PORTS.end - PORTS.start))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("every port of {PORTS:?} is taken")
 }
 
 fn is_healthy(address: SocketAddr) -> bool {
@@ -98,8 +162,9 @@ pub struct Deployment {
     /// Our ids of the prices: one paid once, one every month.
     pub pack: String,
     pub plan: String,
-    settings: Vec<(String, String)>,
-    folder: tempfile::TempDir,
+    pub launch: Launch,
+    /// Dropping it removes it.
+    _folder: tempfile::TempDir,
 }
 
 impl Deployment {
@@ -113,23 +178,21 @@ impl Deployment {
         let database = Database::create(backend, &unique, folder.path()).await?;
         let sandbox = Sandbox::start()?;
         let settings = settings(&database.url, &sandbox);
-        command(&["migrate", "up"], &settings, folder.path())?;
-        let key = ["keys", "create", "--name", "bench", "--scope", "server"];
-        let key = command(&key, &settings, folder.path())?.trim().to_owned();
-        let server = Server::start(&settings, folder.path())?;
+        let launch = Launch { settings, folder: folder.path().to_owned() };
+        launch.run(&["migrate", "up"])?;
+        let key = launch.run(&["keys", "create", "--name", "bench", "--scope", "server"])?;
+        let key = key.trim().to_owned();
+        let server = launch.start()?;
         let merchant = Target { address: server.address, bearer: Some(key.clone()) };
         let api = Api::new(&format!("http://{}", server.address), Some(&key))?;
         let (pack, plan) = (price(&api, None).await?, price(&api, Some("month")).await?);
-        Ok(Self { backend, database, server, sandbox, merchant, pack, plan, settings, folder })
+        let _folder = folder;
+        Ok(Self { backend, database, server, sandbox, merchant, pack, plan, launch, _folder })
     }
 
     /// Stops the server and starts another one on the same data.
     pub fn restart(&mut self) -> Result<()> {
-        self.server.child.kill()?;
-        self.server.child.wait()?;
-        self.server = Server::start(&self.settings, self.folder.path())?;
-        self.merchant.address = self.server.address;
-        Ok(())
+        self.launch.replace(&mut self.server)
     }
 
     /// Sends each of these once and answers their bodies in the same order.
@@ -206,16 +269,6 @@ fn settings(database_url: &str, sandbox: &Sandbox) -> Vec<(String, String)> {
         ("SYNC_OBJECTS_SECONDS", "0"),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-}
-
-/// Runs another command of the binary with the same settings; what it printed.
-fn command(arguments: &[&str], settings: &[(String, String)], folder: &Path) -> Result<String> {
-    let mut command = tollgate(arguments)?;
-    command.envs(settings.iter().map(|(name, value)| (name, value))).current_dir(folder);
-    let output = command.output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "tollgate {arguments:?}: {errors}");
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Something for sale that grants credits and a feature.

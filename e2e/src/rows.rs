@@ -66,7 +66,7 @@ impl Row {
     }
 
     /// Nothing where there is no target, or no ceiling to compare with.
-    fn is_ok(&self) -> Option<bool> {
+    pub fn is_ok(&self) -> Option<bool> {
         let holds = match self.target {
             Target::None => return None,
             Target::AtLeast(limit) => limit <= self.value,

@@ -1,16 +1,23 @@
 //! Genuine purchases: sessions that the server under test opened, paid at the simulated provider,
 //! whose events are then ours to deliver.
 
-use anyhow::{Context, Result, ensure};
-use e2e::answers::{list_at, text_at};
-use e2e::purchases::VISA;
-use e2e::webhooks::{INTAKE, signature};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::answers::{list_at, text_at};
 use crate::deployments::{Deployment, WEBHOOK_SECRET, ask_all};
+use crate::purchases::VISA;
 use crate::requests::{Request, Target};
+use crate::webhooks::{INTAKE, signature};
 
 const PAGE: usize = 100;
+/// Nothing follows from events of this kind: storing them is all there is to do.
+pub const INERT: &str = "payment_intent.created";
+pub const COMPLETED: &str = "checkout.session.completed";
+const LOOK_STEP: Duration = Duration::from_millis(2);
+pub const PENDING: &str = "SELECT COUNT(*) FROM inbox_events WHERE state = 'pending'";
 
 impl Deployment {
     /// Everybody buys this once; the provider's events about it, oldest first.
@@ -63,13 +70,41 @@ impl Deployment {
 
     /// The delivery of an event, signed as of now.
     pub fn delivery(&self, event: &str) -> Result<Request> {
-        let signature = signature(WEBHOOK_SECRET, event, 0)?;
-        let headers = [
-            ("content-type", "application/json; charset=utf-8"),
-            ("stripe-signature", signature.as_str()),
-        ];
-        Ok(self.merchant.with_bearer(None).post(INTAKE, &headers, event.as_bytes()))
+        delivery(&self.merchant, event)
     }
+
+    /// Waits until every accepted event is applied.
+    pub async fn drain(&self, patience: Duration) -> Result<()> {
+        let started = Instant::now();
+        while 0 < self.database.number(PENDING).await? {
+            if patience < started.elapsed() {
+                bail!("the inbox is not empty after {patience:?}");
+            }
+            tokio::time::sleep(LOOK_STEP).await;
+        }
+        Ok(())
+    }
+}
+
+/// The delivery of an event to that address, signed as of now.
+pub fn delivery(target: &Target, event: &str) -> Result<Request> {
+    let signature = signature(WEBHOOK_SECRET, event, 0)?;
+    let headers = [
+        ("content-type", "application/json; charset=utf-8"),
+        ("stripe-signature", signature.as_str()),
+    ];
+    Ok(target.with_bearer(None).post(INTAKE, &headers, event.as_bytes()))
+}
+
+/// The one event from which nothing follows.
+pub fn inert_one(events: &[Value]) -> Result<Value> {
+    of_kind(events, INERT).pop().with_context(|| format!("no {INERT}"))
+}
+
+/// The same event as another one: it differs in what makes it new, and in nothing else.
+pub fn renamed(event: &mut Value, tag: &str) {
+    event["id"] = json!(format!("evt_{tag}"));
+    event["data"]["object"]["id"] = json!(format!("pi_{tag}"));
 }
 
 /// Those of one kind.

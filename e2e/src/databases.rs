@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use futures::TryStreamExt as _;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -28,15 +29,18 @@ impl Backend {
         }
     }
 
-    /// Where its server is, if somebody has started one; SQLite needs none.
+    /// Where its server is, if somebody has started one: for measurements, or for tests. SQLite
+    /// needs none.
     pub fn server_url(self) -> Result<String> {
-        let variable = match self {
-            Backend::Postgres => "TOLLGATE_BENCH_POSTGRES",
-            Backend::Mysql => "TOLLGATE_BENCH_MYSQL",
+        let suffix = match self {
+            Backend::Postgres => "POSTGRES",
+            Backend::Mysql => "MYSQL",
             Backend::Sqlite => return Ok(String::new()),
         };
-        std::env::var(variable)
-            .with_context(|| format!("{variable} is not set; `cargo xtask bench` sets it"))
+        let named = |purpose: &str| std::env::var(format!("TOLLGATE_{purpose}_{suffix}"));
+        named("BENCH").or_else(|_| named("TEST")).with_context(|| {
+            format!("TOLLGATE_BENCH_{suffix} is not set; `cargo xtask bench` sets it")
+        })
     }
 }
 
@@ -155,6 +159,32 @@ impl Database {
             Pool::Mysql(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
             Pool::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
         })
+    }
+
+    /// Tells each text of the only column, one after the other: there may be millions.
+    pub async fn each_text(&self, text: &str, mut tell: impl FnMut(&str)) -> Result<()> {
+        let query = AssertSqlSafe(self.spelled(text));
+        match &self.pool {
+            Pool::Postgres(pool) => {
+                let mut rows = sqlx::query_scalar::<_, String>(query).fetch(pool);
+                while let Some(found) = rows.try_next().await? {
+                    tell(&found);
+                }
+            }
+            Pool::Mysql(pool) => {
+                let mut rows = sqlx::query_scalar::<_, String>(query).fetch(pool);
+                while let Some(found) = rows.try_next().await? {
+                    tell(&found);
+                }
+            }
+            Pool::Sqlite(pool) => {
+                let mut rows = sqlx::query_scalar::<_, String>(query).fetch(pool);
+                while let Some(found) = rows.try_next().await? {
+                    tell(&found);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The names of a table's columns.
