@@ -35,7 +35,10 @@ impl Replicas {
     pub async fn open(database: &Database, more: &[(&'static str, &str)]) -> Result<Self> {
         let ports = [spare_port()?, spare_port()?];
         let balancer = Balancer::open(ports).await?;
-        let settings = [&NO_LOOPS[..], &[MANY_CHECKOUTS], more].concat();
+        // Unless they are told, each takes itself for the address that buyers come back to, and
+        // the same request would be another one at the other.
+        let front = [("FRONTEND_URL", balancer.url.as_str())];
+        let settings = [&NO_LOOPS[..], &[MANY_CHECKOUTS], &front, more].concat();
         let shop = Shop::open_with(&database.url, balancer.port, &settings).await?;
         let mut services = vec![shop.start(ports[0])?, shop.start(ports[1])?];
         for service in &mut services {
