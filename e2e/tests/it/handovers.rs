@@ -192,7 +192,7 @@ async fn replace(replicas: &mut Replicas, pack: &str, paying: &Buyer) -> Result<
     tokio::time::sleep(Duration::from_millis(300)).await;
     replicas.pay(&page).await?;
     let status = stopped.await??;
-    println!("it ended {:.1?} after the signal", began.elapsed());
+    eprintln!("it ended {:.1?} after the signal", began.elapsed());
     ensure!(status.success(), "it ended with {status}");
     ensure!(!replicas.balancer.ready()[0], "the balancer was never told");
     replicas.slow_provider(0).await?;

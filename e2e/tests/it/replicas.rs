@@ -28,7 +28,7 @@ async fn at_two_replicas(
         check(&replicas).await.context(database.name)?;
         replicas.check_sound().await.context(database.name)?;
         let (name, taken) = (database.name, replicas.balancer.taken());
-        println!("{name}: open in {opened_in:.1?}, all in {:.1?}, {taken:?}", began.elapsed());
+        eprintln!("{name}: open in {opened_in:.1?}, all in {:.1?}, {taken:?}", began.elapsed());
     }
     Ok(())
 }
