@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod audits;
+pub mod balancers;
 pub mod crowds;
 pub mod databases;
 pub mod deliveries;
@@ -13,6 +14,7 @@ pub mod purchases;
 pub mod reports;
 pub mod requests;
 pub mod rows;
+pub mod replicas;
 pub mod sandboxes;
 pub mod servers;
 pub mod services;

@@ -51,11 +51,11 @@ impl Buyer {
     }
 
     pub async fn balance(&self) -> Result<Value> {
-        self.api.get("/v1/credits/balance").await?.expect(200)
+        balance(&self.api).await
     }
 
     pub async fn total_credits(&self) -> Result<i64> {
-        number_at(&self.balance().await?, "/total_credits")
+        total_credits(&self.api).await
     }
 
     pub async fn may_use(&self, feature: &str) -> Result<bool> {
@@ -72,9 +72,7 @@ impl Buyer {
 
     /// Opens a checkout and answers the provider's session id.
     pub async fn checkout(&self, offer: &Offer) -> Result<String> {
-        let body = json!({ "price": offer.price_id });
-        let session = self.api.post("/v1/checkout-sessions", &body).await?.expect(201)?;
-        provider_session(&text_at(&session, "/url"))
+        checkout(&self.api, &offer.price_id).await
     }
 
     /// Buys without a browser and waits until the credits are there.
@@ -85,11 +83,53 @@ impl Buyer {
     }
 
     pub async fn await_credits(&self, expected: i64) -> Result<()> {
-        eventually(&format!("{} has {expected} credits", self.external_id), async || {
-            Ok((self.total_credits().await? == expected).then_some(()))
-        })
-        .await
+        await_credits(&self.api, expected).await.with_context(|| self.external_id.clone())
     }
+}
+
+/// A new product with one price; answers the price's id.
+pub async fn sell(admin: &Api, product: &str, mut price: Value) -> Result<String> {
+    let product = admin.post("/v1/products", &json!({ "name": product })).await?.expect(201)?;
+    price["product"] = product["id"].clone();
+    Ok(text_at(&admin.post("/v1/prices", &price).await?.expect(201)?, "/id"))
+}
+
+/// A pack of a hundred credits.
+pub async fn sell_pack(admin: &Api) -> Result<String> {
+    let grants = json!({ "credits": [{ "amount": 100 }] });
+    let price = json!({ "unit_amount": 1999, "currency": "usd", "grants": grants });
+    sell(admin, "100 Credits", price).await
+}
+
+/// A plan with a feature and a hundred credits a month.
+pub async fn sell_plan(admin: &Api, feature: &str) -> Result<String> {
+    let grants = json!({ "credits": [{ "amount": 100 }], "features": [{ "feature": feature }] });
+    let price = json!({
+        "unit_amount": 2999, "currency": "usd", "interval": "month", "grants": grants,
+    });
+    sell(admin, "Pro", price).await
+}
+
+/// Opens a checkout and answers the provider's session id.
+pub async fn checkout(buyer: &Api, price: &str) -> Result<String> {
+    let body = json!({ "price": price });
+    let session = buyer.post("/v1/checkout-sessions", &body).await?.expect(201)?;
+    provider_session(&text_at(&session, "/url"))
+}
+
+async fn balance(buyer: &Api) -> Result<Value> {
+    buyer.get("/v1/credits/balance").await?.expect(200)
+}
+
+pub async fn total_credits(buyer: &Api) -> Result<i64> {
+    number_at(&balance(buyer).await?, "/total_credits")
+}
+
+pub async fn await_credits(buyer: &Api, expected: i64) -> Result<()> {
+    eventually(&format!("{expected} credits at {}", buyer.base), async || {
+        Ok((total_credits(buyer).await? == expected).then_some(()))
+    })
+    .await
 }
 
 /// Something for sale by its product's name; the interval tells several prices apart.
@@ -115,8 +155,13 @@ pub async fn offer(api: &Api, name: &str, interval: Option<&str>) -> Result<Offe
 
 /// Finishes a checkout at the provider with one of its test payment methods.
 pub async fn pay(dev: &Dev, session: &str, method: &str) -> Result<Answer> {
+    pay_at(&dev.sandbox()?, session, method).await
+}
+
+/// The same at a provider that runs by itself.
+pub async fn pay_at(sandbox: &Api, session: &str, method: &str) -> Result<Answer> {
     let path = format!("/_sandbox/checkout/{session}/complete");
-    dev.sandbox()?.post_form(&path, &[("payment_method", method)]).await
+    sandbox.post_form(&path, &[("payment_method", method)]).await
 }
 
 /// The session id that the hosted page's address carries.

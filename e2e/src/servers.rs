@@ -45,7 +45,7 @@ pub struct Dev {
 }
 
 /// No comparison with the provider is ever due.
-const NO_LOOPS: [(&str, &str); 3] =
+pub(crate) const NO_LOOPS: [(&str, &str); 3] =
     [("SYNC_PENDING_SECONDS", "0"), ("SYNC_EVENTS_SECONDS", "0"), ("SYNC_OBJECTS_SECONDS", "0")];
 
 /// A data directory that outlives the processes using it.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +31,7 @@ pub struct Database {
 #[derive(Debug)]
 pub struct Shop {
     pub sandbox: Sandbox,
+    pub webhook_secret: String,
     settings: Vec<(&'static str, String)>,
     folder: TempDir,
 }
@@ -82,28 +83,37 @@ pub fn spare_port() -> Result<u16> {
 impl Shop {
     /// A provider of its own, which delivers to that port.
     pub async fn open(database_url: &str, delivers_to: u16) -> Result<Self> {
+        Self::open_with(database_url, delivers_to, &[]).await
+    }
+
+    /// The same under more settings.
+    pub async fn open_with(
+        database_url: &str,
+        delivers_to: u16,
+        more: &[(&'static str, &str)],
+    ) -> Result<Self> {
         let sandbox = Sandbox::start()?;
         let url = format!("http://127.0.0.1:{delivers_to}{INTAKE}");
         let form = [("url", url.as_str()), ("enabled_events[0]", "*")];
         let endpoint = sandbox.api()?.post_form("/v1/webhook_endpoints", &form).await?;
-        let secret = text_at(&endpoint.expect(200)?, "/secret");
-        let settings = vec![
+        let webhook_secret = text_at(&endpoint.expect(200)?, "/secret");
+        let mut settings = vec![
             ("DATABASE_URL", database_url.to_owned()),
             ("STRIPE_SECRET_KEY", sandbox.ready.secret_key.clone()),
             ("STRIPE_API_BASE", sandbox.ready.base_url.clone()),
-            ("STRIPE_WEBHOOK_SECRET", secret),
+            ("STRIPE_WEBHOOK_SECRET", webhook_secret.clone()),
             ("JWT_SECRET", JWT_SECRET.to_owned()),
         ];
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let folder = tempfile::Builder::new().prefix("tollgate-e2e-").tempdir()?;
-        Ok(Self { sandbox, settings, folder })
+        Ok(Self { sandbox, webhook_secret, settings, folder })
     }
 
     /// Starts an instance and does not wait for it.
     pub fn start(&self, port: u16) -> Result<Service> {
         let log = self.folder.path().join(format!("{port}.log"));
-        let mut command = tollgate(&["serve"])?;
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.env("LISTEN", format!("127.0.0.1:{port}")).current_dir(self.folder.path());
+        let mut command = self.command(&["serve"])?;
+        command.env("LISTEN", format!("127.0.0.1:{port}"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::options().create(true).append(true).open(&log)?);
         let child = command.spawn().context("cannot start tollgate serve")?;
@@ -112,9 +122,14 @@ impl Shop {
 
     /// Runs another command under the same settings.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments)?.output()?)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = tollgate(arguments)?;
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        Ok(command.current_dir(self.folder.path()).output()?)
+        command.current_dir(self.folder.path());
+        Ok(command)
     }
 
     pub fn admin_key(&self) -> Result<String> {
@@ -160,6 +175,12 @@ impl Service {
 
     pub fn log(&self) -> String {
         last_lines(&self.log)
+    }
+
+    /// What it called an error, whoever listened on this port in this shop.
+    pub fn errors(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(&self.log)?;
+        Ok(text.lines().filter(|line| line.contains(" ERROR ")).map(str::to_owned).collect())
     }
 }
 

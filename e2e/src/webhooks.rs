@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::answers::{Answer, Api, list_at, text_at};
+use crate::answers::{Answer, Api, eventually, list_at, text_at};
 use crate::servers::Dev;
 
 pub const INTAKE: &str = "/payments/webhook";
@@ -23,9 +23,14 @@ pub fn signature(secret: &str, body: &str, offset_seconds: i64) -> Result<String
 
 /// Delivers an event to the server with a good signature.
 pub async fn deliver(dev: &Dev, event: &Value) -> Result<Answer> {
+    deliver_to(&dev.nobody()?, &dev.ready.webhook_secret, event).await
+}
+
+/// The same to whoever expects this secret.
+pub async fn deliver_to(nobody: &Api, secret: &str, event: &Value) -> Result<Answer> {
     let body = event.to_string();
-    let header = signature(&dev.ready.webhook_secret, &body, 0)?;
-    deliver_raw(&dev.nobody()?, INTAKE, body.into_bytes(), Some(&header)).await
+    let header = signature(secret, &body, 0)?;
+    deliver_raw(nobody, INTAKE, body.into_bytes(), Some(&header)).await
 }
 
 /// Delivers any bytes with any signature.
@@ -45,7 +50,11 @@ pub async fn deliver_raw(
 
 /// Turns the sandbox's own deliveries to the server off or on.
 pub async fn set_deliveries(dev: &Dev, enabled: bool) -> Result<()> {
-    let sandbox = dev.sandbox()?;
+    set_deliveries_of(&dev.sandbox()?, enabled).await
+}
+
+/// The same at a sandbox that runs by itself.
+pub async fn set_deliveries_of(sandbox: &Api, enabled: bool) -> Result<()> {
     let endpoints = sandbox.get("/v1/webhook_endpoints").await?.expect(200)?;
     let endpoints = list_at(&endpoints, "/data")?;
     ensure!(!endpoints.is_empty(), "the sandbox has no webhook endpoint");
@@ -59,7 +68,12 @@ pub async fn set_deliveries(dev: &Dev, enabled: bool) -> Result<()> {
 
 /// The sandbox's events about one customer of the provider, oldest first.
 pub async fn events_of(dev: &Dev, provider_customer: &str) -> Result<Vec<Value>> {
-    let events = dev.sandbox()?.get("/v1/events?limit=100").await?.expect(200)?;
+    events_at(&dev.sandbox()?, provider_customer).await
+}
+
+/// The same at a sandbox that runs by itself.
+pub async fn events_at(sandbox: &Api, provider_customer: &str) -> Result<Vec<Value>> {
+    let events = sandbox.get("/v1/events?limit=100").await?.expect(200)?;
     let mut found: Vec<Value> = list_at(&events, "/data")?
         .iter()
         .filter(|event| {
@@ -70,6 +84,15 @@ pub async fn events_of(dev: &Dev, provider_customer: &str) -> Result<Vec<Value>>
         .collect();
     found.reverse();
     Ok(found)
+}
+
+/// Waits until the inbox holds no event that is still to be applied.
+pub async fn settled(admin: &Api) -> Result<()> {
+    eventually("the inbox is applied", async || {
+        let waiting = admin.get("/v1/events?state=pending").await?.expect(200)?;
+        Ok(list_at(&waiting, "/data")?.is_empty().then_some(()))
+    })
+    .await
 }
 
 #[expect(clippy::disallowed_methods, reason = "signatures are made on the wall clock, here only")]

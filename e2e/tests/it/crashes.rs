@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::answers::{Api, eventually, list_at, text_at};
+use e2e::answers::{Api, list_at, text_at};
 use e2e::purchases::{Buyer, VISA, offer, pay};
 use e2e::servers::{Data, Dev};
-use e2e::webhooks::{deliver, events_of, set_deliveries};
+use e2e::webhooks::{deliver, events_of, set_deliveries, settled};
 use serde_json::Value;
 
 /// The short version runs with every test; `TOLLGATE_LONG=1` runs what the issue promises.
@@ -116,18 +116,9 @@ async fn load(dev: Dev, told: &mut [Told], killed_after: Duration) -> Result<usi
     Ok(acknowledged)
 }
 
-async fn settled(dev: &Dev) -> Result<()> {
-    let admin = dev.admin()?;
-    eventually("the inbox is applied", async || {
-        let waiting = admin.get("/v1/events?state=pending").await?.expect(200)?;
-        Ok(list_at(&waiting, "/data")?.is_empty().then_some(()))
-    })
-    .await
-}
-
 /// What was acknowledged is there and settled; then the provider delivers the rest.
 async fn check_kept(dev: &Dev, told: &mut [Told], round: u64) -> Result<()> {
-    settled(dev).await?;
+    settled(&dev.admin()?).await?;
     let admin = dev.admin()?;
     for one in told.iter_mut() {
         one.buyer.api = Api::new(&dev.ready.api_url, Some(&one.buyer.token))?;
@@ -143,7 +134,7 @@ async fn check_kept(dev: &Dev, told: &mut [Told], round: u64) -> Result<()> {
             }
         }
     }
-    settled(dev).await?;
+    settled(&dev.admin()?).await?;
     for one in told.iter() {
         let entries = one.buyer.api.get("/v1/credits/entries").await?.expect(200)?;
         ensure!(list_at(&entries, "/data")?.len() == 1, "round {round}: {entries}");

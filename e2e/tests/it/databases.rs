@@ -1,42 +1,16 @@
 //! `tollgate serve` on the servers that a deployment may use: two instances, one database.
 
 use anyhow::{Context, Result, ensure};
-use e2e::answers::{Api, eventually, list_at, number_at, text_at};
-use e2e::purchases::{VISA, provider_session};
+use e2e::answers::{Api, list_at};
+use e2e::purchases::{VISA, await_credits, checkout, pay_at, sell_pack, total_credits};
 use e2e::services::{Service, Shop, server_databases, spare_port};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// A pack of a hundred credits; answers its price.
-async fn sell(admin: &Api) -> Result<String> {
-    let product = json!({ "name": "100 Credits" });
-    let product = admin.post("/v1/products", &product).await?.expect(201)?;
-    let price = json!({
-        "product": product["id"], "unit_amount": 1999, "currency": "usd",
-        "grants": { "credits": [{ "amount": 100 }] },
-    });
-    Ok(text_at(&admin.post("/v1/prices", &price).await?.expect(201)?, "/id"))
-}
-
 async fn buy(shop: &Shop, buyer: &Api, price: &str) -> Result<()> {
-    let session = buyer.post("/v1/checkout-sessions", &json!({ "price": price })).await?;
-    let session = provider_session(&text_at(&session.expect(201)?, "/url"))?;
-    let path = format!("/_sandbox/checkout/{session}/complete");
-    let form = [("payment_method", VISA), ("email", "buyer@example.com")];
-    shop.sandbox.api()?.post_form(&path, &form).await?.expect(200)?;
+    let session = checkout(buyer, price).await?;
+    pay_at(&shop.sandbox.api()?, &session, VISA).await?.expect(200)?;
     Ok(())
-}
-
-async fn credits(buyer: &Api) -> Result<i64> {
-    let balance = buyer.get("/v1/credits/balance").await?.expect(200)?;
-    number_at(&balance, "/total_credits")
-}
-
-async fn await_credits(buyer: &Api, expected: i64) -> Result<()> {
-    eventually(&format!("{} credits at {}", expected, buyer.base), async || {
-        Ok((credits(buyer).await? == expected).then_some(()))
-    })
-    .await
 }
 
 /// The same wish, however often it is made.
@@ -63,7 +37,7 @@ async fn row_18_two_instances_start_together_sell_and_survive_kill_9() -> Result
         let [one, two] = both(&shop, ports).await.context(database.name)?;
         let admin_key = shop.admin_key()?;
         let token = shop.token_of("buyer-1")?;
-        let price = sell(&one.api(&admin_key)?).await.context(database.name)?;
+        let price = sell_pack(&one.api(&admin_key)?).await.context(database.name)?;
         buy(&shop, &one.api(&token)?, &price).await.context(database.name)?;
         await_credits(&one.api(&token)?, 100).await.context(database.name)?;
         let told = spend(&two.api(&token)?, 30).await.context(database.name)?;
@@ -74,7 +48,7 @@ async fn row_18_two_instances_start_together_sell_and_survive_kill_9() -> Result
         for service in [&one, &two] {
             let buyer = service.api(&token)?;
             ensure!(spend(&buyer, 30).await? == told, "{}: spent again", database.name);
-            ensure!(credits(&buyer).await? == 70, "{}", database.name);
+            ensure!(total_credits(&buyer).await? == 70, "{}", database.name);
             let entries = buyer.get("/v1/credits/entries").await?.expect(200)?;
             ensure!(list_at(&entries, "/data")?.len() == 2, "{}: {entries}", database.name);
         }

@@ -1,11 +1,11 @@
 //! Webhooks in any order, any number, any shape: one effect, one state.
 
 use anyhow::{Context, Result, ensure};
-use e2e::answers::{eventually, list_at, number_at, text_at};
+use e2e::answers::{list_at, number_at, text_at};
 use e2e::purchases::{Buyer, VISA, offer, pay};
 use e2e::servers::{Data, Dev};
 use e2e::tools::shared_file;
-use e2e::webhooks::{self, INTAKE, deliver, deliver_raw, set_deliveries};
+use e2e::webhooks::{self, INTAKE, deliver, deliver_raw, set_deliveries, settled};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -48,16 +48,6 @@ fn orders() -> Vec<Vec<usize>> {
             .collect();
     }
     orders
-}
-
-/// Waits until the inbox holds no event that is still to be applied.
-async fn settled(dev: &Dev) -> Result<()> {
-    let admin = dev.admin()?;
-    eventually("the inbox is applied", async || {
-        let waiting = admin.get("/v1/events?state=pending").await?.expect(200)?;
-        Ok(list_at(&waiting, "/data")?.is_empty().then_some(()))
-    })
-    .await
 }
 
 /// Everything we know about a customer, without what differs between two equal histories.
@@ -119,7 +109,7 @@ async fn all_orders_of_a_purchase_end_in_one_state() -> Result<()> {
             let event = event_of_kind(&events, KINDS[*index])?;
             deliver(&dev, event).await?.expect(200)?;
         }
-        settled(&dev).await?;
+        settled(&dev.admin()?).await?;
         assert_eq!(buyer.total_credits().await?, 100, "order {order:?}");
         let state = state(&dev, &buyer).await?;
         assert_eq!(first.get_or_insert_with(|| state.clone()), &state, "order {order:?}");
@@ -147,7 +137,7 @@ async fn fifty_deliveries_of_one_event_have_one_effect() -> Result<()> {
         assert_eq!(answer.expect(200)?["received"], true);
     }
     buyer.await_credits(100).await?;
-    settled(&dev).await?;
+    settled(&dev.admin()?).await?;
     // The same fact again, on the other paths and under a new event id.
     let body = completed.to_string();
     for path in ["/api/v1/webhooks/stripe", "/api/webhooks/stripe"] {
@@ -158,7 +148,7 @@ async fn fifty_deliveries_of_one_event_have_one_effect() -> Result<()> {
     let mut renamed = completed.clone();
     renamed["id"] = json!("evt_another_id_same_fact");
     deliver(&dev, &renamed).await?.expect(200)?;
-    settled(&dev).await?;
+    settled(&dev.admin()?).await?;
     assert_eq!(buyer.total_credits().await?, 100);
     let payments = buyer.api.get("/v1/payments").await?.expect(200)?;
     assert_eq!(list_at(&payments, "/data")?.len(), 1, "{payments}");
@@ -182,7 +172,7 @@ async fn every_recorded_event_is_taken() -> Result<()> {
         count += 1;
     }
     assert!(count > 0, "the file of samples is empty");
-    settled(&dev).await?;
+    settled(&dev.admin()?).await?;
     dev.nobody()?.get("/health").await?.expect(200)?;
     Ok(())
 }
@@ -219,7 +209,7 @@ async fn unproven_events_are_refused_and_change_nothing() -> Result<()> {
     let header = webhooks::signature(secret, &not_json, 0)?;
     let answer = deliver_raw(&nobody, INTAKE, not_json.into_bytes(), Some(&header)).await?;
     assert_eq!(answer.status, 400, "{}", answer.text);
-    settled(&dev).await?;
+    settled(&dev.admin()?).await?;
     assert_eq!(buyer.total_credits().await?, 0);
     Ok(())
 }
@@ -243,7 +233,7 @@ async fn late_news_do_not_refill_what_was_spent() -> Result<()> {
     paid["id"] = json!("evt_late_under_its_other_name");
     paid["type"] = json!("invoice.payment_succeeded");
     deliver(&dev, &paid).await?.expect(200)?;
-    settled(&dev).await?;
+    settled(&dev.admin()?).await?;
     assert_eq!(buyer.total_credits().await?, 70);
     Ok(())
 }

@@ -9,6 +9,8 @@ mod dashboards;
 mod databases;
 mod debits;
 mod deliveries;
+mod endurance;
+mod handovers;
 mod hosted_pages;
 mod inputs;
 mod operators;

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::answers::{eventually, list_at, text_at};
+use e2e::answers::{list_at, text_at};
 use e2e::purchases::{Buyer, VISA, offer, pay};
 use e2e::servers::{Data, Dev};
-use e2e::webhooks::{deliver, events_of, set_deliveries};
+use e2e::webhooks::{deliver, events_of, set_deliveries, settled};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
@@ -29,12 +29,7 @@ async fn purchase(
 /// One payment, one grant, nothing waiting.
 async fn check_once(dev: &Dev, buyer: &Buyer) -> Result<()> {
     buyer.await_credits(100).await?;
-    let admin = dev.admin()?;
-    eventually("the inbox is applied", async || {
-        let waiting = admin.get("/v1/events?state=pending").await?.expect(200)?;
-        Ok(list_at(&waiting, "/data")?.is_empty().then_some(()))
-    })
-    .await?;
+    settled(&dev.admin()?).await?;
     let entries = buyer.api.get("/v1/credits/entries").await?.expect(200)?;
     assert_eq!(list_at(&entries, "/data")?.len(), 1, "{entries}");
     let payments = buyer.api.get("/v1/payments").await?.expect(200)?;
