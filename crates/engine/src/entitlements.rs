@@ -28,7 +28,12 @@ impl Engine {
             Subject::Known(id) => id.as_str(),
         };
         let found = match self.store().snapshots().get(name) {
-            Some(known) => Some(known),
+            Some(known) => {
+                if known.is_due {
+                    self.renew_snapshot(name);
+                }
+                Some(known.snapshot)
+            }
             None => match self.inner.unknown.ask(name.to_owned()).await {
                 Verdict::Answer(found) => found?,
                 Verdict::Alone => self.read_snapshots(&[name.to_owned()]).await?.pop().flatten(),
@@ -40,6 +45,16 @@ impl Engine {
             })),
             _ => Ok(Some(found.ok_or_else(customers::not_found)?)),
         }
+    }
+
+    /// Has somebody's snapshot read anew; who asks meanwhile is answered from the one there is.
+    fn renew_snapshot(&self, name: &str) {
+        let (engine, name) = (self.clone(), name.to_owned());
+        tokio::spawn(async move {
+            if let Verdict::Answer(Err(failure)) = engine.inner.unknown.ask(name).await {
+                tracing::warn!(%failure, "a snapshot was not renewed: it is read when it is too old");
+            }
+        });
     }
 
     /// Reads folds of snapshots until told to stop.

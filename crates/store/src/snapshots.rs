@@ -13,11 +13,14 @@ use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long what another process has changed may go unseen: less than the second we promise.
 const AGE_MAX: Duration = Duration::from_millis(800);
+/// From when on one that is asked for is read anew, before it is too old: nobody has to wait for
+/// what is asked often.
+const DUE_AFTER: Duration = Duration::from_millis(400);
 const SNAPSHOTS_MAX: u64 = 200_000;
 /// Ids of the application's own never pass to another customer; the bound is one of memory.
 const NAMES_MAX: u64 = 200_000;
@@ -55,6 +58,15 @@ struct Kept {
     snapshot: Arc<Snapshot>,
     mark: u64,
     read_at: Instant,
+    /// Whether somebody has been told to read it anew.
+    renewed: Arc<AtomicBool>,
+}
+
+/// A snapshot that may be used.
+pub struct Known {
+    pub snapshot: Arc<Snapshot>,
+    /// Said once: it should be read anew.
+    pub is_due: bool,
 }
 
 /// What had changed before a reading began, and when that was.
@@ -93,14 +105,16 @@ impl Snapshots {
 
     /// By our id or the application's own, if one is there, young enough and nothing has changed
     /// since it was read.
-    pub fn get(&self, name: &str) -> Option<Arc<Snapshot>> {
+    pub fn get(&self, name: &str) -> Option<Known> {
         let customer = match CustomerId::parse(name) {
             Ok(customer) => customer,
             Err(_) => self.names.get(name)?,
         };
         let kept = self.by_customer.get(&customer)?;
         let is_newest = kept.mark == self.marks[self.place(&customer)].load(Ordering::SeqCst);
-        (is_newest && kept.read_at.elapsed() < AGE_MAX).then_some(kept.snapshot)
+        let age = kept.read_at.elapsed();
+        let is_due = DUE_AFTER <= age && !kept.renewed.swap(true, Ordering::Relaxed);
+        (is_newest && age < AGE_MAX).then_some(Known { snapshot: kept.snapshot, is_due })
     }
 
     /// To be taken before the reading whose snapshots are to be kept.
@@ -115,7 +129,8 @@ impl Snapshots {
             self.names.insert(name.clone(), snapshot.customer.clone());
         }
         let mark = before.marks[self.place(&snapshot.customer)];
-        let kept = Kept { snapshot: snapshot.clone(), mark, read_at: before.read_at };
+        let (read_at, renewed) = (before.read_at, Arc::default());
+        let kept = Kept { snapshot: snapshot.clone(), mark, read_at, renewed };
         self.by_customer.insert(snapshot.customer.clone(), kept);
     }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::StoreError;
 use store::watch::{Step, Watcher};
 use tokio::sync::watch;
@@ -342,5 +342,35 @@ async fn events_that_arrive_together_are_stored_once_each() -> anyhow::Result<()
         }
         folding.end().await;
     }
+    Ok(())
+}
+
+/// Whose access is asked for again and again is read anew before what is kept is too old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_access_that_is_asked_for_often() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    rich(&world.engine, "often", &[]).await?;
+    let slow: Watcher = Arc::new(|at, what| {
+        let pauses = at == Step::Begin && what == "check";
+        Box::pin(async move {
+            if pauses {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Ok(())
+        })
+    });
+    let engine = world.watched(slow);
+    let folding = Folding::of(&engine).await;
+    engine.check(&own("often"), "api_access").await?;
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while begun.elapsed() < Duration::from_millis(2_500) {
+        let asked = Instant::now();
+        engine.check(&own("often"), "api_access").await?;
+        slowest = slowest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
+    folding.end().await;
     Ok(())
 }
