@@ -54,9 +54,8 @@ impl Redis {
         server.current_dir(&folder.path).stdin(Stdio::null());
         server.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?);
         let child = server.spawn().context("cannot start Redis")?;
-        let mut redis = Self { child, folder, port };
-        servers::wait_until_ready("Redis", &mut redis.child, &log, "Ready to accept connections")?;
-        Ok(redis)
+        let child = servers::wait_until_ready("Redis", child, &log, "Ready to accept connections")?;
+        Ok(Self { child, folder, port })
     }
 
     pub fn url(&self) -> String {

@@ -137,7 +137,8 @@ fn programs(needs: &[Need]) -> Result<()> {
         bail!(
             "missing: {}\non Debian or Ubuntu, install with\n\n    \
              sudo apt-get install {}\n\nelsewhere, install the same programs, so that `cc`, \
-             `python3`, `node`, `npm`, `chromium`, `mariadbd` and `redis-server` are there, then run this again",
+             `python3`, `node`, `npm`, `chromium`, `mariadbd` and `redis-server` are there, then \
+             run this again",
             names.join(", "),
             packages.join(" ")
         );

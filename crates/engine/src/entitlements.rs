@@ -52,7 +52,7 @@ impl Engine {
         let (engine, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
             if let Verdict::Answer(Err(failure)) = engine.inner.unknown.ask(name).await {
-                tracing::warn!(%failure, "a snapshot was not renewed: it is read when it is too old");
+                tracing::warn!(%failure, "access was not read ahead: it is once it is too old");
             }
         });
     }

@@ -61,7 +61,8 @@ impl Bounds {
         let connections = connections.saturating_sub(FILES_RESERVED).clamp(1, CONNECTIONS);
         if connections < CONNECTIONS {
             tracing::warn!(
-                files, connections,
+                files,
+                connections,
                 "open files are limited, and with them connections: raise `ulimit -n`"
             );
         }
@@ -116,7 +117,10 @@ pub async fn listen(
     Ok(())
 }
 
-fn io_of(stream: TcpStream, write_timeout: Duration) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
+fn io_of(
+    stream: TcpStream,
+    write_timeout: Duration,
+) -> TokioIo<Pin<Box<TimeoutStream<TcpStream>>>> {
     // Answers are written whole; waiting for more of them only delays the last part.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);

@@ -241,8 +241,10 @@ impl Tx {
         // Backends count differently what met a row that was there; whose id is found, is new.
         let ids: Vec<_> = events.iter().map(|event| IdRow { id: event.id.as_str() }).collect();
         let found = self.all(&STORED_FOLD, vec![Arg::rows(&ids)?]).await?;
-        let found: HashSet<String> =
-            found.iter().filter_map(|row| row.opt_text("id").transpose()).collect::<Result<_, _>>()?;
+        let found: HashSet<String> = found
+            .iter()
+            .filter_map(|row| row.opt_text("id").transpose())
+            .collect::<Result<_, _>>()?;
         Ok(events.iter().map(|event| found.contains(event.id.as_str())).collect())
     }
 

@@ -179,7 +179,11 @@ impl Engine {
     }
 
     /// Each preview and each change costs calls to the provider, whose limit is everybody's.
-    pub(super) async fn check_change_pace(&self, customer: &Customer, pace: Pace) -> Result<(), Failure> {
+    pub(super) async fn check_change_pace(
+        &self,
+        customer: &Customer,
+        pace: Pace,
+    ) -> Result<(), Failure> {
         match pace {
             Pace::Unlimited => Ok(()),
             Pace::Limited => {
