@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,19 +47,10 @@ pub struct Api {
 
 impl Api {
     pub fn new(base: &str, bearer: Option<&str>) -> Result<Self> {
-        Self::by(Client::builder(), base, bearer)
-    }
-
-    /// Each request comes by a connection of its own, so that a balancer gives each its turn.
-    pub fn unpooled(base: &str, bearer: Option<&str>) -> Result<Self> {
-        Self::by(Client::builder().pool_max_idle_per_host(0), base, bearer)
-    }
-
-    fn by(builder: ClientBuilder, base: &str, bearer: Option<&str>) -> Result<Self> {
         // Only loopback is spoken to, in clear text; the provider is installed because the client
         // refuses to be built without one, and a second installation changes nothing.
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        let http = builder
+        let http = Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

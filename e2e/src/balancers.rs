@@ -1,11 +1,12 @@
-//! A round-robin in front of replicas. It carries connections as they come and mends nothing: who
-//! is sent to a replica that is gone hears so.
+//! A round-robin in front of replicas: each request goes to the next one. It mends nothing: who is
+//! sent to a replica that is gone hears so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -39,7 +40,7 @@ struct Replica {
 }
 
 impl Balancer {
-    /// Sends each connection to the next replica, whatever the replica says of itself.
+    /// Sends each request to the next replica, whatever the replica says of itself.
     pub async fn open(ports: [u16; 2]) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
@@ -58,7 +59,7 @@ impl Balancer {
     pub fn heed_readiness(&mut self) -> Result<()> {
         for turn in 0..self.line.replicas.len() {
             let base = format!("http://127.0.0.1:{}", self.line.replicas[turn].port);
-            let (line, api) = (self.line.clone(), Api::unpooled(&base, None)?);
+            let (line, api) = (self.line.clone(), Api::new(&base, None)?);
             self.tasks.spawn(async move {
                 loop {
                     let told = api.get("/health/ready").await;
@@ -76,7 +77,7 @@ impl Balancer {
         self.line.replicas.each_ref().map(|replica| replica.is_ready.load(Ordering::Relaxed))
     }
 
-    /// How many connections each replica got.
+    /// How many requests each replica got.
     pub fn taken(&self) -> [u64; 2] {
         self.line.replicas.each_ref().map(|replica| replica.taken.load(Ordering::Relaxed))
     }
@@ -105,6 +106,7 @@ async fn accept(listener: TcpListener, line: Arc<Line>) {
 }
 
 async fn carry(mut client: TcpStream, line: &Line) -> Result<()> {
+    let head = only_request(&mut client).await?;
     let Some(replica) = line.choose() else {
         return Ok(());
     };
@@ -112,6 +114,20 @@ async fn carry(mut client: TcpStream, line: &Line) -> Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", replica.port)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+    server.write_all(&head).await?;
+    copy_bidirectional(&mut client, &mut server).await?;
     Ok(())
+}
+
+/// The head of a request, and what has come after it, with the wish that the connection ends with
+/// the answer: clients that keep connections, as the provider does, would stay with one replica.
+async fn only_request(client: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    loop {
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            head.splice(end + 2..end + 2, *b"connection: close\r\n");
+            return Ok(head);
+        }
+        ensure!(0 < client.read_buf(&mut head).await?, "it was closed before anything was asked");
+    }
 }

@@ -24,7 +24,7 @@ pub struct Replicas {
     pub balancer: Balancer,
     /// The provider.
     pub sandbox: Api,
-    /// Through the balancer, as all clients; each request comes by a connection of its own.
+    /// Through the balancer, as all clients.
     pub merchant: Api,
     /// The merchant's key.
     pub key: String,
@@ -45,7 +45,7 @@ impl Replicas {
             service.ready().await?;
         }
         let key = shop.admin_key()?;
-        let merchant = Api::unpooled(&balancer.url, Some(&key))?;
+        let merchant = Api::new(&balancer.url, Some(&key))?;
         let sandbox = shop.sandbox.api()?;
         Ok(Self { ports, services, shop, balancer, sandbox, merchant, key })
     }
