@@ -401,8 +401,9 @@ impl Tx {
         .await
     }
 
-    /// Somebody's access is another one, once this is committed.
-    pub(crate) fn access_changed(&mut self, customer: &CustomerId) {
+    /// Somebody's access is another one, once this is committed, or may be: what is kept of it is
+    /// read again.
+    pub fn access_changed(&mut self, customer: &CustomerId) {
         self.changed.insert(customer.clone());
     }
 

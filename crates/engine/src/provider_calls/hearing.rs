@@ -82,7 +82,11 @@ impl Engine {
                 return Err(Failure::Provider { code: Code::OutcomeUnknown, detail: why });
             }
         }
-        let tx = self.store().begin("provider_calls.told").await?;
+        let mut tx = self.store().begin("provider_calls.told").await?;
+        // Another replica may have applied it first, and what is kept here is from before.
+        if let Some(customer) = &call.customer_id {
+            tx.access_changed(customer);
+        }
         self.call_done(tx, call, &id).await
     }
 
