@@ -5,8 +5,9 @@ use crate::failures::Failure;
 use moka::sync::Cache;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret as _, SecretString};
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -19,7 +20,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The Redis in which replicas count together. Cheap to clone; it connects when it is first asked.
 #[derive(Clone)]
-pub struct SharedCounts(ConnectionManager);
+pub struct SharedCounts {
+    redis: ConnectionManager,
+    /// Whether it was told that nobody answers; each change of it is told once.
+    is_away: Arc<AtomicBool>,
+}
 
 impl std::fmt::Debug for SharedCounts {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,12 +44,12 @@ impl SharedCounts {
             .set_min_delay(RECONNECT_PAUSE)
             .set_number_of_retries(1);
         let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(unusable)?;
-        Ok(Self(manager))
+        Ok(Self { redis: manager, is_away: Arc::default() })
     }
 
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), String> {
-        let mut connection = self.0.clone();
+        let mut connection = self.redis.clone();
         let answer = async { redis::cmd("PING").query_async::<String>(&mut connection).await };
         match tokio::time::timeout(PING_TIMEOUT, answer).await {
             Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
@@ -58,12 +63,29 @@ impl SharedCounts {
         let window = pipe.atomic().cmd("SET").arg(key).arg(0).arg("NX");
         window.arg("PX").arg(WINDOW.as_millis()).ignore();
         pipe.incr(key, 1).pttl(key);
-        let (count, left): (u32, i64) = pipe.query_async(&mut self.0.clone()).await?;
+        let (count, left): (u32, i64) = pipe.query_async(&mut self.redis.clone()).await?;
         Ok((count, Duration::from_millis(u64::try_from(left).unwrap_or_default())))
     }
 
     async fn forget(&self, key: &str) -> redis::RedisResult<()> {
-        redis::cmd("DEL").arg(key).query_async(&mut self.0.clone()).await
+        redis::cmd("DEL").arg(key).query_async(&mut self.redis.clone()).await
+    }
+
+    /// What it answers in time, if anything.
+    async fn answered<T>(&self, asked: impl Future<Output = redis::RedisResult<T>>) -> Option<T> {
+        let answer = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("it does not answer in time".to_owned()),
+        };
+        let was_away = self.is_away.swap(answer.is_err(), Ordering::Relaxed);
+        match &answer {
+            Err(error) if !was_away => {
+                tracing::warn!(error, "Redis is away: each replica counts for itself");
+            }
+            Ok(_) if was_away => tracing::info!("Redis is back: replicas count together"),
+            _ => {}
+        }
+        answer.ok()
     }
 }
 
@@ -90,29 +112,17 @@ impl Attempts {
         let Some(shared) = &self.everywhere else {
             return Ok(());
         };
-        let counted = tokio::time::timeout(ANSWER_TIMEOUT, shared.count(&self.key(name))).await;
-        match counted {
-            Ok(Ok((count, left))) if limit < count => Err(refused(left)),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "Redis does not count: this replica counts for itself");
-                Ok(())
-            }
-            Err(_) => {
-                tracing::warn!("Redis is too slow to count: this replica counts for itself");
-                Ok(())
-            }
+        match shared.answered(shared.count(&self.key(name))).await {
+            Some((count, left)) if limit < count => Err(refused(left)),
+            _ => Ok(()),
         }
     }
 
     pub(crate) async fn forget(&self, name: &str) {
         self.here.invalidate(name);
         if let Some(shared) = &self.everywhere {
-            let key = self.key(name);
-            let forgotten = shared.forget(&key);
-            if !matches!(tokio::time::timeout(ANSWER_TIMEOUT, forgotten).await, Ok(Ok(()))) {
-                tracing::warn!("Redis did not forget attempts; it will within a minute");
-            }
+            // Where it does not hear of it, it forgets within a minute by itself.
+            shared.answered(shared.forget(&self.key(name))).await;
         }
     }
 

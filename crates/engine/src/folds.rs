@@ -18,6 +18,7 @@ const FOLD_BYTES_MAX: usize = 2_000_000;
 /// How many may wait, and how many bytes; more are told to come back.
 const WAITING_MAX: usize = 4_096;
 const WAITING_BYTES_MAX: usize = 64_000_000;
+/// After how long.
 const CROWDED_SECONDS: u64 = 1;
 /// How long a fold waits for as many requests as the one before it had: those who were answered
 /// are likely to ask again, and whoever waits for nobody but them shares a commit with them.
@@ -60,8 +61,6 @@ pub(crate) struct Fold<Q, A> {
     line: mpsc::Sender<Waiting<Q, A>>,
     waiting: Mutex<mpsc::Receiver<Waiting<Q, A>>>,
     takers: AtomicUsize,
-    /// How many were in the last round.
-    company: AtomicUsize,
 }
 
 /// Requests that are decided together, and where their answers go.
@@ -71,13 +70,17 @@ pub(crate) struct Round<Q, A> {
 }
 
 /// Somebody who takes requests from a line. When the last one goes, nobody is left waiting.
-pub(crate) struct Taker<'a, Q, A>(&'a Fold<Q, A>);
+pub(crate) struct Taker<'a, Q, A> {
+    fold: &'a Fold<Q, A>,
+    /// How many it has answered last.
+    company: AtomicUsize,
+}
 
 impl<Q, A> Fold<Q, A> {
     pub fn new(name: &'static str, weigh: fn(&Q) -> usize) -> Self {
         let (line, waiting) = mpsc::channel(WAITING_MAX);
-        let [bytes, takers, company] = [0; 3].map(AtomicUsize::new);
-        Self { name, weigh, bytes, line, waiting: Mutex::new(waiting), takers, company }
+        let (bytes, takers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { name, weigh, bytes, line, waiting: Mutex::new(waiting), takers }
     }
 
     /// Waits for the fold that this becomes a part of. Where nobody commits folds, in a test or
@@ -88,10 +91,8 @@ impl<Q, A> Fold<Q, A> {
         }
         let (answer, answered) = oneshot::channel();
         let weight = (self.weigh)(&asked);
-        let crowded = || {
-            let retry_after_seconds = CROWDED_SECONDS;
-            Verdict::Answer(Err(Failure::RateLimited { retry_after_seconds }))
-        };
+        let full = Failure::RateLimited { retry_after_seconds: CROWDED_SECONDS };
+        let crowded = || Verdict::Answer(Err(full));
         if WAITING_BYTES_MAX < self.bytes.fetch_add(weight, Ordering::AcqRel) + weight {
             self.bytes.fetch_sub(weight, Ordering::AcqRel);
             return crowded();
@@ -108,7 +109,7 @@ impl<Q, A> Fold<Q, A> {
 
     pub fn taker(&self) -> Taker<'_, Q, A> {
         self.takers.fetch_add(1, Ordering::AcqRel);
-        Taker(self)
+        Taker { fold: self, company: AtomicUsize::new(0) }
     }
 
     fn unknown(&self) -> Failure {
@@ -119,7 +120,7 @@ impl<Q, A> Fold<Q, A> {
 impl<Q, A> Taker<'_, Q, A> {
     /// All that waits, as soon as anything does; `None` when the line is closed and empty.
     pub async fn take(&self, shutdown: &mut watch::Receiver<bool>) -> Option<Round<Q, A>> {
-        let mut line = self.0.waiting.lock().await;
+        let mut line = self.fold.waiting.lock().await;
         loop {
             let stopped = async { shutdown.wait_for(|stopped| *stopped).await.map(drop) };
             let first = tokio::select! {
@@ -131,12 +132,12 @@ impl<Q, A> Taker<'_, Q, A> {
                 }
             };
             let (mut asked, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
-            let expected = self.0.company.load(Ordering::Relaxed);
+            let expected = self.company.load(Ordering::Relaxed);
             let mut patience = std::pin::pin!(tokio::time::sleep(PATIENCE));
             let mut next = Some(first);
             while let Some(one) = next {
-                let weight = (self.0.weigh)(&one.asked);
-                self.0.bytes.fetch_sub(weight, Ordering::AcqRel);
+                let weight = (self.fold.weigh)(&one.asked);
+                self.fold.bytes.fetch_sub(weight, Ordering::AcqRel);
                 // Nothing is done for somebody who has gone away.
                 if !one.answer.is_closed() {
                     bytes += weight;
@@ -144,17 +145,18 @@ impl<Q, A> Taker<'_, Q, A> {
                     answers.push(one.answer);
                 }
                 let is_full = asked.len() == FOLD_MAX || FOLD_BYTES_MAX <= bytes;
-                next = match (is_full, asked.len() < expected) {
-                    (true, _) => None,
-                    (false, false) => line.try_recv().ok(),
-                    (false, true) => tokio::select! {
-                        biased;
+                if is_full {
+                    break;
+                }
+                next = match line.try_recv() {
+                    Err(_) if asked.len() < expected => tokio::select! {
                         one = line.recv() => one,
                         () = &mut patience => None,
                     },
+                    tried => tried.ok(),
                 };
             }
-            self.0.company.store(asked.len(), Ordering::Relaxed);
+            self.company.store(asked.len(), Ordering::Relaxed);
             if !asked.is_empty() {
                 return Some(Round { asked, answers });
             }
@@ -166,27 +168,27 @@ impl<Q, A> Taker<'_, Q, A> {
         &self,
         fold: impl Future<Output = Result<Vec<Verdict<A>>, Undone>>,
     ) -> Result<Vec<Verdict<A>>, Undone> {
-        let late = Err(Undone::Unknown(StoreError::Fold { name: self.0.name }));
+        let late = Err(Undone::Unknown(StoreError::Fold { name: self.fold.name }));
         tokio::time::timeout(FOLD_TIMEOUT, fold).await.unwrap_or(late)
     }
 
     /// Answers everybody of a round.
     pub fn tell(&self, round: Round<Q, A>, outcome: Result<Vec<Verdict<A>>, Undone>) {
         let verdict = |_| match &outcome {
-            Err(Undone::Unknown(_)) => Verdict::Answer(Err(self.0.unknown())),
+            Err(Undone::Unknown(_)) => Verdict::Answer(Err(self.fold.unknown())),
             // Alone they would only wait for the same database.
             Err(Undone::Nothing(Failure::Store(error))) if error.is_unreachable() => {
-                Verdict::Answer(Err(self.0.unknown()))
+                Verdict::Answer(Err(self.fold.unknown()))
             }
             _ => Verdict::Alone,
         };
         match &outcome {
             Ok(_) => {}
             Err(Undone::Nothing(failure)) => {
-                tracing::warn!(fold = self.0.name, %failure, "requests are decided one by one");
+                tracing::warn!(fold = self.fold.name, %failure, "requests are decided one by one");
             }
             Err(Undone::Unknown(error)) => {
-                tracing::error!(fold = self.0.name, %error, "the outcome of a commit is unknown");
+                tracing::error!(fold = self.fold.name, %error, "the outcome of a commit is unknown");
             }
         }
         let others: Vec<_> = (0..round.answers.len()).map(verdict).collect();
@@ -200,11 +202,11 @@ impl<Q, A> Taker<'_, Q, A> {
 
 impl<Q, A> Drop for Taker<'_, Q, A> {
     fn drop(&mut self) {
-        if self.0.takers.fetch_sub(1, Ordering::AcqRel) != 1 {
+        if self.fold.takers.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
         // Nothing was done for those who came between the last look and now.
-        if let Ok(mut line) = self.0.waiting.try_lock() {
+        if let Ok(mut line) = self.fold.waiting.try_lock() {
             line.close();
             while let Ok(one) = line.try_recv() {
                 let _ = one.answer.send(Verdict::Alone);

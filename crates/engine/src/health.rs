@@ -10,7 +10,7 @@ use store::inbox::InboxState;
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A database that says nothing may only be busy: it counts as there for so long after it has last
 /// answered. One that refuses us is away at once.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL_SECONDS: i64 = 30;
 /// An event that waits longer than this is told of: the workers are away or the provider is.
 const STALE_SECONDS: i64 = 300;

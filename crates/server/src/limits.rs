@@ -1,11 +1,11 @@
 //! Every size and time limit of the HTTP face, by name, and the one way to read a body within one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use domain::codes::Code;
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 
@@ -38,9 +38,10 @@ pub const CONNECTIONS: usize = 10_000;
 pub const FILES_RESERVED: usize = 200;
 /// How long a client may read nothing of its answer.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take over a body, and what bodies may hold of our memory while it does.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-pub const BODIES_BYTES: usize = 256_000_000;
+/// Bodies up to here are bounded by the connections; of larger ones so many are read at once, and
+/// the others wait for their turn.
+const SMALL_BODY_BYTES: usize = 65_536;
+static LARGE_BODIES: Semaphore = Semaphore::const_new(128);
 /// Monitors give up soon; a database that needs longer to answer them is as good as away.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a clock step may wait until everything it caused is applied.
@@ -70,41 +71,9 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
     if DRAINED_BYTES as u64 <= body.size_hint().lower() {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, read_within(body, limit)).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(problem)) => Err(problem),
-        Err(_) => Err(Problem::new(Code::InvalidRequest, "the body took too long to arrive")),
-    }
-}
-
-/// What all bodies that are being read hold together; it is given back when the reading ends.
-static BODIES: AtomicUsize = AtomicUsize::new(0);
-
-struct Held(usize);
-
-impl Held {
-    fn grow(&mut self, by: usize) -> Result<(), Problem> {
-        self.0 += by;
-        if BODIES.fetch_add(by, Ordering::Relaxed) + by <= BODIES_BYTES {
-            return Ok(());
-        }
-        let detail = "too many bodies are being read, try again later";
-        Err(Problem { retry_after_seconds: Some(1), ..Problem::new(Code::RateLimited, detail) })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        BODIES.fetch_sub(self.0, Ordering::Relaxed);
-    }
-}
-
-/// `None` where it is larger.
-async fn read_within(body: Body, limit: usize) -> Result<Option<Bytes>, Problem> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
-    let mut held = Held(0);
+    let mut turn = None;
     let mut seen = 0_usize;
     while let Some(chunk) = chunks.next().await {
         let Ok(chunk) = chunk else {
@@ -112,14 +81,19 @@ async fn read_within(body: Body, limit: usize) -> Result<Option<Bytes>, Problem>
         };
         seen = seen.saturating_add(chunk.len());
         if limit < seen {
-            bytes = Vec::new();
+            (bytes, turn) = (Vec::new(), None);
             if DRAINED_BYTES < seen {
                 break;
             }
         } else {
-            held.grow(chunk.len())?;
+            if SMALL_BODY_BYTES < seen && turn.is_none() {
+                turn = LARGE_BODIES.acquire().await.ok();
+            }
             bytes.extend_from_slice(&chunk);
         }
     }
-    Ok((seen <= limit).then(|| Bytes::from(bytes)))
+    if limit < seen {
+        return Err(too_large());
+    }
+    Ok(Bytes::from(bytes))
 }

@@ -77,7 +77,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     connections::listen(listener, crate::router(app), Bounds::of_this_process(), stopped).await?;
     finish("worker", worker).await;
-    // A connection that waits for a lock keeps nobody here.
+    // A connection that waits for a lock keeps nobody here; what was committed is safe.
     if tokio::time::timeout(DRAIN_TIMEOUT, engine.store().close()).await.is_err() {
         tracing::warn!("stopped before every connection to the database was closed");
     }

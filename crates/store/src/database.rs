@@ -34,8 +34,9 @@ use std::time::Duration;
 const READERS_MAX: u32 = 4;
 pub(crate) const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT_SECONDS: u64 = 15;
-/// No statement of ours takes so long, not even those that compare whole tables in pieces.
-const STATEMENT_TIMEOUT_SECONDS: u64 = 120;
+/// Requests and folds have shorter limits of their own; the longest statements are the sums over
+/// whole tables with which `copy` ends.
+const STATEMENT_TIMEOUT_SECONDS: u64 = 900;
 /// At read committed each statement would see a state of its own.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const ASKED_AFTER: Duration = Duration::from_secs(1);
@@ -290,11 +291,11 @@ async fn is_there<C: sqlx::Connection>(
 ///
 /// A fold reads a few rows of large tables by their keys. PostgreSQL takes a JSON argument for 100
 /// rows, and on tables of a few thousand it would rather read all of them into a hash; our
-/// statements have an index for what they join. A replica that stands still or has lost its power
-/// gives back what it has locked.
+/// statements have an index for what they join. A replica that has lost its power gives back what
+/// it has locked.
 const POSTGRES_SESSION: &str =
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
-    SET idle_in_transaction_session_timeout = '60s'; SET tcp_keepalives_idle = 15;
+    SET tcp_keepalives_idle = 15;
     SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'";
 
 async fn open_postgres(url: &str) -> Result<Pools, StoreError> {

@@ -106,6 +106,11 @@ const POSTGRES: &[Rule] = &[
         Hurts::Between(1, 4_999),
         "whoever waits for a busy account is sent away early: give our user 0 or some seconds",
     ),
+    doubtful(
+        "idle_in_transaction_session_timeout",
+        Hurts::Between(1, 9_999),
+        "a slow moment of ours costs the transaction: give our user 0 or some ten seconds",
+    ),
     doubtful(CONNECTIONS, Hurts::Below(POSTGRES_CONNECTIONS_MAX), FEW_CONNECTIONS),
     told("pgvector"),
 ];
@@ -414,6 +419,7 @@ mod tests {
             (POSTGRES, "statement_timeout", "0", "500", Verdict::Doubtful),
             (POSTGRES, "transaction_timeout", "60000", "29999", Verdict::Doubtful),
             (POSTGRES, "lock_timeout", "5000", "1", Verdict::Doubtful),
+            (POSTGRES, "idle_in_transaction_session_timeout", "0", "1000", Verdict::Doubtful),
             (POSTGRES, CONNECTIONS, "16", "15", Verdict::Doubtful),
             (MYSQL, "mysql_version", "80017", "80016", Verdict::Harmful),
             (MYSQL, "mariadb_version", "101106", "100515", Verdict::Harmful),

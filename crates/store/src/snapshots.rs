@@ -131,7 +131,11 @@ impl Snapshots {
         let mark = before.marks[self.place(&snapshot.customer)];
         let (read_at, renewed) = (before.read_at, Arc::default());
         let kept = Kept { snapshot: snapshot.clone(), mark, read_at, renewed };
-        self.by_customer.insert(snapshot.customer.clone(), kept);
+        // A reading that began before another may end after it.
+        self.by_customer.entry(snapshot.customer.clone()).and_upsert_with(|held| match held {
+            Some(held) if kept.read_at < held.value().read_at => held.into_value(),
+            _ => kept,
+        });
     }
 
     pub(crate) fn changing(self: &Arc<Self>, customers: BTreeSet<CustomerId>) -> Changing {

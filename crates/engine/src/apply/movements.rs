@@ -14,12 +14,9 @@ use crate::{Engine, PROVIDER};
 use domain::ids::CustomerId;
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
-use providers::facts::{self, Fact, InvoiceStatus, PaymentIntentStatus, SessionPayment};
+use providers::facts::{self, InvoiceStatus, PaymentIntentStatus, SessionPayment};
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
-
-/// How old the news of a paid page may be that is taken as it is.
-const JUST_PAID_SECONDS: i64 = 600;
 
 /// What an event about money has led to.
 #[derive(Default)]
@@ -213,8 +210,7 @@ impl Engine {
     /// A paid invoice or page leads to the charge that moved its money, which may have been
     /// refunded since.
     pub(super) async fn gather_money_around(&self, gathered: &mut Gathered) -> Result<(), Failure> {
-        let movement = &gathered.movement;
-        if movement.charge.is_some() || movement.is_known || self.is_just_paid(gathered) {
+        if gathered.movement.charge.is_some() || gathered.movement.is_known {
             return Ok(());
         }
         let Some((invoice, intent, charge)) = self.paid_by(gathered).await? else {
@@ -242,16 +238,6 @@ impl Engine {
         movement.intent = movement.intent.take().or(intent);
         movement.invoice = movement.invoice.take().or(invoice);
         Ok(())
-    }
-
-    /// Whether a page tells of a purchase that was paid a moment ago. What goes back of it is told
-    /// by an event of its own, which leads to the purchase from its end.
-    fn is_just_paid(&self, gathered: &Gathered) -> bool {
-        let Fact::CheckoutSession(session) = &gathered.event.fact else { return false };
-        let is_told = !gathered.event.kind.is_empty();
-        let is_alone = session.invoice.is_none() && session.subscription.is_none();
-        let age = self.clock().now().seconds() - gathered.event.created_at.seconds();
-        is_told && is_alone && age < JUST_PAID_SECONDS
     }
 
     /// The invoice, payment intent and charge behind what was gathered, where it was paid.

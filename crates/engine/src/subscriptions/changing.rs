@@ -118,7 +118,7 @@ impl Engine {
         if is_free {
             return Ok(preview);
         }
-        self.check_change_pace(&customer, request.pace).await?;
+        self.check_change_pace(subject, request.pace).await?;
         let (item, price) = (planned.item()?, planned.wanted_price()?);
         let change = ItemChange {
             subscription: &held.provider_subscription_id,
@@ -145,13 +145,13 @@ impl Engine {
         request: &ChangeRequest,
     ) -> Result<Changed, Failure> {
         self.provider()?;
+        self.check_change_pace(subject, request.pace).await?;
         let mut tx = self.store().begin("subscriptions.change").await?;
         let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
         tx.customers_lock(&customer.id).await?;
         let planned = planned(&mut tx, &customer, id, request).await?;
         let id = planned.held.id.clone();
         if let Some(wish) = planned.wish()? {
-            self.check_change_pace(&customer, request.pace).await?;
             let call = self.call_intend(&mut tx, &wish, &customer.id, id.as_str()).await?;
             tx.commit().await?;
             self.call_finish(&call.id).await?;
@@ -178,19 +178,21 @@ impl Engine {
         Ok(Changed { subscription, progress, payment_url })
     }
 
-    /// Each preview and each change costs calls to the provider, whose limit is everybody's.
+    /// Each preview and each change costs calls to the provider, whose limit is everybody's. Counted
+    /// before a transaction begins: others may have to be asked.
     pub(super) async fn check_change_pace(
         &self,
-        customer: &Customer,
+        subject: &Subject,
         pace: Pace,
     ) -> Result<(), Failure> {
-        match pace {
-            Pace::Unlimited => Ok(()),
-            Pace::Limited => {
-                let limit = self.settings().checkouts_per_minute;
-                self.inner.changes.begin(customer.id.as_str(), limit).await
-            }
+        if pace == Pace::Unlimited {
+            return Ok(());
         }
+        let mut tx = self.store().read("subscriptions.pace").await?;
+        let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
+        drop(tx);
+        let limit = self.settings().checkouts_per_minute;
+        self.inner.changes.begin(customer.id.as_str(), limit).await
     }
 }
 

@@ -73,6 +73,9 @@ impl Engine {
         ending: Ending,
     ) -> Result<Subscription, Failure> {
         self.provider()?;
+        if let Ending::Never(pace) = ending {
+            self.check_change_pace(subject, pace).await?;
+        }
         let mut tx = self.store().begin("subscriptions.ending").await?;
         let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
         tx.customers_lock(&customer.id).await?;
@@ -82,9 +85,6 @@ impl Engine {
         let standing = self.call_standing(&mut tx, &wish, object).await?;
         if matches!(standing, Standing::Free) && ending.is_so(&held) {
             return Ok(held);
-        }
-        if let Ending::Never(pace) = ending {
-            self.check_change_pace(&customer, pace).await?;
         }
         let call = match standing {
             Standing::UnderWay(open) => *open,

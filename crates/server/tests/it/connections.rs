@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 
 const HEALTH: &[u8] = b"GET /health/ready HTTP/1.1\r\nHost: shop.test\r\n\r\n";
 
+const PRODUCT: &str = r#"{"name":"Slowly told"}"#;
+
 struct Listening {
     address: SocketAddr,
     stop: watch::Sender<bool>,
@@ -31,6 +33,15 @@ async fn said(stream: &mut TcpStream) -> String {
     let mut bytes = vec![0; 4096];
     let read = stream.read(&mut bytes).await.unwrap_or_default();
     String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+fn product_head(server: &Server) -> String {
+    format!(
+        "POST /v1/products HTTP/1.1\r\nHost: shop.test\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        server.key,
+        PRODUCT.len()
+    )
 }
 
 async fn ask(address: SocketAddr) -> String {
@@ -83,23 +94,39 @@ async fn who_never_reads_is_let_go_and_starves_nobody() {
 }
 
 #[tokio::test]
+async fn large_bodies_that_never_end_keep_small_ones_from_nothing() {
+    let server = Server::start().await;
+    let listening = listening(&server, 400).await;
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        let head = b"POST /payments/webhook HTTP/1.1\r\nHost: shop.test\r\n\
+            Stripe-Signature: t=1,v1=00\r\nContent-Length: 900000\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        // What is not read stays in the sender's system.
+        let half = stream.write_all(&[b' '; 100_000]);
+        let _ = tokio::time::timeout(Duration::from_millis(5), half).await;
+        slow.push(stream);
+    }
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    stream.write_all(format!("{}{PRODUCT}", product_head(&server)).as_bytes()).await.unwrap();
+    let answer = said(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_end() {
     let server = Server::start().await;
     let listening = listening(&server, 20).await;
-    let body = r#"{"name":"Slowly told"}"#;
     let mut stream = TcpStream::connect(listening.address).await.unwrap();
-    let head = format!(
-        "POST /v1/products HTTP/1.1\r\nHost: shop.test\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        server.key,
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&body.as_bytes()[..5]).await.unwrap();
+    stream.write_all(product_head(&server).as_bytes()).await.unwrap();
+    stream.write_all(&PRODUCT.as_bytes()[..5]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     listening.stop.send(true).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    stream.write_all(&body.as_bytes()[5..]).await.unwrap();
+    stream.write_all(&PRODUCT.as_bytes()[5..]).await.unwrap();
     let answer = said(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     let ended = tokio::time::timeout(Duration::from_secs(3), listening.serving).await;

@@ -30,6 +30,7 @@ async fn every_database_tells_its_settings() -> anyhow::Result<()> {
                     "in_recovery",
                     "default_transaction_isolation",
                     "statement_timeout",
+                    "idle_in_transaction_session_timeout",
                     "connections",
                     "pgvector",
                 ],
@@ -83,6 +84,7 @@ async fn a_setting_of_one_database_is_seen() -> anyhow::Result<()> {
         let settings = [
             "synchronous_commit = off",
             "statement_timeout = 900",
+            "idle_in_transaction_session_timeout = 900",
             "default_transaction_isolation = 'serializable'",
         ];
         let findings = altered(&fresh, &settings).await?;
@@ -90,6 +92,7 @@ async fn a_setting_of_one_database_is_seen() -> anyhow::Result<()> {
             assert_eq!(named(&findings, name).verdict, Verdict::Doubtful);
         }
         assert_eq!(named(&findings, "synchronous_commit").verdict, Verdict::Harmful);
+        assert!(hurting(&findings).contains(&"idle_in_transaction_session_timeout"));
 
         let findings = altered(&fresh, &["default_transaction_read_only = on"]).await?;
         assert_eq!(named(&findings, "default_transaction_read_only").verdict, Verdict::Harmful);
