@@ -182,13 +182,14 @@ impl<Q, A> Taker<'_, Q, A> {
             }
             _ => Verdict::Alone,
         };
+        let fold = self.fold.name;
         match &outcome {
             Ok(_) => {}
             Err(Undone::Nothing(failure)) => {
-                tracing::warn!(fold = self.fold.name, %failure, "requests are decided one by one");
+                tracing::warn!(fold, %failure, "requests are decided one by one");
             }
             Err(Undone::Unknown(error)) => {
-                tracing::error!(fold = self.fold.name, %error, "the outcome of a commit is unknown");
+                tracing::error!(fold, %error, "the outcome of a commit is unknown");
             }
         }
         let others: Vec<_> = (0..round.answers.len()).map(verdict).collect();

@@ -178,8 +178,8 @@ impl Engine {
         Ok(Changed { subscription, progress, payment_url })
     }
 
-    /// Each preview and each change costs calls to the provider, whose limit is everybody's. Counted
-    /// before a transaction begins: others may have to be asked.
+    /// Each preview and each change costs calls to the provider, whose limit is everybody's.
+    /// Counted before a transaction begins: others may have to be asked.
     pub(super) async fn check_change_pace(
         &self,
         subject: &Subject,
