@@ -12,7 +12,9 @@ use crate::rows::{Row, Target};
 
 const EXAMPLES: usize = 5;
 
-const LINES: &str = "SELECT COALESCE(reference, '') FROM credit_entries WHERE kind = 'consume'";
+/// A line in somebody else's account is nobody's.
+const LINES: &str = "SELECT CONCAT(COALESCE(e.reference, ''), '@', COALESCE(c.external_id, '')) \
+    FROM credit_entries e JOIN customers c ON c.id = e.customer_id WHERE e.kind = 'consume'";
 const EVENTS: &str = "SELECT provider_event_id FROM inbox_events";
 /// A payment that made two lots is told twice, and so are two payments of one session.
 const LOTS: &str = "SELECT COALESCE(p.provider_session_id, '') FROM credit_grants g \
@@ -65,7 +67,11 @@ impl Audit {
         let mut audit = Self::default();
         let [by_event, by_session] = crowd.purchases_by();
         let mut lines = Found::of(&crowd.consumes);
-        database.each_text(LINES, |key| lines.add(key, numbered(key, KEY))).await?;
+        let asked = |line: &str| {
+            let (key, account) = line.rsplit_once('@')?;
+            numbered(key, KEY).filter(|number| crowd.account(*number) == account)
+        };
+        database.each_text(LINES, |line| lines.add(line, asked(line))).await?;
         audit.compare("consumes", &crowd.consumes, lines);
 
         let mut events = Found::of(&crowd.events);

@@ -256,7 +256,7 @@ impl Crowd {
     }
 
     /// Whose wish it is.
-    fn account(&self, number: usize) -> &str {
+    pub fn account(&self, number: usize) -> &str {
         let (first, others) = self.accounts.split_at(1);
         if number.is_multiple_of(2) {
             return &first[0];

@@ -118,7 +118,7 @@ impl Engine {
         if is_free {
             return Ok(preview);
         }
-        self.check_change_pace(subject, request.pace).await?;
+        self.check_change_pace(&customer, request.pace).await?;
         let (item, price) = (planned.item()?, planned.wanted_price()?);
         let change = ItemChange {
             subscription: &held.provider_subscription_id,
@@ -145,7 +145,7 @@ impl Engine {
         request: &ChangeRequest,
     ) -> Result<Changed, Failure> {
         self.provider()?;
-        self.check_change_pace(subject, request.pace).await?;
+        self.count_change(subject, id, request).await?;
         let mut tx = self.store().begin("subscriptions.change").await?;
         let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
         tx.customers_lock(&customer.id).await?;
@@ -178,21 +178,40 @@ impl Engine {
         Ok(Changed { subscription, progress, payment_url })
     }
 
-    /// Each preview and each change costs calls to the provider, whose limit is everybody's.
-    /// Counted before a transaction begins: others may have to be asked.
-    pub(super) async fn check_change_pace(
+    /// Counts a change that would reach the provider, before the transaction that writes it.
+    async fn count_change(
         &self,
         subject: &Subject,
-        pace: Pace,
+        id: Option<&str>,
+        request: &ChangeRequest,
     ) -> Result<(), Failure> {
-        if pace == Pace::Unlimited {
+        if request.pace == Pace::Unlimited {
             return Ok(());
         }
         let mut tx = self.store().read("subscriptions.pace").await?;
         let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
+        let planned = planned(&mut tx, &customer, id, request).await?;
         drop(tx);
-        let limit = self.settings().checkouts_per_minute;
-        self.inner.changes.begin(customer.id.as_str(), limit).await
+        match planned.wish()? {
+            Some(_) => self.check_change_pace(&customer, request.pace).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Each preview and each change costs calls to the provider, whose limit is everybody's. Never
+    /// inside a transaction: Redis may have to be asked.
+    pub(super) async fn check_change_pace(
+        &self,
+        customer: &Customer,
+        pace: Pace,
+    ) -> Result<(), Failure> {
+        match pace {
+            Pace::Unlimited => Ok(()),
+            Pace::Limited => {
+                let limit = self.settings().checkouts_per_minute;
+                self.inner.changes.begin(customer.id.as_str(), limit).await
+            }
+        }
     }
 }
 

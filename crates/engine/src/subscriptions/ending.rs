@@ -73,8 +73,14 @@ impl Engine {
         ending: Ending,
     ) -> Result<Subscription, Failure> {
         self.provider()?;
-        if let Ending::Never(pace) = ending {
-            self.check_change_pace(subject, pace).await?;
+        if let Ending::Never(Pace::Limited) = ending {
+            let mut tx = self.store().read("subscriptions.pace").await?;
+            let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;
+            let held = changeable(&mut tx, &customer, id).await?;
+            drop(tx);
+            if !ending.is_so(&held) {
+                self.check_change_pace(&customer, Pace::Limited).await?;
+            }
         }
         let mut tx = self.store().begin("subscriptions.ending").await?;
         let customer = self.customer(&mut tx, subject).await?.ok_or_else(not_found)?;

@@ -85,7 +85,8 @@ pub async fn endure(report: &mut Report, arguments: &Arguments, backend: Backend
     tell_samples(report, backend, &samples);
     newcomers.tell(report, backend);
     for (kind, count) in KINDS.iter().zip(shown_out) {
-        report.add(Row::new(&format!("soak_{kind}_shown_out"), Some(backend), "", count as f64));
+        let row = Row::new(&format!("soak_{kind}_shown_out"), Some(backend), "", count as f64);
+        report.add(row.held_to(Target::AtLeast(1.0)));
     }
     endings::compare(report, NAME, &deployment, &crowd).await?;
     endings::tell_deaths(report, NAME, &mut deployment, &mut [])
