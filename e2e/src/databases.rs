@@ -187,11 +187,17 @@ impl Database {
         Ok(())
     }
 
-    /// The names of a table's columns.
+    /// The names of a table's columns that can be written.
     pub async fn columns(&self, table: &str) -> Result<Vec<String>> {
         let found = match &self.pool {
-            Pool::Postgres(_) => self.texts(&columns_of(table, "current_schema()")).await?,
-            Pool::Mysql(_) => self.texts(&columns_of(table, "database()")).await?,
+            Pool::Postgres(_) => {
+                let written = "is_generated = 'NEVER'";
+                self.texts(&columns_of(table, "current_schema()", written)).await?
+            }
+            Pool::Mysql(_) => {
+                let written = "generation_expression IS NULL";
+                self.texts(&columns_of(table, "database()", written)).await?
+            }
             Pool::Sqlite(_) => {
                 self.texts(&format!("SELECT name FROM pragma_table_info('{table}')")).await?
             }
@@ -216,9 +222,10 @@ impl Database {
     }
 }
 
-fn columns_of(table: &str, schema: &str) -> String {
+fn columns_of(table: &str, schema: &str, written: &str) -> String {
     format!(
         "SELECT CAST(column_name AS TEXT) FROM information_schema.columns \
-         WHERE table_name = '{table}' AND table_schema = {schema} ORDER BY ordinal_position"
+         WHERE table_name = '{table}' AND table_schema = {schema} AND {written} \
+         ORDER BY ordinal_position"
     )
 }

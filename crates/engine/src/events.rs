@@ -23,6 +23,13 @@ const LEASE_SECONDS: i64 = 120;
 const ATTEMPTS_MAX: i64 = 15;
 const BACKOFF_SECONDS_MAX: i64 = 300;
 const ID_LENGTH_MAX: usize = 255;
+/// When money that went back of something unknown is looked at again, before it is ignored.
+///
+/// Its purchase may be told after it, by a page that does not ask for its charge if it was paid
+/// less than a minute ago. Whichever of those was being applied at the second look is done by then,
+/// and whichever comes later asks: the purchase was paid before its money went back, which is longer
+/// ago than a minute and a lease, even where clocks differ by minutes.
+const SECOND_LOOK_SECONDS: i64 = 600;
 
 /// What a delivery was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +230,7 @@ impl Engine {
                 Ok(()) => return Outcome::Applied,
                 Err(Stop::Changed) => {}
                 Err(Stop::Ignored(why)) => return Outcome::Ignored(why),
+                Err(Stop::Unclaimed(why)) => return Outcome::Unclaimed(why),
                 Err(Stop::Parked(why)) => return Outcome::Parked(why),
                 Err(Stop::Failed(failure)) => return later(failure),
             }
@@ -247,13 +255,19 @@ impl Engine {
     async fn finish(&self, row: &InboxEvent, outcome: Outcome) -> Result<(), Failure> {
         let now = self.clock().wall();
         let (id, kind) = (&row.provider_event_id, &row.kind);
+        if outcome == Outcome::Applied {
+            tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
+            return Ok(());
+        }
+        let second_look = row.received_at.plus_seconds(SECOND_LOOK_SECONDS);
         let mut tx = self.store().begin("events.finish").await?;
         match &outcome {
-            Outcome::Applied => {
-                tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
-                return Ok(());
+            Outcome::Applied => {}
+            Outcome::Unclaimed(why) if now < second_look => {
+                tracing::info!(event.id = %id, event.kind = %kind, why, "an event is looked at again");
+                tx.inbox_retry(row, why, second_look).await?;
             }
-            Outcome::Ignored(why) => {
+            Outcome::Ignored(why) | Outcome::Unclaimed(why) => {
                 tracing::info!(event.id = %id, event.kind = %kind, why, "an event was ignored");
                 tx.inbox_finish(row, InboxState::Ignored, Some(why), now).await?;
             }

@@ -4,11 +4,12 @@ use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::prices::{grants_parse, grants_text};
 use crate::rows::{Row, id, opt_id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::catalogue::Grants;
 use domain::ids::{CheckoutSessionId, CustomerId, PriceId};
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
+use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -111,6 +112,9 @@ statements! {
     GET = "checkout_sessions.get": "SELECT * FROM checkout_sessions WHERE id = ?";
     LOCK = "checkout_sessions.lock":
         "SELECT * FROM checkout_sessions WHERE id = ? FOR NO KEY UPDATE";
+    LOCK_FOLD = "checkout_sessions.lock_fold":
+        "SELECT s.* FROM checkout_sessions s JOIN ROWS(id VARCHAR(255)) ON s.id = r.id
+         ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED";
     FIND = "checkout_sessions.find":
         "SELECT * FROM checkout_sessions WHERE provider = ? AND provider_session_id = ?";
     BY_KEY = "checkout_sessions.by_key":
@@ -151,6 +155,18 @@ statements! {
         "UPDATE checkout_sessions SET status = ?, customer_id = ?, provider_payment_intent_id = ?,
              provider_subscription_id = ?, updated_at = ?
          WHERE id = ?";
+    COMPLETE_FOLD = "checkout_sessions.complete_fold":
+        "UPDATE checkout_sessions SET status = 'complete',
+             provider_payment_intent_id = r.payment_intent, updated_at = r.now_at
+         FROM ROWS(id VARCHAR(255), payment_intent VARCHAR(255), now_at BIGINT)
+         WHERE checkout_sessions.id = r.id";
+}
+
+#[derive(Serialize)]
+struct CompleteRow<'a> {
+    id: &'a str,
+    payment_intent: &'a str,
+    now_at: i64,
 }
 
 fn session(row: &Row) -> Result<CheckoutSession, StoreError> {
@@ -233,6 +249,16 @@ impl Tx {
         id: &CheckoutSessionId,
     ) -> Result<Option<CheckoutSession>, StoreError> {
         self.first(&LOCK, args![id]).await?.as_ref().map(session).transpose()
+    }
+
+    /// Those of the sessions that nobody else holds, for whom everybody in the fold would wait.
+    pub async fn checkout_sessions_lock_fold(
+        &mut self,
+        ids: &[CheckoutSessionId],
+    ) -> Result<Vec<CheckoutSession>, StoreError> {
+        let ids = Arg::ids(ids.iter().map(CheckoutSessionId::as_str))?;
+        let found = self.all(&LOCK_FOLD, vec![ids]).await?;
+        found.iter().map(session).collect()
     }
 
     /// By the provider's id.
@@ -342,6 +368,22 @@ impl Tx {
         id: &CheckoutSessionId,
     ) -> Result<bool, StoreError> {
         self.change_if(&FORGET, args![id]).await
+    }
+
+    /// Writes of paid pages that they are complete, and with which payment intent.
+    pub async fn checkout_sessions_complete_fold(
+        &mut self,
+        sessions: &[&CheckoutSession],
+    ) -> Result<(), StoreError> {
+        let rows: Vec<_> = sessions
+            .iter()
+            .map(|session| CompleteRow {
+                id: session.id.as_str(),
+                payment_intent: session.provider_payment_intent_id.as_deref().unwrap_or_default(),
+                now_at: session.updated_at.micros(),
+            })
+            .collect();
+        self.change_all(&COMPLETE_FOLD, vec![Arg::rows(&rows)?], rows.len()).await
     }
 
     /// Writes what an event has told of the session.

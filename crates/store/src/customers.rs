@@ -36,6 +36,9 @@ statements! {
         "UPDATE customers SET email = COALESCE(email, ?), name = COALESCE(name, ?), updated_at = ?
          WHERE id = ? AND external_id IS NULL AND (email IS NULL OR name IS NULL)";
     LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR NO KEY UPDATE";
+    LOCK_FOLD = "customers.lock_fold":
+        "SELECT c.* FROM customers c JOIN ROWS(id VARCHAR(255)) ON c.id = r.id
+         ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED";
     LINK = "provider_customers.insert":
         "INSERT INTO provider_customers
              (provider, provider_customer_id, customer_id, generation, created_at)
@@ -52,6 +55,18 @@ statements! {
     OWNER = "provider_customers.owner":
         "SELECT c.* FROM customers c JOIN provider_customers p ON p.customer_id = c.id
          WHERE p.provider = ? AND p.provider_customer_id = ?";
+    OWNER_FOLD = "provider_customers.owner_fold":
+        "SELECT r.provider_customer_id,
+             (SELECT p.customer_id FROM provider_customers p
+              WHERE p.provider = r.provider AND p.provider_customer_id = r.provider_customer_id)
+             AS customer_id
+         FROM ROWS(provider VARCHAR(64), provider_customer_id VARCHAR(255))";
+}
+
+#[derive(Serialize)]
+struct CounterpartRow<'a> {
+    provider: &'a str,
+    provider_customer_id: &'a str,
 }
 
 fn customer(row: &Row) -> Result<Customer, StoreError> {
@@ -145,6 +160,15 @@ impl Tx {
         self.first(&LOCK, args![id]).await.map(drop)
     }
 
+    /// Those of the customers that nobody else holds, for whom everybody in the fold would wait.
+    pub async fn customers_lock_fold(
+        &mut self,
+        ids: &[CustomerId],
+    ) -> Result<Vec<Customer>, StoreError> {
+        let ids = Arg::ids(ids.iter().map(CustomerId::as_str))?;
+        self.all(&LOCK_FOLD, vec![ids]).await?.iter().map(customer).collect()
+    }
+
     /// Links a provider's customer; `false` where either side is linked already.
     pub async fn customers_link(
         &mut self,
@@ -196,5 +220,23 @@ impl Tx {
     ) -> Result<Option<Customer>, StoreError> {
         let row = self.first(&OWNER, args![provider, provider_customer_id]).await?;
         row.as_ref().map(customer).transpose()
+    }
+
+    /// Whose counterparts these are, as far as they are anybody's.
+    pub async fn customers_owner_fold(
+        &mut self,
+        provider: &str,
+        provider_customer_ids: &[&str],
+    ) -> Result<HashMap<String, CustomerId>, StoreError> {
+        let rows: Vec<_> = provider_customer_ids
+            .iter()
+            .map(|id| CounterpartRow { provider, provider_customer_id: id })
+            .collect();
+        let rows = self.all(&OWNER_FOLD, vec![Arg::rows(&rows)?]).await?;
+        let found = |row: &Row| -> Result<Option<(String, CustomerId)>, StoreError> {
+            let owner = opt_id!(row, "customer_id", CustomerId)?;
+            owner.map(|owner| Ok((row.text("provider_customer_id")?, owner))).transpose()
+        };
+        rows.iter().filter_map(|row| found(row).transpose()).collect()
     }
 }

@@ -463,26 +463,29 @@ impl Tx {
     pub(crate) async fn insert_all(
         &mut self,
         sql: &'static Sql,
-        rows: &[&[Arg]],
+        rows: &[impl AsRef<[Arg]> + Sync],
     ) -> Result<(), StoreError> {
-        self.watch.at(Step::Statement, sql.name).await?;
         let text = sql.repeated(rows.len());
-        let args = rows.iter().copied().flatten().cloned();
-        let changed = match &mut self.inner {
-            Inner::Sqlite(tx) => {
-                let query = bound(sqlx::query(AssertSqlSafe(text)), args);
-                query.execute(&mut **tx).await.map(|done| done.rows_affected())
+        let args = rows.iter().flat_map(AsRef::as_ref).cloned();
+        let changed = in_time(sql.name, async {
+            self.watch.at(Step::Statement, sql.name).await?;
+            match &mut self.inner {
+                Inner::Sqlite(tx) => {
+                    let query = bound(sqlx::query(AssertSqlSafe(text)), args);
+                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                }
+                Inner::Postgres(tx) => {
+                    let query = bound(sqlx::query(AssertSqlSafe(dialect::numbered(&text))), args);
+                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                }
+                Inner::Mysql(tx) => {
+                    let query = bound(sqlx::query(AssertSqlSafe(text)), args);
+                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                }
             }
-            Inner::Postgres(tx) => {
-                let query = bound(sqlx::query(AssertSqlSafe(dialect::numbered(&text))), args);
-                query.execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-            Inner::Mysql(tx) => {
-                let query = bound(sqlx::query(AssertSqlSafe(text)), args);
-                query.execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-        };
-        match changed.map_err(failed(sql.name))? {
+            .map_err(failed(sql.name))
+        });
+        match changed.await? {
             changed if usize::try_from(changed) == Ok(rows.len()) => Ok(()),
             changed => Err(StoreError::RowCount { name: sql.name, changed }),
         }

@@ -58,6 +58,7 @@ impl Flavour {
 /// `INSERT … VALUES (?, …)` for so many rows.
 pub fn repeated(text: &str, rows: usize) -> String {
     let Some((before, row)) = text.split_once("VALUES ") else { return text.to_owned() };
+    let row = row.strip_suffix(" ON CONFLICT DO NOTHING").unwrap_or(row);
     format!("{before}VALUES {}", vec![row; rows].join(", "))
 }
 

@@ -87,13 +87,37 @@ statements! {
                SELECT 1 FROM inbox_events o
                WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
          ORDER BY e.next_attempt_at, e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
+    NEXT_ALIKE = "inbox_events.next_alike":
+        "SELECT * FROM inbox_events e
+         WHERE e.state = 'pending' AND e.next_attempt_at = 0 AND e.leased_until <= ?
+           AND e.kind = ? AND e.attempts = 0 AND e.occurred_at >= ?
+           AND NOT EXISTS (
+               SELECT 1 FROM inbox_events o
+               WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
+         ORDER BY e.id LIMIT ? FOR UPDATE SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?
          WHERE id = ? AND lease_token = ?";
+    LEASE_FOLD = "inbox_events.lease_fold":
+        "UPDATE inbox_events SET lease_token = inbox_events.lease_token + 1,
+             attempts = inbox_events.attempts + 1, leased_until = r.until_at
+         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token";
     FINISH = "inbox_events.finish":
         "UPDATE inbox_events SET state = ?, reason = ?, applied_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    APPLIED_FOLD = "inbox_events.applied_fold":
+        "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.until_at,
+             leased_until = 0
+         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token
+           AND inbox_events.state = 'pending'";
+    RELEASE_FOLD = "inbox_events.release_fold":
+        "UPDATE inbox_events SET leased_until = r.until_at
+         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token
+           AND inbox_events.state = 'pending'";
     RETRY = "inbox_events.retry":
         "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
@@ -155,9 +179,24 @@ struct EventRow<'a> {
     applied_at: Option<i64>,
 }
 
+/// An event under the lease that somebody has of it.
 #[derive(Serialize)]
-struct IdRow<'a> {
+struct LeaseRow<'a> {
     id: &'a str,
+    lease_token: i64,
+    /// When the lease ends, or the work did.
+    until_at: i64,
+}
+
+impl<'a> LeaseRow<'a> {
+    fn all(events: &[&'a InboxEvent], until_at: i64) -> Result<Arg, StoreError> {
+        let row = |event: &&'a InboxEvent| LeaseRow {
+            id: event.id.as_str(),
+            lease_token: event.lease_token,
+            until_at,
+        };
+        Arg::rows(&events.iter().map(row).collect::<Vec<_>>())
+    }
 }
 
 impl<'a> EventRow<'a> {
@@ -239,8 +278,8 @@ impl Tx {
         rows.sort_unstable_by_key(|row| row.provider_event_id);
         self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
         // Backends count differently what met a row that was there; whose id is found, is new.
-        let ids: Vec<_> = events.iter().map(|event| IdRow { id: event.id.as_str() }).collect();
-        let found = self.all(&STORED_FOLD, vec![Arg::rows(&ids)?]).await?;
+        let ids = Arg::ids(events.iter().map(|event| event.id.as_str()))?;
+        let found = self.all(&STORED_FOLD, vec![ids]).await?;
         let found: HashSet<String> = found
             .iter()
             .filter_map(|row| row.opt_text("id").transpose())
@@ -263,6 +302,50 @@ impl Tx {
         claimed.lease_token += 1;
         claimed.attempts += 1;
         Ok(Some(claimed))
+    }
+
+    /// Leases more events of a kind that nobody has tried yet: the oldest of those that occurred
+    /// after `since`, one for each ordering key.
+    pub async fn inbox_claim_alike(
+        &mut self,
+        kind: &str,
+        since: Timestamp,
+        now: Timestamp,
+        leased_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<InboxEvent>, StoreError> {
+        let rows = self.all(&NEXT_ALIKE, args![now, kind, since, now, limit]).await?;
+        let found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
+        let mut keys = HashSet::new();
+        let first_of_key = |event: &InboxEvent| keys.insert(event.ordering_key.clone());
+        let mut claimed: Vec<_> = found.into_iter().filter(first_of_key).collect();
+        if claimed.is_empty() {
+            return Ok(claimed);
+        }
+        let leased: Vec<_> = claimed.iter().collect();
+        let rows = LeaseRow::all(&leased, leased_until.micros())?;
+        self.change_all(&LEASE_FOLD, vec![rows], claimed.len()).await?;
+        for event in &mut claimed {
+            event.lease_token += 1;
+            event.attempts += 1;
+        }
+        Ok(claimed)
+    }
+
+    /// Records that events were applied under their leases, all of them.
+    pub async fn inbox_applied_fold(
+        &mut self,
+        events: &[&InboxEvent],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let rows = LeaseRow::all(events, now.micros())?;
+        self.change_all(&APPLIED_FOLD, vec![rows], events.len()).await
+    }
+
+    /// Gives leased events back at once, to whoever is next.
+    pub async fn inbox_release_fold(&mut self, events: &[&InboxEvent]) -> Result<(), StoreError> {
+        let rows = LeaseRow::all(events, 0)?;
+        self.execute(&RELEASE_FOLD, vec![rows]).await.map(drop)
     }
 
     /// Records the outcome under the lease; `false` where the lease has passed to somebody else.

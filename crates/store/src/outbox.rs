@@ -6,7 +6,7 @@
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::{CustomerId, OutboxEventId};
 use domain::time::Timestamp;
 
@@ -47,6 +47,20 @@ statements! {
         "SELECT * FROM outbox_events WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
 
+/// What the insert writes.
+fn whole(new: &OutboxEvent) -> Vec<Arg> {
+    args![
+        &new.id,
+        &new.customer_id,
+        &new.kind,
+        &new.fact,
+        &new.object_id,
+        &new.data,
+        new.created_at,
+        new.recorded_at
+    ]
+}
+
 fn event(row: &Row) -> Result<OutboxEvent, StoreError> {
     Ok(OutboxEvent {
         id: id!(row, "id", OutboxEventId)?,
@@ -63,17 +77,13 @@ fn event(row: &Row) -> Result<OutboxEvent, StoreError> {
 impl Tx {
     /// Records an event to be told; `false` where the fact is known already.
     pub async fn outbox_insert(&mut self, new: &OutboxEvent) -> Result<bool, StoreError> {
-        let args = args![
-            &new.id,
-            &new.customer_id,
-            &new.kind,
-            &new.fact,
-            &new.object_id,
-            &new.data,
-            new.created_at,
-            new.recorded_at
-        ];
-        self.change_if(&INSERT, args).await
+        self.change_if(&INSERT, whole(new)).await
+    }
+
+    /// Records events whose facts are new.
+    pub async fn outbox_insert_all(&mut self, new: &[OutboxEvent]) -> Result<(), StoreError> {
+        let rows: Vec<_> = new.iter().map(whole).collect();
+        self.insert_all(&INSERT, &rows).await
     }
 
     /// The oldest events that nobody has been chosen for yet; locked until the transaction ends.

@@ -3,10 +3,12 @@
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::ids::{CustomerId, PaymentId, PriceId};
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
+use serde::Serialize;
+use std::collections::HashSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStatus {
@@ -75,8 +77,17 @@ statements! {
     RENAME = "payments.rename": "UPDATE payments SET fact = ? WHERE id = ?";
     GET = "payments.get": "SELECT * FROM payments WHERE id = ?";
     FIND = "payments.find": "SELECT * FROM payments WHERE provider = ? AND fact = ?";
+    FIND_NAMED = "payments.find_named":
+        "SELECT * FROM payments WHERE provider = ? AND fact IN (?, ?, ?)
+         UNION ALL
+         SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id IN (?, ?, ?)";
     BY_INTENT = "payments.by_intent":
         "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
+    KNOWN_FOLD = "payments.known_fold":
+        "SELECT r.name FROM ROWS(provider VARCHAR(64), name VARCHAR(255))
+         WHERE EXISTS (SELECT 1 FROM payments p WHERE p.provider = r.provider AND p.fact = r.name)
+            OR EXISTS (SELECT 1 FROM payments p
+                       WHERE p.provider = r.provider AND p.provider_payment_intent_id = r.name)";
     LIST = "payments.list":
         "SELECT * FROM payments WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -103,7 +114,7 @@ fn payment(row: &Row) -> Result<Payment, StoreError> {
 }
 
 /// What both the insert and the update write, in their common order.
-fn changing(row: &Payment) -> Vec<crate::sql::Arg> {
+fn changing(row: &Payment) -> Vec<Arg> {
     args![
         &row.provider_payment_intent_id,
         &row.provider_invoice_id,
@@ -119,18 +130,45 @@ fn changing(row: &Payment) -> Vec<crate::sql::Arg> {
     ]
 }
 
+/// What the insert writes.
+fn whole(new: &Payment) -> Vec<Arg> {
+    let currency = new.amount.currency();
+    let mut args = changing(new);
+    args.extend(args![
+        &new.customer_id,
+        &new.provider,
+        &new.fact,
+        currency.as_str(),
+        new.created_at
+    ]);
+    args
+}
+
+#[derive(Serialize)]
+struct NameRow<'a> {
+    provider: &'a str,
+    name: &'a str,
+}
+
 impl Tx {
     pub async fn payments_insert(&mut self, new: &Payment) -> Result<(), StoreError> {
-        let mut args = changing(new);
-        let currency = new.amount.currency();
-        args.extend(args![
-            &new.customer_id,
-            &new.provider,
-            &new.fact,
-            currency.as_str(),
-            new.created_at
-        ]);
-        self.change_one(&INSERT, args).await
+        self.change_one(&INSERT, whole(new)).await
+    }
+
+    pub async fn payments_insert_all(&mut self, new: &[&Payment]) -> Result<(), StoreError> {
+        let rows: Vec<_> = new.iter().map(|new| whole(new)).collect();
+        self.insert_all(&INSERT, &rows).await
+    }
+
+    /// Which of these names, facts or payment intents, a payment has already.
+    pub async fn payments_known_fold(
+        &mut self,
+        provider: &str,
+        names: &[&str],
+    ) -> Result<HashSet<String>, StoreError> {
+        let rows: Vec<_> = names.iter().map(|name| NameRow { provider, name }).collect();
+        let rows = self.all(&KNOWN_FOLD, vec![Arg::rows(&rows)?]).await?;
+        rows.iter().map(|row| row.text("name")).collect()
     }
 
     pub async fn payments_update(&mut self, row: &Payment) -> Result<(), StoreError> {
@@ -153,6 +191,26 @@ impl Tx {
         fact: &str,
     ) -> Result<Option<Payment>, StoreError> {
         self.first(&FIND, args![provider, fact]).await?.as_ref().map(payment).transpose()
+    }
+
+    /// By any of the names that a purchase can have, the best first: its fact, or its payment
+    /// intent.
+    pub async fn payments_named(
+        &mut self,
+        provider: &str,
+        names: [Option<&str>; 3],
+    ) -> Result<Option<Payment>, StoreError> {
+        let [first, second, third] = names;
+        let args = args![provider, first, second, third, provider, first, second, third];
+        let rows = self.all(&FIND_NAMED, args).await?;
+        let found: Vec<Payment> = rows.iter().map(payment).collect::<Result<_, _>>()?;
+        let named = |name: &str| {
+            let by_fact = found.iter().find(|held| held.fact == name);
+            let by_intent =
+                |held: &&Payment| held.provider_payment_intent_id.as_deref() == Some(name);
+            by_fact.or_else(|| found.iter().find(by_intent)).cloned()
+        };
+        Ok(names.into_iter().flatten().find_map(named))
     }
 
     pub async fn payments_by_intent(

@@ -35,6 +35,9 @@ statements! {
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     GET = "prices.get": "SELECT * FROM prices WHERE id = ?";
     FIND = "prices.find": "SELECT * FROM prices WHERE provider = ? AND provider_price_id = ?";
+    PRODUCT_NAME = "prices.product_name":
+        "SELECT (SELECT p.name FROM products p WHERE p.id = r.product_id) AS name
+         FROM prices r WHERE r.id = ?";
     LIST = "prices.list":
         "SELECT * FROM prices WHERE id < ? AND active >= ? ORDER BY id DESC LIMIT ?";
     LIST_OF = "prices.list_of":
@@ -162,6 +165,15 @@ impl Tx {
 
     pub async fn prices_get(&mut self, id: &PriceId) -> Result<Option<Price>, StoreError> {
         self.first(&GET, args![id]).await?.as_ref().map(price).transpose()
+    }
+
+    /// What the product is called that the price is for.
+    pub async fn prices_product_name(
+        &mut self,
+        id: &PriceId,
+    ) -> Result<Option<String>, StoreError> {
+        let row = self.first(&PRODUCT_NAME, args![id]).await?;
+        Ok(row.map(|row| row.opt_text("name")).transpose()?.flatten())
     }
 
     /// By the provider's id.

@@ -77,7 +77,17 @@ pub enum Arg {
     Bytes(Vec<u8>),
 }
 
+#[derive(Serialize)]
+struct IdRow<'a> {
+    id: &'a str,
+}
+
 impl Arg {
+    /// Many ids as one argument, which the statement reads by `ROWS(id …)`.
+    pub fn ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
+        Self::rows(&ids.into_iter().map(|id| IdRow { id }).collect::<Vec<_>>())
+    }
+
     /// Many rows as one argument, which the statement reads by `ROWS(…)`.
     pub fn rows<T: Serialize>(rows: &[T]) -> Result<Self, StoreError> {
         let text = serde_json::to_string(rows).map_err(|error| StoreError::Inconsistent {

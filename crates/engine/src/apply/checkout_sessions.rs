@@ -16,6 +16,7 @@ use domain::time::{Interval, Timestamp, Unit};
 use providers::facts::{self, SessionPayment};
 use store::Tx;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
+use store::customers::Customer;
 use store::payments::{Payment, PaymentStatus};
 
 /// What the source of bought access begins with; the payment's id follows.
@@ -85,12 +86,12 @@ impl Engine {
         told: &facts::CheckoutSession,
     ) -> Result<CustomerId, Stop> {
         let linked = match &told.customer {
-            Some(id) => tx.customers_owner(PROVIDER, id).await?.map(|customer| customer.id),
+            Some(id) => tx.customers_owner(PROVIDER, id).await?,
             None => None,
         };
-        let customer = match (&session.customer_id, linked) {
+        let customer = match (&session.customer_id, &linked) {
             (Some(id), _) => id.clone(),
-            (None, Some(id)) => id,
+            (None, Some(linked)) => linked.id.clone(),
             (None, None) => match self.customer_of_browser(tx, session).await? {
                 Some(id) => id,
                 None => {
@@ -101,11 +102,14 @@ impl Engine {
         };
         let email = told.email.as_deref().filter(|text| check_email(Some(text)).is_ok());
         let name = told.name.as_deref().filter(|text| check_text("name", Some(text)).is_ok());
-        if email.is_some() || name.is_some() {
+        // Whom the application knows by an id of its own, it describes itself.
+        let is_named = |it: &Customer| it.id == customer && it.external_id.is_some();
+        let named = linked.as_ref().is_some_and(is_named);
+        if !named && (email.is_some() || name.is_some()) {
             tx.customers_fill(&customer, email, name, self.clock().now()).await?;
         }
         session.customer_id = Some(customer.clone());
-        if let Some(id) = &told.customer {
+        if let (Some(id), None) = (&told.customer, &linked) {
             self.link(tx, id, &customer).await?;
         }
         Ok(customer)
@@ -141,19 +145,19 @@ impl Engine {
         let (invoice, intent) = (told.invoice.as_deref(), told.payment_intent.as_deref());
         let names = [invoice, intent, Some(told.id.as_str())];
         let amount = Money::new(minor, currency);
-        let (mut payment, seen) = self.payment_row(tx, customer, &names, amount).await?;
+        let (mut payment, seen) = self.payment_row(tx, customer, names, amount).await?;
         payment.amount = Money::new(minor, payment.amount.currency());
         payment.provider_payment_intent_id =
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
         payment.provider_session_id = Some(told.id.clone());
         payment.price_id = Some(session.price_id.clone());
-        payment.description = self.price_name(tx, &session.price_id).await?;
+        payment.description = tx.prices_product_name(&session.price_id).await?;
         let status = match session.status {
             SessionStatus::Complete => PaymentStatus::Paid,
             SessionStatus::Failed => PaymentStatus::Failed,
             _ => PaymentStatus::Pending,
         };
-        self.payment_settle(tx, &mut payment, status, at).await?;
+        self.payment_settle(tx, &mut payment, seen, status, at).await?;
         if session.status != SessionStatus::Complete {
             return Ok(());
         }

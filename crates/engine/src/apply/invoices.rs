@@ -171,20 +171,20 @@ impl Engine {
         paid_at: Timestamp,
     ) -> Result<Payment, Stop> {
         let amount = Money::new(told.amount_paid, currency);
-        let names = [Some(told.id.as_str()), told.payment_intent.as_deref()];
-        let (mut payment, _) = self.payment_row(tx, &owner.customer, &names, amount).await?;
+        let names = [Some(told.id.as_str()), told.payment_intent.as_deref(), None];
+        let (mut payment, seen) = self.payment_row(tx, &owner.customer, names, amount).await?;
         payment.amount = amount;
         payment.provider_invoice_id = Some(told.id.clone());
         let line = told.lines.iter().find(|line| 0 < line.amount).or(told.lines.first());
         if let Some(id) = line.and_then(|line| line.price.as_deref())
             && let Some(price) = tx.prices_find(PROVIDER, id).await?
         {
-            payment.description = self.price_name(tx, &price.id).await?;
+            payment.description = tx.prices_product_name(&price.id).await?;
             payment.price_id = Some(price.id);
         }
         payment.provider_payment_intent_id =
             told.payment_intent.clone().or(payment.provider_payment_intent_id);
-        self.payment_settle(tx, &mut payment, PaymentStatus::Paid, paid_at).await?;
+        self.payment_settle(tx, &mut payment, seen, PaymentStatus::Paid, paid_at).await?;
         Ok(payment)
     }
 

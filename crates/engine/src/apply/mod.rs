@@ -30,12 +30,15 @@ use store::Tx;
 pub(crate) const GATHERINGS_MAX: u32 = 3;
 /// What is said of an object that the provider does not have, or has and means nothing by.
 pub(crate) const GONE: &str = "nothing follows from it";
+const FOREIGN_MONEY: &str = "nothing of ours was bought with this money";
 pub(crate) const CHANGED_TOO_OFTEN: &str = "the same rows keep being changed by others";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Applied,
     Ignored(&'static str),
+    /// Looked at once more before it is ignored.
+    Unclaimed(&'static str),
     /// Set aside where an operator sees it; replaying it may work once the cause is mended.
     Parked(String),
     /// Not now: something outside was busy or silent. However long that lasts, nothing is lost.
@@ -47,6 +50,8 @@ pub(crate) enum Outcome {
 /// Why applying stopped.
 pub(crate) enum Stop {
     Ignored(&'static str),
+    /// The same, but what it belongs to may not have been told yet.
+    Unclaimed(&'static str),
     Parked(String),
     /// What was gathered is out of date.
     Changed,
@@ -159,6 +164,12 @@ impl Gathered {
         open && self.movement.charge.is_some()
     }
 
+    /// Whether a page is all there is.
+    fn is_only_a_page(&self) -> bool {
+        let others = !self.subscriptions.is_empty() || !self.invoices.is_empty();
+        self.session.is_some() && !others && self.movement.is_empty()
+    }
+
     fn is_about_a_subscription(&self) -> bool {
         let about = self.event.object_id.as_ref();
         self.subscriptions.iter().any(|told| about == Some(&told.object.id))
@@ -219,10 +230,16 @@ impl Engine {
         }
         let told = self.movement_told(tx, gathered, at).await?;
         let bought = gathered.session.is_some() || !gathered.invoices.is_empty();
-        if tells_of_money(&gathered.event.fact) && !told && !bought {
-            return Err(Stop::Ignored("nothing of ours was bought with this money"));
+        if told || bought {
+            return Ok(());
         }
-        Ok(())
+        if gathered.movement.has_gone_back() {
+            return Err(Stop::Unclaimed(FOREIGN_MONEY));
+        }
+        match tells_of_money(&gathered.event.fact) {
+            true => Err(Stop::Ignored(FOREIGN_MONEY)),
+            false => Ok(()),
+        }
     }
 
     /// Applies an object that we have asked for ourselves, through the same functions as an event
@@ -243,7 +260,7 @@ impl Engine {
             let gathered = match self.gather(event.clone()).await {
                 Ok(gathered) => gathered,
                 Err(Stop::Failed(failure)) => return Err(failure),
-                Err(Stop::Ignored(why)) => return Ok(Outcome::Ignored(why)),
+                Err(Stop::Ignored(why) | Stop::Unclaimed(why)) => return Ok(Outcome::Ignored(why)),
                 Err(Stop::Parked(why)) => return Ok(Outcome::Parked(why)),
                 Err(Stop::Changed) => continue,
             };
@@ -254,7 +271,7 @@ impl Engine {
                     return Ok(Outcome::Applied);
                 }
                 Err(Stop::Failed(failure)) => return Err(failure),
-                Err(Stop::Ignored(why)) => return Ok(Outcome::Ignored(why)),
+                Err(Stop::Ignored(why) | Stop::Unclaimed(why)) => return Ok(Outcome::Ignored(why)),
                 Err(Stop::Parked(why)) => return Ok(Outcome::Parked(why)),
                 Err(Stop::Changed) => {}
             }

@@ -7,6 +7,7 @@
 use super::charges::has_moved;
 use super::gather::known;
 use super::owners::session_of;
+use super::payments::Seen;
 use super::{Gathered, Stop, Told, Trust};
 use crate::checkout_sessions::SESSION_KEY;
 use crate::failures::Failure;
@@ -14,9 +15,12 @@ use crate::{Engine, PROVIDER};
 use domain::ids::CustomerId;
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
-use providers::facts::{self, InvoiceStatus, PaymentIntentStatus, SessionPayment};
+use providers::facts::{self, Fact, InvoiceStatus, PaymentIntentStatus, SessionPayment};
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
+
+/// How old a page's word is at most that is taken without asking for its charge.
+const JUST_PAID_SECONDS: i64 = 60;
 
 /// What an event about money has led to.
 #[derive(Default)]
@@ -35,6 +39,13 @@ pub(super) struct MovementTold {
 }
 
 impl MovementTold {
+    /// Whether it tells of money that was given back or is in dispute.
+    pub fn has_gone_back(&self) -> bool {
+        let returned = |it: &facts::Charge| 0 < it.amount_refunded || it.refunded || it.disputed;
+        let returned = self.charge.as_ref().is_some_and(|(charge, _)| returned(charge));
+        returned || self.refund.is_some() || !self.disputes.is_empty()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.charge.is_none()
             && self.disputes.is_empty()
@@ -207,10 +218,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a page tells of its own money the moment that it moved. Nothing of that is back yet,
+    /// or whoever tells so is heard again after this page: see `SECOND_LOOK_SECONDS`.
+    fn is_just_paid(&self, gathered: &Gathered) -> bool {
+        let Gathered { event, .. } = gathered;
+        let own = matches!(event.fact, Fact::CheckoutSession(_)) && !event.kind.is_empty();
+        let age = |now: Timestamp| now.seconds() - event.created_at.seconds();
+        // Where the two clocks differ, business time may stand still.
+        let clocks = [self.clock().now(), self.clock().wall()];
+        own && gathered.invoices.is_empty()
+            && clocks.into_iter().all(|now| age(now).abs() <= JUST_PAID_SECONDS)
+    }
+
     /// A paid invoice or page leads to the charge that moved its money, which may have been
     /// refunded since.
     pub(super) async fn gather_money_around(&self, gathered: &mut Gathered) -> Result<(), Failure> {
-        if gathered.movement.charge.is_some() || gathered.movement.is_known {
+        let known = gathered.movement.charge.is_some() || gathered.movement.is_known;
+        if known || self.is_just_paid(gathered) {
             return Ok(());
         }
         let Some((invoice, intent, charge)) = self.paid_by(gathered).await? else {
@@ -332,7 +356,7 @@ impl Engine {
         if movement.canceled {
             status = PaymentStatus::Failed;
         }
-        self.payment_settle(tx, &mut payment, status, at).await?;
+        self.payment_settle(tx, &mut payment, Seen::Before, status, at).await?;
         self.settle_lots(tx, &payment).await?;
         self.access_follows(tx, &payment).await?;
         Ok(true)

@@ -17,7 +17,11 @@ pub(super) struct Owner {
 
 impl Engine {
     /// Locks the sessions that what was gathered was bought in, before any customer is locked.
+    /// A page that comes alone is locked where it is looked up.
     pub(crate) async fn sessions_lock(&self, tx: &mut Tx, gathered: &Gathered) -> Result<(), Stop> {
+        if gathered.is_only_a_page() {
+            return Ok(());
+        }
         let subscriptions = gathered.subscriptions.iter().map(|told| &told.object.metadata);
         let invoices = gathered.invoices.iter().map(|told| &told.object.subscription_metadata);
         let charge = gathered.movement.charge.iter().map(|(charge, _)| &charge.metadata);
@@ -118,17 +122,21 @@ pub(super) async fn our_session(
     provider_session_id: &str,
     told: &facts::CheckoutSession,
 ) -> Result<Option<CheckoutSession>, Stop> {
-    if let Some(found) = tx.checkout_sessions_find(PROVIDER, provider_session_id).await? {
-        return Ok(tx.checkout_sessions_lock(&found.id).await?);
-    }
     let reference =
         told.client_reference.as_deref().and_then(|id| CheckoutSessionId::parse(id).ok());
-    let found = match reference {
+    let named = match reference {
         Some(id) => tx.checkout_sessions_lock(&id).await?,
         None => session_of(tx, &told.metadata).await?,
     };
+    let counterpart = named.as_ref().and_then(|session| session.provider_session_id.as_deref());
+    if counterpart == Some(provider_session_id) {
+        return Ok(named);
+    }
+    if let Some(found) = tx.checkout_sessions_find(PROVIDER, provider_session_id).await? {
+        return Ok(tx.checkout_sessions_lock(&found.id).await?);
+    }
     // A session that has its counterpart is not also another one's.
-    Ok(found.filter(|session| session.provider_session_id.is_none()))
+    Ok(named.filter(|session| session.provider_session_id.is_none()))
 }
 
 /// The session that something came of, by what we wrote on it.

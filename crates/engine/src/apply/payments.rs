@@ -6,13 +6,14 @@ use crate::clock::random;
 use crate::{Engine, PROVIDER};
 use domain::credits::Class;
 use domain::entitlements::Entitlement;
-use domain::ids::{CustomerId, EntitlementId, PaymentId, PriceId};
+use domain::ids::{CustomerId, EntitlementId, PaymentId};
 use domain::money::Money;
 use domain::time::Timestamp;
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 
-/// Whether a payment was heard of before: of a new one nothing can have gone back.
+/// Whether a payment was heard of before. One that was not has no row yet: nothing hangs on it,
+/// and nothing of it can have gone back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     First,
@@ -41,49 +42,24 @@ impl Engine {
         }
     }
 
-    /// What was bought, in the merchant's words.
-    pub(super) async fn price_name(
-        &self,
-        tx: &mut Tx,
-        price: &PriceId,
-    ) -> Result<Option<String>, Stop> {
-        let Some(price) = tx.prices_get(price).await? else {
-            return Ok(None);
-        };
-        Ok(tx.products_get(&price.product_id).await?.map(|product| product.name))
-    }
-
     /// The one row of a purchase. Its fact is the invoice, else the payment intent, else the page;
     /// whichever was told first made the row, and a better name for it replaces the first.
     pub(super) async fn payment_row(
         &self,
         tx: &mut Tx,
         customer: &CustomerId,
-        facts: &[Option<&str>],
+        names: [Option<&str>; 3],
         amount: Money,
     ) -> Result<(Payment, Seen), Stop> {
-        let names: Vec<&str> = facts.iter().copied().flatten().collect();
-        let Some(best) = names.first() else {
+        let Some(best) = names.into_iter().flatten().next() else {
             return Err(Stop::Parked("the payment has no name".to_owned()));
         };
-        let mut found = None;
-        for name in &names {
-            found = match tx.payments_find(PROVIDER, name).await? {
-                Some(held) => Some(held),
-                None => tx.payments_by_intent(PROVIDER, name).await?,
-            };
-            if found.is_some() {
-                break;
-            }
-        }
-        let Some(mut held) = found else {
-            let new = self.payment(customer, best, amount);
-            tx.payments_insert(&new).await?;
-            return Ok((new, Seen::First));
+        let Some(mut held) = tx.payments_named(PROVIDER, names).await? else {
+            return Ok((self.payment(customer, best, amount), Seen::First));
         };
-        if held.provider_invoice_id.is_none() && held.fact != *best {
+        if held.provider_invoice_id.is_none() && held.fact != best {
             tx.payments_rename(&held.id, best).await?;
-            held.fact = (*best).to_owned();
+            held.fact = best.to_owned();
         }
         Ok((held, Seen::Before))
     }
@@ -94,12 +70,17 @@ impl Engine {
         &self,
         tx: &mut Tx,
         payment: &mut Payment,
+        seen: Seen,
         told: PaymentStatus,
         at: Timestamp,
     ) -> Result<(), Stop> {
         if told == PaymentStatus::Paid {
             // Several events tell of one payment: the first of them, whichever came first here.
             payment.paid_at = Some(payment.paid_at.map_or(at, |held| held.min(at)));
+        }
+        if seen == Seen::First {
+            payment.status = told;
+            return Ok(tx.payments_insert(payment).await?);
         }
         self.count_charges(tx, payment).await?;
         let whole = payment.amount.minor() <= payment.amount_refunded;

@@ -9,6 +9,7 @@ use domain::payments::{refund_rank, refund_takes};
 use domain::time::Timestamp;
 use providers::facts;
 use store::Tx;
+use store::charges::Charge;
 use store::payments::Payment;
 use store::refunds::Refund;
 
@@ -61,6 +62,43 @@ impl Engine {
         }
     }
 
+    /// Our row of a charge that the provider no longer knows. It is written from the payment, where
+    /// that was told without its charge.
+    async fn lost_charge(
+        &self,
+        tx: &mut Tx,
+        payment: &Payment,
+        id: &str,
+        at: Timestamp,
+    ) -> Result<Option<Charge>, Stop> {
+        if let Some(held) = tx.charges_find(PROVIDER, id).await? {
+            return Ok(Some(held));
+        }
+        let Some(paid_at) = payment.paid_at else {
+            return Ok(None);
+        };
+        if !tx.charges_of_payment(&payment.id).await?.is_empty() {
+            return Ok(None);
+        }
+        let new = Charge {
+            provider: PROVIDER.to_owned(),
+            provider_charge_id: id.to_owned(),
+            customer_id: payment.customer_id.clone(),
+            payment_id: payment.id.clone(),
+            provider_payment_intent_id: payment.provider_payment_intent_id.clone(),
+            status: "succeeded".to_owned(),
+            amount: payment.amount,
+            amount_captured: payment.amount.minor(),
+            amount_refunded: 0,
+            as_of: paid_at.min(at),
+            revision: 0,
+            created_at: paid_at,
+            updated_at: self.clock().now(),
+        };
+        tx.charges_insert(&new).await?;
+        Ok(Some(new))
+    }
+
     /// A refund whose charge the provider no longer knows: what our rows say of the charge is
     /// brought up to date by what is newer than it. A refund that failed takes nothing back.
     pub(super) async fn refund_of_lost_charge(
@@ -74,7 +112,7 @@ impl Engine {
         let Some(id) = &told.charge else {
             return Ok(());
         };
-        let Some(mut charge) = tx.charges_find(PROVIDER, id).await? else {
+        let Some(mut charge) = self.lost_charge(tx, payment, id, at).await? else {
             return Ok(());
         };
         let (mut taking, mut failed) = (0_i64, 0_i64);

@@ -328,6 +328,7 @@ impl Engine {
         account: &mut Account,
         lot: &Grant,
     ) -> Result<bool, Failure> {
+        let is_first = account.is_unused();
         if !tx.credits_add(account, lot).await? {
             return Ok(false);
         }
@@ -335,7 +336,9 @@ impl Engine {
         let at = lot.starts_at.min(self.clock().now());
         let why = Why { at, ..Why::now(self, &lot.reason) };
         self.post(tx, account, EntryKind::Grant, &draw, why).await?;
-        self.lot_meets_debts(tx, account, lot).await?;
+        if !is_first {
+            self.lot_meets_debts(tx, account, lot).await?;
+        }
         self.tell_granted(tx, lot).await?;
         Ok(true)
     }

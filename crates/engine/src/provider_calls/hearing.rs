@@ -77,7 +77,8 @@ impl Engine {
         let id = object_id.clone();
         match self.apply_fetched(&id, thin).await? {
             // What could not be applied now is kept with its own event.
-            Applied::Applied | Applied::Ignored(_) | Applied::Parked(_) => {}
+            Applied::Applied | Applied::Ignored(_) | Applied::Unclaimed(_) | Applied::Parked(_) => {
+            }
             Applied::Later(why) | Applied::Again(why) => {
                 return Err(Failure::Provider { code: Code::OutcomeUnknown, detail: why });
             }

@@ -207,7 +207,7 @@ impl Engine {
                 Ok(compared) => return Ok(compared),
                 Err(Stop::Changed) => {}
                 Err(Stop::Ignored(GONE)) => return Ok(Compared::Gone),
-                Err(Stop::Ignored(_)) => return Ok(Compared::Equal),
+                Err(Stop::Ignored(_) | Stop::Unclaimed(_)) => return Ok(Compared::Equal),
                 Err(Stop::Parked(why)) => return Ok(Compared::Unusable(why)),
                 Err(Stop::Failed(failure)) => return Err(failure),
             }
@@ -277,6 +277,9 @@ fn differences(subject: &Subject, before: &Holdings, after: &Holdings) -> Vec<Di
     };
     for (name, cells) in after {
         let Some(old) = before.get(name) else {
+            if is_untouched_charge(name, cells) {
+                continue;
+            }
             let status = cells.get("status").cloned().flatten();
             add(name, "exists", None, Some(status.unwrap_or_else(|| "yes".to_owned())));
             continue;
@@ -292,6 +295,13 @@ fn differences(subject: &Subject, before: &Holdings, after: &Holdings) -> Vec<Di
         add(name, "exists", Some("yes".to_owned()), None);
     }
     found
+}
+
+/// A page tells of its purchase without the charge behind it, which is written when something of it
+/// goes back.
+fn is_untouched_charge(name: &RowName, cells: &BTreeMap<&'static str, Option<String>>) -> bool {
+    let back = cells.get("amount_refunded").cloned().flatten();
+    name.kind == "charge" && back.as_deref() == Some("0")
 }
 
 /// Instants are stored as microseconds, which nobody reads.

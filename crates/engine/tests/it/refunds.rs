@@ -207,7 +207,8 @@ async fn row_73_a_refund_told_first_meets_a_provider_that_has_forgotten() -> any
     for order in permutations(&events) {
         let engine = world.copy(Some(&forgotten)).await?;
         let end = told(&engine, &order).await;
-        assert_eq!(end["balance"], json!([0, 0, 0]), "{end}");
+        let kinds: Vec<_> = order.iter().map(|event| event["type"].clone()).collect();
+        assert_eq!(end["balance"], json!([0, 0, 0]), "{kinds:?} {end}");
         assert_eq!(end["payments"], json!([[1999, "refunded", 1999]]), "one row: {end}");
         engine.store().close().await;
     }

@@ -1,6 +1,7 @@
-//! Many accounts at once: what a fold of consumptions reads and writes, one statement for each.
+//! Many accounts at once: what folds of consumptions and of purchases read and write, one statement
+//! for each.
 
-use super::{Account, EntryKind, Posting, grant};
+use super::{Account, EntryKind, GRANT_INSERT, Grant, Posting, grant, whole};
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::sql::{Arg, statements};
@@ -9,6 +10,11 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 statements! {
+    ENSURE = "credit_balances.ensure_fold":
+        "INSERT INTO credit_balances (customer_id, unit, available, held, entries)
+         SELECT r.customer_id, r.unit, 0, 0, 0
+         FROM ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
+         WHERE 1 = 1 ON CONFLICT DO NOTHING";
     OPEN = "credit_balances.open_fold":
         "SELECT b.* FROM credit_balances b
          JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
@@ -86,11 +92,12 @@ struct BalanceRow<'a> {
     entries_before: i64,
 }
 
-/// Accounts that were locked together, and what has been spent from them since. Nothing of it is
-/// written before `credits_close_fold`.
+/// Accounts that were locked together, and what has been granted and spent there since. Nothing of
+/// it is written before `credits_close_fold`.
 #[derive(Debug, Default)]
 pub struct AccountFold {
     accounts: BTreeMap<(CustomerId, String), Account>,
+    granted: Vec<Grant>,
     entries: Vec<EntryRow>,
     /// By lot.
     spent: BTreeMap<String, i64>,
@@ -105,11 +112,24 @@ impl AccountFold {
     /// Spends from one lot of an account that was there.
     pub fn consume(&mut self, customer: &CustomerId, unit: &str, posting: &Posting<'_>) {
         debug_assert_eq!(posting.kind, EntryKind::Consume);
+        if self.book(customer, unit, posting) {
+            *self.spent.entry(posting.grant.to_string()).or_default() += posting.amount;
+        }
+    }
+
+    /// Adds a lot to an account that was there.
+    pub fn grant(&mut self, lot: Grant, posting: &Posting<'_>) {
+        debug_assert_eq!(posting.kind, EntryKind::Grant);
+        if self.book(&lot.customer_id, &lot.unit, posting) {
+            self.granted.push(lot);
+        }
+    }
+
+    fn book(&mut self, customer: &CustomerId, unit: &str, posting: &Posting<'_>) -> bool {
         let Some(account) = self.accounts.get_mut(&(customer.clone(), unit.to_owned())) else {
-            return;
+            return false;
         };
         let booked = account.book(posting);
-        *self.spent.entry(posting.grant.to_string()).or_default() += posting.amount;
         self.entries.push(EntryRow {
             id: posting.id.to_string(),
             customer_id: customer.to_string(),
@@ -125,6 +145,7 @@ impl AccountFold {
             effective_at: posting.effective_at.micros(),
             recorded_at: posting.recorded_at.micros(),
         });
+        true
     }
 }
 
@@ -152,7 +173,16 @@ impl Tx {
         Ok(fold)
     }
 
-    /// Writes what was spent: the lots, the ledger lines and the balances.
+    /// Opens accounts that were never used.
+    pub async fn credits_ensure_fold(
+        &mut self,
+        wanted: &[(CustomerId, String)],
+    ) -> Result<(), StoreError> {
+        let rows: Vec<_> = wanted.iter().map(AccountRow::of).collect();
+        self.execute(&ENSURE, vec![Arg::rows(&rows)?]).await.map(drop)
+    }
+
+    /// Writes what was granted and spent: the lots, the ledger lines and the balances.
     pub async fn credits_close_fold(&mut self, fold: AccountFold) -> Result<(), StoreError> {
         if fold.entries.is_empty() {
             return Ok(());
@@ -169,7 +199,13 @@ impl Tx {
                 entries_before: account.entries_at_open,
             })
             .collect();
-        self.change_all(&SPEND, vec![Arg::rows(&spent)?], spent.len()).await?;
+        if !fold.granted.is_empty() {
+            let granted: Vec<_> = fold.granted.iter().map(whole).collect();
+            self.insert_all(&GRANT_INSERT, &granted).await?;
+        }
+        if !spent.is_empty() {
+            self.change_all(&SPEND, vec![Arg::rows(&spent)?], spent.len()).await?;
+        }
         self.change_all(&ENTRIES, vec![Arg::rows(&fold.entries)?], fold.entries.len()).await?;
         self.change_all(&SET, vec![Arg::rows(&balances)?], balances.len()).await
     }

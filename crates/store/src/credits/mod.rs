@@ -8,7 +8,7 @@ pub mod folds;
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::{Row, id, opt_id};
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::credits::{Class, Lot};
 use domain::ids::{CustomerId, EntryId, GrantId, HoldId, PaymentId};
 use domain::invariants::LotNumbers;
@@ -178,6 +178,24 @@ struct Booked {
 }
 
 impl Account {
+    /// One that this transaction has opened.
+    fn new(customer: &CustomerId, unit: &str) -> Self {
+        Account {
+            customer_id: customer.clone(),
+            unit: unit.to_owned(),
+            available: 0,
+            held: 0,
+            entries: 0,
+            entries_at_open: 0,
+            grants: Vec::new(),
+        }
+    }
+
+    /// Whether there was never anything in it.
+    pub fn is_unused(&self) -> bool {
+        self.entries == 0
+    }
+
     fn from_row(row: &Row) -> Result<Self, StoreError> {
         let entries = row.int("entries")?;
         Ok(Account {
@@ -280,6 +298,24 @@ statements! {
          ORDER BY number DESC LIMIT ?";
 }
 
+/// What the insert of a lot writes.
+fn whole(new: &Grant) -> Vec<Arg> {
+    args![
+        &new.id,
+        &new.customer_id,
+        &new.unit,
+        new.class.as_str(),
+        &new.fact,
+        new.numbers.granted,
+        &new.payment_id,
+        &new.provider_subscription_id,
+        &new.reason,
+        new.starts_at,
+        new.expires_at,
+        new.created_at
+    ]
+}
+
 fn grant(row: &Row) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: id!(row, "id", GrantId)?,
@@ -333,7 +369,9 @@ impl Tx {
         if let Some(account) = self.credits_open_known(customer, unit).await? {
             return Ok(account);
         }
-        self.execute(&BALANCE_ENSURE, args![customer, unit]).await?;
+        if self.change_if(&BALANCE_ENSURE, args![customer, unit]).await? {
+            return Ok(Account::new(customer, unit));
+        }
         let account = self.credits_open_known(customer, unit).await?;
         account.ok_or(StoreError::RowCount { name: BALANCE_LOCK.name, changed: 0 })
     }
@@ -348,7 +386,10 @@ impl Tx {
             return Ok(None);
         };
         let mut account = Account::from_row(&row)?;
-        account.grants = self.credits_live(customer, unit).await?;
+        // Each lot has a line, so without lines there are no lots.
+        if 0 < account.entries {
+            account.grants = self.credits_live(customer, unit).await?;
+        }
         Ok(Some(account))
     }
 
@@ -367,21 +408,7 @@ impl Tx {
         account: &mut Account,
         new: &Grant,
     ) -> Result<bool, StoreError> {
-        let args = args![
-            &new.id,
-            &new.customer_id,
-            &new.unit,
-            new.class.as_str(),
-            &new.fact,
-            new.numbers.granted,
-            &new.payment_id,
-            &new.provider_subscription_id,
-            &new.reason,
-            new.starts_at,
-            new.expires_at,
-            new.created_at
-        ];
-        let added = self.change_if(&GRANT_INSERT, args).await?;
+        let added = self.change_if(&GRANT_INSERT, whole(new)).await?;
         if added {
             account.grants.push(new.clone());
         }

@@ -24,7 +24,7 @@ const EVENTS_EACH: u64 = 5;
 /// Of so many settled events one is recent enough to have its payload.
 const PAYLOADS: u64 = 10;
 /// So many different customers are asked about.
-const SAMPLE: u64 = 50_000;
+const SAMPLE: u64 = 1_000;
 /// A ratio of two short runs needs more than one look.
 const REPETITIONS_MIN: u32 = 3;
 const KINDS: [&str; 3] = ["growth_check", "growth_consume", "growth_webhook"];
