@@ -6,7 +6,7 @@ use crate::clock::random;
 use crate::credits::Why;
 use crate::failures::Failure;
 use crate::{Engine, PROVIDER};
-use domain::catalogue::Grants;
+use domain::catalogue::{CreditGrant, Grants};
 use domain::credits::{Class, Credits, Draw};
 use domain::ids::{AllowanceScheduleId, CustomerId, GrantId, PriceId, SubscriptionId};
 use domain::invariants::LotNumbers;
@@ -67,18 +67,27 @@ impl Engine {
         grants: &Grants,
         quantity: i64,
     ) -> Result<(), Failure> {
-        let now = self.clock().now();
-        for (position, grant) in grants.credits.iter().enumerate() {
-            let lot = Grant {
-                fact: format!("payment:{}:{position}", payment.id),
-                class: Class::Purchased,
-                payment_id: Some(payment.id.clone()),
-                starts_at: payment.paid_at.map_or(now, |paid_at| paid_at.min(now)),
-                ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
-            };
+        for lot in self.pack_lots(payment, grants, quantity) {
             self.lot_open_and_add(tx, &lot).await?;
         }
         Ok(())
+    }
+
+    pub(crate) fn pack_lots(
+        &self,
+        payment: &Payment,
+        grants: &Grants,
+        quantity: i64,
+    ) -> Vec<Grant> {
+        let now = self.clock().now();
+        let lot = |(position, grant): (usize, &CreditGrant)| Grant {
+            fact: format!("payment:{}:{position}", payment.id),
+            class: Class::Purchased,
+            payment_id: Some(payment.id.clone()),
+            starts_at: payment.paid_at.map_or(now, |paid_at| paid_at.min(now)),
+            ..self.lot(&payment.customer_id, &grant.unit, times(grant.amount, quantity))
+        };
+        grants.credits.iter().enumerate().map(lot).collect()
     }
 
     /// A period was paid for: its credits are due now and then at every refill inside it. Or more

@@ -1,6 +1,8 @@
 //! The inbox: proof, storage and acknowledgement first; meaning later, once, in turn.
 
 use crate::accounts::is_account;
+use crate::apply::movements::JUST_PAID_SECONDS;
+use crate::apply::purchases::{PAGE_COMPLETED, TOGETHER_MAX};
 use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
@@ -13,7 +15,7 @@ use domain::time::Timestamp;
 use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::{events, webhook};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use store::inbox::{InboxEvent, InboxState};
 use tokio::sync::watch;
 
@@ -146,7 +148,7 @@ impl Engine {
     }
 
     /// Why an event does not concern this deployment, if so; asked again when one is replayed.
-    fn not_ours(&self, event: &Event) -> Option<&'static str> {
+    pub(crate) fn not_ours(&self, event: &Event) -> Option<&'static str> {
         if event.livemode != self.settings().livemode {
             Some("the event belongs to the other mode")
         } else if self.is_foreign(event) {
@@ -193,18 +195,59 @@ impl Engine {
         }
     }
 
-    /// Applies the next event that is due; `false` where there is none.
+    /// Applies the next event that is due; `false` where there is none. With a page on which
+    /// somebody has bought go those that were told at the same moment.
     pub async fn apply_next(&self) -> Result<bool, Failure> {
-        let wall = self.clock().wall();
-        let mut tx = self.store().begin("events.claim").await?;
-        let claimed = tx.inbox_claim(wall, wall.plus_seconds(LEASE_SECONDS)).await?;
-        tx.commit().await?;
-        let Some(event) = claimed else {
+        let claimed = self.events_claim().await?;
+        let Some(first) = claimed.first() else {
             return Ok(false);
         };
-        let outcome = self.apply_one(&event).await;
-        self.finish(&event, outcome).await?;
+        let together = self.purchases_told(&claimed).await.unwrap_or_else(|failure| {
+            tracing::warn!(%failure, "purchases are applied one by one");
+            HashSet::new()
+        });
+        let (applied, mut others): (Vec<_>, Vec<_>) =
+            claimed.iter().partition(|event| together.contains(&event.id));
+        for event in applied {
+            let (id, kind) = (&event.provider_event_id, &event.kind);
+            tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
+        }
+        others.retain(|event| event.id != first.id);
+        self.events_release(&others).await?;
+        if !together.contains(&first.id) {
+            let outcome = self.apply_one(first).await;
+            self.finish(first, outcome).await?;
+        }
         Ok(true)
+    }
+
+    async fn events_claim(&self) -> Result<Vec<InboxEvent>, Failure> {
+        let wall = self.clock().wall();
+        let until = wall.plus_seconds(LEASE_SECONDS);
+        let mut tx = self.store().begin("events.claim").await?;
+        let Some(first) = tx.inbox_claim(wall, until).await? else {
+            return Ok(Vec::new());
+        };
+        let mut claimed = vec![first];
+        if claimed[0].kind == PAGE_COMPLETED {
+            let since = self.clock().now().plus_seconds(-JUST_PAID_SECONDS);
+            let (kind, most) = (PAGE_COMPLETED, TOGETHER_MAX - 1);
+            claimed.extend(tx.inbox_claim_alike(kind, since, wall, until, most).await?);
+        }
+        tx.commit().await?;
+        Ok(claimed)
+    }
+
+    /// What was claimed beside another event and cannot be applied beside it is anybody's again.
+    async fn events_release(&self, events: &[&InboxEvent]) -> Result<(), Failure> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store().begin("events.release").await?;
+        tx.inbox_release_fold(events).await?;
+        tx.commit().await?;
+        self.inner.arrived.notify_one();
+        Ok(())
     }
 
     /// Gathers and applies; what was gathered too early is gathered again.

@@ -123,25 +123,34 @@ fn changes(
     told
 }
 
-impl Engine {
-    /// The session is paid for, or needed no money.
-    pub(crate) async fn tell_checkout_completed(
-        &self,
-        tx: &mut Tx,
-        session: &CheckoutSession,
-        customer: &CustomerId,
-    ) -> Result<(), Failure> {
-        let data = json!({
-            "mode": session.mode.as_str(),
-            "price": session.price_id.as_str(),
-            "quantity": session.quantity,
-            "amount": session.amount.minor(),
-            "currency": session.amount.currency().to_string(),
-        });
-        let id = session.id.as_str();
-        self.tell(tx, News::of(Kind::CheckoutCompleted, customer, id, data)).await
-    }
+/// The session is paid for, or needed no money.
+pub(crate) fn checkout_completed<'a>(
+    session: &'a CheckoutSession,
+    customer: &'a CustomerId,
+) -> News<'a> {
+    let data = json!({
+        "mode": session.mode.as_str(),
+        "price": session.price_id.as_str(),
+        "quantity": session.quantity,
+        "amount": session.amount.minor(),
+        "currency": session.amount.currency().to_string(),
+    });
+    News::of(Kind::CheckoutCompleted, customer, session.id.as_str(), data)
+}
 
+/// A lot was added to an account.
+pub(crate) fn credits_granted(lot: &Grant) -> News<'_> {
+    let data = json!({
+        "amount": lot.numbers.granted,
+        "unit": lot.unit,
+        "class": lot.class.as_str(),
+        "reason": lot.reason,
+        "expires_at": text(lot.expires_at),
+    });
+    News::of(Kind::CreditsGranted, &lot.customer_id, lot.id.as_str(), data)
+}
+
+impl Engine {
     /// A subscription's row was written. `before` is what it was, where it was.
     pub(crate) async fn tell_subscription(
         &self,
@@ -253,19 +262,6 @@ impl Engine {
             self.tell(tx, closed).await?;
         }
         self.tell(tx, News::of(Kind::PaymentDisputed, customer, id, data)).await
-    }
-
-    /// A lot was added to an account.
-    pub(crate) async fn tell_granted(&self, tx: &mut Tx, lot: &Grant) -> Result<(), Failure> {
-        let data = json!({
-            "amount": lot.numbers.granted,
-            "unit": lot.unit,
-            "class": lot.class.as_str(),
-            "reason": lot.reason,
-            "expires_at": text(lot.expires_at),
-        });
-        let id = lot.id.as_str();
-        self.tell(tx, News::of(Kind::CreditsGranted, &lot.customer_id, id, data)).await
     }
 
     /// Credits of a lot were spent before their money went back.

@@ -93,8 +93,17 @@ impl Engine {
     /// Tells of a fact inside the transaction that makes it true; one that was told before is not
     /// told again.
     pub(crate) async fn tell(&self, tx: &mut Tx, news: News<'_>) -> Result<(), Failure> {
+        let new = self.outbox_event(&news);
+        if tx.outbox_insert(&new).await? {
+            tracing::debug!(event.id = %new.id, event.kind = new.kind, "there is news to tell");
+        }
+        Ok(())
+    }
+
+    /// The row that tells of a fact.
+    pub(crate) fn outbox_event(&self, news: &News<'_>) -> OutboxEvent {
         let (wall, kind) = (self.clock().wall(), news.kind.as_str());
-        let new = OutboxEvent {
+        OutboxEvent {
             id: OutboxEventId::new(wall, random()),
             customer_id: Some(news.customer.clone()),
             kind: kind.to_owned(),
@@ -103,11 +112,7 @@ impl Engine {
             data: news.data.to_string(),
             created_at: news.at.unwrap_or_else(|| self.clock().now()),
             recorded_at: wall,
-        };
-        if tx.outbox_insert(&new).await? {
-            tracing::debug!(event.id = %new.id, event.kind = kind, "there is news to tell");
         }
-        Ok(())
     }
 
     /// What was told, newest first; of one kind or about one customer where that is named.

@@ -89,8 +89,11 @@ statements! {
          ORDER BY e.next_attempt_at, e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
     NEXT_ALIKE = "inbox_events.next_alike":
         "SELECT * FROM inbox_events e
-         WHERE e.state = 'pending' AND e.next_attempt_at = 0 AND e.leased_until <= ?
-           AND e.kind = ? AND e.attempts = 0 AND e.occurred_at >= ?
+         WHERE e.state = 'pending' AND e.next_attempt_at = 0
+           AND e.id <= (SELECT MAX(w.id) FROM (
+               SELECT n.id FROM inbox_events n
+               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 128) w)
+           AND e.leased_until <= ? AND e.kind = ? AND e.attempts = 0 AND e.occurred_at >= ?
            AND NOT EXISTS (
                SELECT 1 FROM inbox_events o
                WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
@@ -102,21 +105,21 @@ statements! {
     LEASE_FOLD = "inbox_events.lease_fold":
         "UPDATE inbox_events SET lease_token = inbox_events.lease_token + 1,
              attempts = inbox_events.attempts + 1, leased_until = r.until_at
-         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token";
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token";
     FINISH = "inbox_events.finish":
         "UPDATE inbox_events SET state = ?, reason = ?, applied_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
     APPLIED_FOLD = "inbox_events.applied_fold":
         "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.until_at,
              leased_until = 0
-         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND inbox_events.state = 'pending'";
     RELEASE_FOLD = "inbox_events.release_fold":
         "UPDATE inbox_events SET leased_until = r.until_at
-         FROM ROWS(id VARCHAR(255), lease_token BIGINT, until_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.lease_token
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND inbox_events.state = 'pending'";
     RETRY = "inbox_events.retry":
         "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
@@ -183,7 +186,7 @@ struct EventRow<'a> {
 #[derive(Serialize)]
 struct LeaseRow<'a> {
     id: &'a str,
-    lease_token: i64,
+    held_token: i64,
     /// When the lease ends, or the work did.
     until_at: i64,
 }
@@ -192,7 +195,7 @@ impl<'a> LeaseRow<'a> {
     fn all(events: &[&'a InboxEvent], until_at: i64) -> Result<Arg, StoreError> {
         let row = |event: &&'a InboxEvent| LeaseRow {
             id: event.id.as_str(),
-            lease_token: event.lease_token,
+            held_token: event.lease_token,
             until_at,
         };
         Arg::rows(&events.iter().map(row).collect::<Vec<_>>())
@@ -304,8 +307,8 @@ impl Tx {
         Ok(Some(claimed))
     }
 
-    /// Leases more events of a kind that nobody has tried yet: the oldest of those that occurred
-    /// after `since`, one for each ordering key.
+    /// Leases more events of a kind that nobody has tried yet and that occurred after `since`, one
+    /// for each ordering key. It looks only at the beginning of the line, which may be long.
     pub async fn inbox_claim_alike(
         &mut self,
         kind: &str,

@@ -7,8 +7,9 @@ use crate::checkout_sessions::settled;
 use crate::clock::random;
 use crate::customers::check_email;
 use crate::limits::check_text;
+use crate::notices::checkout_completed;
 use crate::{Engine, PROVIDER};
-use domain::catalogue::Grants;
+use domain::catalogue::{FeatureGrant, Grants};
 use domain::entitlements::Entitlement;
 use domain::ids::{CustomerId, EntitlementId, PaymentId};
 use domain::money::{Currency, Money};
@@ -21,6 +22,18 @@ use store::payments::{Payment, PaymentStatus};
 
 /// What the source of bought access begins with; the payment's id follows.
 pub(super) const PURCHASE: &str = "payment:";
+
+/// What a page says of the payment that was made on it.
+pub(super) fn describe(
+    payment: &mut Payment,
+    session: &CheckoutSession,
+    told: &facts::CheckoutSession,
+) {
+    payment.provider_payment_intent_id =
+        told.payment_intent.clone().or(payment.provider_payment_intent_id.take());
+    payment.provider_session_id = Some(told.id.clone());
+    payment.price_id = Some(session.price_id.clone());
+}
 
 impl Engine {
     pub(super) async fn session_told(
@@ -70,7 +83,7 @@ impl Engine {
         }
         tx.checkout_sessions_settle(&session).await?;
         if session.status == SessionStatus::Complete {
-            self.tell_checkout_completed(tx, &session, &customer).await?;
+            self.tell(tx, checkout_completed(&session, &customer)).await?;
         }
         if session.mode == Mode::Payment {
             self.purchase_told(tx, &session, &customer, told, gathered.paid_at()).await?;
@@ -147,10 +160,7 @@ impl Engine {
         let amount = Money::new(minor, currency);
         let (mut payment, seen) = self.payment_row(tx, customer, names, amount).await?;
         payment.amount = Money::new(minor, payment.amount.currency());
-        payment.provider_payment_intent_id =
-            told.payment_intent.clone().or(payment.provider_payment_intent_id);
-        payment.provider_session_id = Some(told.id.clone());
-        payment.price_id = Some(session.price_id.clone());
+        describe(&mut payment, session, told);
         payment.description = tx.prices_product_name(&session.price_id).await?;
         let status = match session.status {
             SessionStatus::Complete => PaymentStatus::Paid,
@@ -181,21 +191,31 @@ impl Engine {
     ) -> Result<(), Stop> {
         let now = self.clock().now();
         for grant in &grants.features {
-            let starts_at = payment.paid_at.unwrap_or(now).min(now);
-            let days = |days| Interval { unit: Unit::Day, count: days }.after(starts_at, quantity);
-            let new = Entitlement {
-                feature: grant.feature.clone(),
-                source: format!("{PURCHASE}{}", payment.id),
-                starts_at,
-                ends_at: grant.days.map(days),
-                revoked_at: None,
-            };
+            let new = self.unlocked(payment, grant, quantity);
             let id = EntitlementId::new(self.clock().wall(), random());
             if tx.entitlements_add(&id, &payment.customer_id, &new, now).await? {
                 self.chain_purchases(tx, &payment.customer_id, &grant.feature).await?;
             }
         }
         Ok(())
+    }
+
+    pub(super) fn unlocked(
+        &self,
+        payment: &Payment,
+        grant: &FeatureGrant,
+        quantity: u32,
+    ) -> Entitlement {
+        let now = self.clock().now();
+        let starts_at = payment.paid_at.unwrap_or(now).min(now);
+        let days = |days| Interval { unit: Unit::Day, count: days }.after(starts_at, quantity);
+        Entitlement {
+            feature: grant.feature.clone(),
+            source: format!("{PURCHASE}{}", payment.id),
+            starts_at,
+            ends_at: grant.days.map(days),
+            revoked_at: None,
+        }
     }
 
     /// Access that was bought twice lasts twice as long: in order of payment, each purchase begins

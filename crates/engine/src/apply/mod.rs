@@ -13,9 +13,10 @@ mod earlier;
 mod entitlements;
 mod gather;
 mod invoices;
-mod movements;
+pub(crate) mod movements;
 mod owners;
 mod payments;
+pub(crate) mod purchases;
 mod refunds;
 mod subscriptions;
 

@@ -19,8 +19,8 @@ use providers::facts::{self, Fact, InvoiceStatus, PaymentIntentStatus, SessionPa
 use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 
-/// How old a page's word is at most that is taken without asking for its charge.
-const JUST_PAID_SECONDS: i64 = 60;
+/// How old a page's word is at most if it is taken without asking for the charge.
+pub(crate) const JUST_PAID_SECONDS: i64 = 60;
 
 /// What an event about money has led to.
 #[derive(Default)]
@@ -223,11 +223,15 @@ impl Engine {
     fn is_just_paid(&self, gathered: &Gathered) -> bool {
         let Gathered { event, .. } = gathered;
         let own = matches!(event.fact, Fact::CheckoutSession(_)) && !event.kind.is_empty();
-        let age = |now: Timestamp| now.seconds() - event.created_at.seconds();
-        // Where the two clocks differ, business time may stand still.
+        own && gathered.invoices.is_empty() && self.is_just_now(event.created_at)
+    }
+
+    /// Whether an event is so young that its word is taken. Where the two clocks differ, business
+    /// time may stand still.
+    pub(super) fn is_just_now(&self, at: Timestamp) -> bool {
         let clocks = [self.clock().now(), self.clock().wall()];
-        own && gathered.invoices.is_empty()
-            && clocks.into_iter().all(|now| age(now).abs() <= JUST_PAID_SECONDS)
+        let age = |now: Timestamp| now.seconds() - at.seconds();
+        clocks.into_iter().all(|now| age(now).abs() <= JUST_PAID_SECONDS)
     }
 
     /// A paid invoice or page leads to the charge that moved its money, which may have been

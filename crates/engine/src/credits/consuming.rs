@@ -1,21 +1,20 @@
 //! Spending credits at once: many customers' consumptions are folded into one transaction.
 
-use super::{Balance, ConsumeRequest, Receipt, inconsistent, remembered, request};
-use crate::clock::random;
+use super::{Balance, ConsumeRequest, Receipt, Why, inconsistent, remembered, request};
 use crate::debts::DebtPolicy;
 use crate::failures::Failure;
 use crate::folds::{Fold, Undone, Verdict};
 use crate::limits::check_text;
 use crate::{Engine, Subject};
 use domain::credits::{Class, Credits, Shortage, check_unit, plan_burn};
-use domain::ids::{CustomerId, EntryId};
+use domain::ids::CustomerId;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use store::Tx;
 use store::credits::folds::AccountFold;
-use store::credits::{Account, EntryKind, Posting};
+use store::credits::{Account, EntryKind};
 use store::customers::ExternalId;
 use store::idempotency::{Remembered, Request};
 use tokio::sync::watch;
@@ -263,16 +262,8 @@ impl Engine {
             return Verdict::Alone;
         };
         for draw in &draws {
-            let posting = Posting {
-                id: EntryId::new(self.clock().wall(), random()),
-                kind: EntryKind::Consume,
-                grant: &draw.lot,
-                amount: draw.amount,
-                hold: None,
-                reference: one.asked.reference.as_deref(),
-                effective_at: now,
-                recorded_at: self.clock().wall(),
-            };
+            let why = Why { reference: one.asked.reference.as_deref(), hold: None, at: now };
+            let posting = self.posting(EntryKind::Consume, &draw.lot, draw.amount, why);
             accounts.consume(customer, unit, &posting);
         }
         let balance = accounts.get(customer, unit).map(|it: &Account| it.grants.as_slice());

@@ -10,6 +10,7 @@ use crate::clock::random;
 use crate::failures::Failure;
 use crate::limits::check_text;
 use crate::lists::{Listed, Page};
+use crate::notices::credits_granted;
 use crate::{Engine, Subject, customers};
 use domain::catalogue::Grants;
 use domain::credits::{Class, Credits, Draw, Shortage, check_unit, plan_burn};
@@ -332,15 +333,38 @@ impl Engine {
         if !tx.credits_add(account, lot).await? {
             return Ok(false);
         }
-        let draw = Draw { lot: lot.id.clone(), amount: lot.numbers.granted };
-        let at = lot.starts_at.min(self.clock().now());
-        let why = Why { at, ..Why::now(self, &lot.reason) };
-        self.post(tx, account, EntryKind::Grant, &draw, why).await?;
+        tx.credits_post(account, self.grant_posting(lot)).await?;
         if !is_first {
             self.lot_meets_debts(tx, account, lot).await?;
         }
-        self.tell_granted(tx, lot).await?;
+        self.tell(tx, credits_granted(lot)).await?;
         Ok(true)
+    }
+
+    /// The ledger line of a new lot.
+    pub(crate) fn grant_posting<'a>(&self, lot: &'a Grant) -> Posting<'a> {
+        let at = lot.starts_at.min(self.clock().now());
+        let why = Why { at, ..Why::now(self, &lot.reason) };
+        self.posting(EntryKind::Grant, &lot.id, lot.numbers.granted, why)
+    }
+
+    pub(crate) fn posting<'a>(
+        &self,
+        kind: EntryKind,
+        lot: &'a GrantId,
+        amount: i64,
+        why: Why<'a>,
+    ) -> Posting<'a> {
+        Posting {
+            id: EntryId::new(self.clock().wall(), random()),
+            kind,
+            grant: lot,
+            amount,
+            hold: why.hold,
+            reference: why.reference,
+            effective_at: why.at,
+            recorded_at: self.clock().wall(),
+        }
     }
 
     /// One change of one lot, with its ledger line.
@@ -352,17 +376,7 @@ impl Engine {
         draw: &Draw,
         why: Why<'_>,
     ) -> Result<(), Failure> {
-        let posting = Posting {
-            id: EntryId::new(self.clock().wall(), random()),
-            kind,
-            grant: &draw.lot,
-            amount: draw.amount,
-            hold: why.hold,
-            reference: why.reference,
-            effective_at: why.at,
-            recorded_at: self.clock().wall(),
-        };
-        tx.credits_post(account, posting).await?;
+        tx.credits_post(account, self.posting(kind, &draw.lot, draw.amount, why)).await?;
         debug_assert!(account.grants.iter().all(|lot| lot_is_exact(&lot.numbers).is_ok()));
         Ok(())
     }

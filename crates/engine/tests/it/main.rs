@@ -39,6 +39,7 @@ mod stories;
 mod subscriptions;
 mod sync_runs;
 mod times;
+mod together;
 mod trials;
 mod versions;
 mod worlds;

@@ -215,12 +215,30 @@ impl World {
         self.copy_through(client, settings()?).await
     }
 
+    /// The same on a wall clock that the test moves.
+    pub async fn copy_behind_at(
+        &self,
+        client: stripe::Client,
+        wall_micros: Arc<AtomicI64>,
+    ) -> anyhow::Result<Engine> {
+        let clock = Clock::simulated(wall_micros, self.offset.clone());
+        let store = Store::open(&self.copied().await?).await?;
+        Ok(Engine::new(store, Some(client), clock, settings()?))
+    }
+
     async fn copy_through(
         &self,
         client: stripe::Client,
         settings: Settings,
     ) -> anyhow::Result<Engine> {
-        let url = match &self.database {
+        let clock = Clock::adjustable(self.offset.clone());
+        let store = Store::open(&self.copied().await?).await?;
+        Ok(Engine::new(store, Some(client), clock, settings))
+    }
+
+    /// Where a copy of the frozen database is.
+    async fn copied(&self) -> anyhow::Result<String> {
+        Ok(match &self.database {
             Database::Sqlite(path) => {
                 let copy = path.with_file_name(random_name("copy"));
                 std::fs::copy(path, &copy)?;
@@ -234,9 +252,7 @@ impl World {
                 format!("{base}/{name}")
             }
             Database::Mysql(url) => databases::copy_mysql(url, &random_name("copy")).await?,
-        };
-        let clock = Clock::adjustable(self.offset.clone());
-        Ok(Engine::new(Store::open(&url).await?, Some(client), clock, settings))
+        })
     }
 
     /// Another engine on the same database, as after a restart, which reaches the sandbox through
@@ -290,14 +306,25 @@ impl World {
         &self,
         refuses: fn(&str, usize) -> bool,
     ) -> anyhow::Result<(stripe::Client, Arc<AtomicUsize>)> {
-        let (base, http) = (self.sandbox.clone(), self.http.clone());
         let count = Arc::new(AtomicUsize::new(0));
         let counted = count.clone();
-        let answerer = move |request: Request| -> Answering {
+        let client = self.client_that(move |request| {
             let number = counted.fetch_add(1, Ordering::SeqCst);
-            if refuses(&request.path, number) {
-                let (headers, body) = (Default::default(), b"{}".to_vec());
-                return Box::pin(async move { Ok(Response { status: 500, headers, body }) });
+            let (headers, body) = (Default::default(), b"{}".to_vec());
+            refuses(&request.path, number).then(|| Response { status: 500, headers, body })
+        })?;
+        Ok((client, count))
+    }
+
+    /// A client of the sandbox that gets these answers instead of the sandbox's.
+    pub fn client_that(
+        &self,
+        answers: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+    ) -> anyhow::Result<stripe::Client> {
+        let (base, http) = (self.sandbox.clone(), self.http.clone());
+        let answerer = move |request: Request| -> Answering {
+            if let Some(answer) = answers(&request) {
+                return Box::pin(std::future::ready(Ok(answer)));
             }
             let url = format!("{base}{}", request.path);
             let mut call = http.request(request.method, url).headers(request.headers);
@@ -312,7 +339,7 @@ impl World {
             })
         };
         let key = SecretString::from(KEY);
-        Ok((stripe::Client::in_process(&key, Arc::new(answerer))?, count))
+        Ok(stripe::Client::in_process(&key, Arc::new(answerer))?)
     }
 
     pub async fn price(&self, nickname: &str) -> String {

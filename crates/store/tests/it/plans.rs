@@ -157,6 +157,14 @@ const KEYS: &str = r#"[{"customer_id":"cus_1000077","idempotency_key":"order-77"
 const NAMES: &str = r#"[{"external_id":"user_77"},{"external_id":"user_78"}]"#;
 const EVENT_IDS: &str = r#"[{"id":"evt_1000077"},{"id":"evt_1000078"}]"#;
 
+const LEASES: &str = r#"[{"id":"evt_1000004","held_token":0,"until_at":99},
+    {"id":"evt_1000012","held_token":0,"until_at":99}]"#;
+const SESSIONS: &str = r#"[{"id":"cs_1000077","payment_intent":"pi_p77","now_at":1}]"#;
+const COUNTERPARTS: &str = r#"[{"provider":"stripe","provider_customer_id":"cus_p77"}]"#;
+const CUSTOMERS: &str = r#"[{"id":"cus_1000077"},{"id":"cus_1000078"}]"#;
+const PAYMENTS: &str = r#"[{"provider":"stripe","name":"pi_p77"},
+    {"provider":"stripe","name":"pi_none"}]"#;
+
 const LAST: Value = Is("~");
 const PAGE: Value = At(50);
 
@@ -166,6 +174,30 @@ const EVENTS: &[Hot] = &[
     ("inbox_events.find", &[Is("stripe"), Is("evt_p77")]),
     ("inbox_events.next", &[At(NOW), At(NOW), At(NOW)]),
     ("inbox_events.lease", &[At(99), Is("evt_1000004"), At(0)]),
+    ("inbox_events.next_alike", &[At(NOW), Is("invoice.paid"), At(0), At(NOW), At(64)]),
+    ("inbox_events.lease_fold", &[Is(LEASES)]),
+    ("inbox_events.applied_fold", &[Is(LEASES)]),
+    ("inbox_events.release_fold", &[Is(LEASES)]),
+    ("checkout_sessions.lock_fold", &[Is(SESSIONS)]),
+    ("checkout_sessions.complete_fold", &[Is(SESSIONS)]),
+    ("provider_customers.owner_fold", &[Is(COUNTERPARTS)]),
+    ("customers.lock_fold", &[Is(CUSTOMERS)]),
+    ("payments.known_fold", &[Is(PAYMENTS)]),
+    (
+        "payments.find_named",
+        &[
+            Is("stripe"),
+            Is("in_p77"),
+            Is("pi_p77"),
+            Is("cs_p77"),
+            Is("stripe"),
+            Is("in_p77"),
+            Is("pi_p77"),
+            Is("cs_p77"),
+        ],
+    ),
+    ("prices.product_name", &[Is("price_1000077")]),
+    ("credit_debts.owing_fold", &[Is(ACCOUNTS)]),
     ("inbox_events.get", &[Is("evt_1000004")]),
     ("inbox_events.list", &[LAST, PAGE]),
     ("inbox_events.list_state", &[Is("parked"), LAST, PAGE]),
