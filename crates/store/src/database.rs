@@ -293,7 +293,7 @@ async fn is_there<C: sqlx::Connection>(
 /// rows, and on tables of a few thousand it would rather read all of them into a hash; our
 /// statements have an index for what they join. A replica that has lost its power gives back what
 /// it has locked.
-const POSTGRES_SESSION: &str =
+pub const POSTGRES_SESSION: &str =
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
     SET tcp_keepalives_idle = 15;
     SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'";

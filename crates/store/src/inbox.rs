@@ -60,6 +60,7 @@ pub struct InboxEvent {
     pub applied_at: Option<Timestamp>,
 }
 
+// `COALESCE` stands where an index over most of the table would tempt a planner.
 statements! {
     INSERT = "inbox_events.insert":
         "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
@@ -92,11 +93,9 @@ statements! {
          WHERE e.state = 'pending' AND e.next_attempt_at = 0
            AND e.id <= (SELECT MAX(w.id) FROM (
                SELECT n.id FROM inbox_events n
-               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 128) w)
-           AND e.leased_until <= ? AND e.kind = ? AND e.attempts = 0 AND e.occurred_at >= ?
-           AND NOT EXISTS (
-               SELECT 1 FROM inbox_events o
-               WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
+               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 64) w)
+           AND e.leased_until <= ? AND COALESCE(e.kind, '') = ? AND e.attempts = 0
+           AND e.occurred_at >= ?
          ORDER BY e.id LIMIT ? FOR UPDATE SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
@@ -115,12 +114,12 @@ statements! {
              leased_until = 0
          FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
-           AND inbox_events.state = 'pending'";
+           AND COALESCE(inbox_events.state, '') = 'pending'";
     RELEASE_FOLD = "inbox_events.release_fold":
         "UPDATE inbox_events SET leased_until = r.until_at
          FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
-           AND inbox_events.state = 'pending'";
+           AND COALESCE(inbox_events.state, '') = 'pending'";
     RETRY = "inbox_events.retry":
         "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
@@ -308,7 +307,8 @@ impl Tx {
     }
 
     /// Leases more events of a kind that nobody has tried yet and that occurred after `since`, one
-    /// for each ordering key. It looks only at the beginning of the line, which may be long.
+    /// for each ordering key, which somebody else may work on. It looks only at the beginning of
+    /// the line, which may be long.
     pub async fn inbox_claim_alike(
         &mut self,
         kind: &str,
@@ -317,7 +317,7 @@ impl Tx {
         leased_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<InboxEvent>, StoreError> {
-        let rows = self.all(&NEXT_ALIKE, args![now, kind, since, now, limit]).await?;
+        let rows = self.all(&NEXT_ALIKE, args![now, kind, since, limit]).await?;
         let found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
         let mut keys = HashSet::new();
         let first_of_key = |event: &InboxEvent| keys.insert(event.ordering_key.clone());

@@ -51,7 +51,7 @@ pub mod unsettled;
 pub mod watch;
 pub mod webhook_endpoints;
 
-pub use database::{Store, Tx};
+pub use database::{POSTGRES_SESSION, Store, Tx};
 pub use errors::StoreError;
 pub use sql::Sql;
 

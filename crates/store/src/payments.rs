@@ -80,14 +80,16 @@ statements! {
     FIND_NAMED = "payments.find_named":
         "SELECT * FROM payments WHERE provider = ? AND fact IN (?, ?, ?)
          UNION ALL
-         SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id IN (?, ?, ?)";
+         SELECT * FROM payments WHERE provider_payment_intent_id IN (?, ?, ?)";
     BY_INTENT = "payments.by_intent":
         "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
     KNOWN_FOLD = "payments.known_fold":
-        "SELECT r.name FROM ROWS(provider VARCHAR(64), name VARCHAR(255))
-         WHERE EXISTS (SELECT 1 FROM payments p WHERE p.provider = r.provider AND p.fact = r.name)
-            OR EXISTS (SELECT 1 FROM payments p
-                       WHERE p.provider = r.provider AND p.provider_payment_intent_id = r.name)";
+        "SELECT r.name,
+             (SELECT p.id FROM payments p WHERE p.provider = r.provider AND p.fact = r.name)
+                 AS by_fact,
+             (SELECT MAX(p.id) FROM payments p WHERE p.provider_payment_intent_id = r.name)
+                 AS by_intent
+         FROM ROWS(provider VARCHAR(64), name VARCHAR(255))";
     LIST = "payments.list":
         "SELECT * FROM payments WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
 }
@@ -168,7 +170,11 @@ impl Tx {
     ) -> Result<HashSet<String>, StoreError> {
         let rows: Vec<_> = names.iter().map(|name| NameRow { provider, name }).collect();
         let rows = self.all(&KNOWN_FOLD, vec![Arg::rows(&rows)?]).await?;
-        rows.iter().map(|row| row.text("name")).collect()
+        let known = |row: &Row| -> Result<Option<String>, StoreError> {
+            let found = row.opt_text("by_fact")?.or(row.opt_text("by_intent")?);
+            found.map(|_| row.text("name")).transpose()
+        };
+        rows.iter().filter_map(|row| known(row).transpose()).collect()
     }
 
     pub async fn payments_update(&mut self, row: &Payment) -> Result<(), StoreError> {
@@ -201,9 +207,10 @@ impl Tx {
         names: [Option<&str>; 3],
     ) -> Result<Option<Payment>, StoreError> {
         let [first, second, third] = names;
-        let args = args![provider, first, second, third, provider, first, second, third];
+        let args = args![provider, first, second, third, first, second, third];
         let rows = self.all(&FIND_NAMED, args).await?;
-        let found: Vec<Payment> = rows.iter().map(payment).collect::<Result<_, _>>()?;
+        let mut found: Vec<Payment> = rows.iter().map(payment).collect::<Result<_, _>>()?;
+        found.retain(|held| held.provider == provider);
         let named = |name: &str| {
             let by_fact = found.iter().find(|held| held.fact == name);
             let by_intent =

@@ -38,7 +38,11 @@ impl Raw {
     pub async fn connect(fresh: &Fresh) -> anyhow::Result<Self> {
         Ok(match fresh.name {
             "sqlite" => Raw::Sqlite(SqliteConnection::connect(&fresh.url).await?),
-            "postgres" => Raw::Postgres(PgConnection::connect(&fresh.url).await?),
+            "postgres" => {
+                let mut connection = PgConnection::connect(&fresh.url).await?;
+                connection.execute(store::POSTGRES_SESSION).await?;
+                Raw::Postgres(connection)
+            }
             _ => {
                 let options = MySqlConnectOptions::from_str(&fresh.url)?;
                 let is_mariadb = fresh.store.version().await?.starts_with("MariaDB");
