@@ -93,7 +93,7 @@ statements! {
          WHERE e.state = 'pending' AND e.next_attempt_at = 0
            AND e.id <= (SELECT MAX(w.id) FROM (
                SELECT n.id FROM inbox_events n
-               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 64) w)
+               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 48) w)
            AND e.leased_until <= ? AND COALESCE(e.kind, '') = ? AND e.attempts = 0
            AND e.occurred_at >= ?
          ORDER BY e.id LIMIT ? FOR UPDATE SKIP LOCKED";
