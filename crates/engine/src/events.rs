@@ -28,10 +28,10 @@ const ID_LENGTH_MAX: usize = 255;
 /// When money that went back of something unknown is looked at again, before it is ignored.
 ///
 /// Its purchase may be told after it, by a page that does not ask for its charge if it was paid
-/// less than a minute ago. Whichever of those was being applied at the second look is done by then,
-/// and whichever comes later asks: the purchase was paid before its money went back, which is longer
-/// ago than a minute and a lease, even where clocks differ by minutes.
-const SECOND_LOOK_SECONDS: i64 = 600;
+/// less than `JUST_PAID_SECONDS` ago. Whichever of those has begun to be applied by the second look
+/// is done, and whichever comes later asks: it was paid before its money went back, which is longer
+/// ago than that time and a lease together, even where clocks differ by minutes.
+const SECOND_LOOK_SECONDS: i64 = 900;
 
 /// What a delivery was.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use store::Tx;
 use store::payments::{Payment, PaymentStatus};
 
 /// How old a page's word is at most if it is taken without asking for the charge.
-pub(crate) const JUST_PAID_SECONDS: i64 = 60;
+pub(crate) const JUST_PAID_SECONDS: i64 = 300;
 
 /// What an event about money has led to.
 #[derive(Default)]

@@ -222,7 +222,7 @@ async fn a_refund_that_nobody_understood_is_looked_at_again() -> anyhow::Result<
         engine.events_list(page, Some("pending")).await.unwrap().data.len()
     };
     // The page comes while the refund waits: at once it is taken at its word, later it asks.
-    for (page_after, balance_then) in [(5, 100), (120, 0)] {
+    for (page_after, balance_then) in [(5, 100), (400, 0)] {
         let wall = Arc::new(AtomicI64::new(world.engine.clock().wall().micros()));
         let engine = world.copy_behind_at(without_pages(&world)?, wall.clone()).await?;
         let pass = |seconds: i64| wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
@@ -234,7 +234,7 @@ async fn a_refund_that_nobody_understood_is_looked_at_again() -> anyhow::Result<
         drain(&engine).await;
         let then = state(&engine, "buyer").await;
         assert_eq!(then["balance"], json!([0, balance_then, 0]), "{page_after} {then}");
-        pass(601);
+        pass(901);
         drain(&engine).await;
         let end = state(&engine, "buyer").await;
         assert_eq!(end["balance"], json!([0, 0, 0]), "{page_after} {end}");
@@ -247,7 +247,7 @@ async fn a_refund_that_nobody_understood_is_looked_at_again() -> anyhow::Result<
     let engine = world.copy_behind_at(without_pages(&world)?, wall.clone()).await?;
     deliver(&engine, &refund[0]).await;
     drain(&engine).await;
-    wall.fetch_add(601 * 1_000_000, Ordering::SeqCst);
+    wall.fetch_add(901 * 1_000_000, Ordering::SeqCst);
     drain(&engine).await;
     let ignored = engine.events_list(Page::new(Some(100), None)?, Some("ignored")).await?.data;
     let reasons: Vec<_> = ignored.iter().map(|event| event.reason.as_deref()).collect();

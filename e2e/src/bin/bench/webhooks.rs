@@ -11,6 +11,7 @@ use e2e::deployments::{Deployment, account};
 use e2e::loads::{Gate, Load, Order, Outcome, Pace, percentile_ms};
 use e2e::requests::Request;
 use e2e::rows::{Row, Target};
+use e2e::webhooks::unix_seconds;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Figure};
@@ -91,8 +92,11 @@ pub async fn applied_payment(bench: &mut Bench, deployment: &Deployment, name: &
     let count = if bench.is_quick { 2_000 } else { 20_000 }.min(bench.accounts * 2);
     let buyers: Vec<String> = (0..count).map(|number| account(number % bench.accounts)).collect();
     let events = deployment.purchases(&buyers, &deployment.pack).await?;
-    let events = of_kind(&events, COMPLETED);
+    let mut events = of_kind(&events, COMPLETED);
     ensure!(events.len() == count, "{} events of {count} purchases", events.len());
+    // Making them took minutes; they are told of the moment that they happen.
+    let now = unix_seconds()?;
+    events.iter_mut().for_each(|event| event["created"] = json!(now));
     let granted = "SELECT COUNT(*) FROM credit_grants";
     let before = deployment.database.number(granted).await?;
     let target = match deployment.backend {
