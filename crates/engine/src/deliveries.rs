@@ -84,9 +84,9 @@ impl Engine {
     /// Plans a delivery of new events for each of their receivers; `false` where there are none.
     async fn spread(&self) -> Result<bool, Failure> {
         let mut tx = self.store().read("outbox.waiting").await?;
-        let waiting = tx.outbox_waiting().await?;
+        let is_waiting = tx.outbox_is_waiting().await?;
         drop(tx);
-        if waiting == 0 {
+        if !is_waiting {
             return Ok(false);
         }
         let now = self.clock().wall();
@@ -105,8 +105,9 @@ impl Engine {
                 let id = DeliveryId::new(now, random());
                 tx.deliveries_insert(&id, &event.id, MAIL, now).await?;
             }
-            tx.outbox_spread(&event.id).await?;
         }
+        let spread: Vec<_> = events.iter().map(|event| &event.id).collect();
+        tx.outbox_spread(&spread).await?;
         tx.commit().await?;
         Ok(!events.is_empty())
     }

@@ -228,14 +228,13 @@ impl Engine {
         let Some(first) = tx.inbox_claim(wall, until).await? else {
             return Ok(Vec::new());
         };
-        let mut claimed = vec![first];
-        if claimed[0].kind == PAGE_COMPLETED {
+        let mut alike = Vec::new();
+        if first.kind == PAGE_COMPLETED {
             let since = self.clock().now().plus_seconds(-JUST_PAID_SECONDS);
-            let (kind, most) = (PAGE_COMPLETED, TOGETHER_MAX - 1);
-            claimed.extend(tx.inbox_claim_alike(kind, since, wall, until, most).await?);
+            alike = tx.inbox_claim_alike(&first, since, wall, until, TOGETHER_MAX - 1).await?;
         }
         tx.commit().await?;
-        Ok(claimed)
+        Ok([vec![first], alike].concat())
     }
 
     /// What was claimed beside another event and cannot be applied beside it is anybody's again.

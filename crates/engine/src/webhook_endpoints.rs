@@ -260,7 +260,7 @@ impl Engine {
             id: event_id,
         };
         tx.outbox_insert(&event).await?;
-        tx.outbox_spread(&event.id).await?;
+        tx.outbox_spread(&[&event.id]).await?;
         let delivery = DeliveryId::new(wall, random());
         tx.deliveries_insert(&delivery, &event.id, endpoint.id.as_str(), wall).await?;
         let planned = tx.deliveries_get(&delivery).await?.ok_or_else(missing)?;

@@ -60,7 +60,8 @@ pub struct InboxEvent {
     pub applied_at: Option<Timestamp>,
 }
 
-// `COALESCE` stands where an index over most of the table would tempt a planner.
+// `COALESCE` stands where an index over most of the table would tempt a planner, and `CROSS JOIN`
+// where SQLite has to go in this order.
 statements! {
     INSERT = "inbox_events.insert":
         "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
@@ -89,12 +90,12 @@ statements! {
                WHERE o.ordering_key = e.ordering_key AND o.leased_until > ? AND o.id <> e.id)
          ORDER BY e.next_attempt_at, e.id LIMIT 1 FOR UPDATE SKIP LOCKED";
     NEXT_ALIKE = "inbox_events.next_alike":
-        "SELECT * FROM inbox_events e
-         WHERE e.state = 'pending' AND e.next_attempt_at = 0
-           AND e.id <= (SELECT MAX(w.id) FROM (
-               SELECT n.id FROM inbox_events n
-               WHERE n.state = 'pending' AND n.next_attempt_at = 0 ORDER BY n.id LIMIT 48) w)
-           AND e.leased_until <= ? AND COALESCE(e.kind, '') = ? AND e.attempts = 0
+        "SELECT e.* FROM (
+             SELECT n.id FROM inbox_events n
+             WHERE n.state = 'pending' AND n.next_attempt_at = 0 AND n.id > ?
+             ORDER BY n.id LIMIT 32) w
+         CROSS JOIN inbox_events e
+         WHERE e.id = w.id AND e.leased_until <= ? AND e.kind = ? AND e.attempts = 0
            AND e.occurred_at >= ?
          ORDER BY e.id LIMIT ? FOR UPDATE SKIP LOCKED";
     LEASE = "inbox_events.lease":
@@ -306,20 +307,21 @@ impl Tx {
         Ok(Some(claimed))
     }
 
-    /// Leases more events of a kind that nobody has tried yet and that occurred after `since`, one
-    /// for each ordering key, which somebody else may work on. It looks only at the beginning of
-    /// the line, which may be long.
+    /// Leases more events of the kind of `first` that stand behind it in the line, that nobody has
+    /// tried yet and that occurred after `since`: one for each ordering key, which somebody else
+    /// may work on. It looks only at the next few, because the line may be long.
     pub async fn inbox_claim_alike(
         &mut self,
-        kind: &str,
+        first: &InboxEvent,
         since: Timestamp,
         now: Timestamp,
         leased_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<InboxEvent>, StoreError> {
-        let rows = self.all(&NEXT_ALIKE, args![now, kind, since, limit]).await?;
+        let args = args![&first.id, now, &first.kind, since, limit];
+        let rows = self.all(&NEXT_ALIKE, args).await?;
         let found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
-        let mut keys = HashSet::new();
+        let mut keys = HashSet::from([first.ordering_key.clone()]);
         let first_of_key = |event: &InboxEvent| keys.insert(event.ordering_key.clone());
         let mut claimed: Vec<_> = found.into_iter().filter(first_of_key).collect();
         if claimed.is_empty() {

@@ -35,9 +35,10 @@ statements! {
         "SELECT * FROM outbox_events WHERE state = 'pending' ORDER BY id LIMIT ?
          FOR UPDATE SKIP LOCKED";
     SPREAD = "outbox_events.spread":
-        "UPDATE outbox_events SET state = 'spread' WHERE id = ? AND state = 'pending'";
+        "UPDATE outbox_events SET state = 'spread' FROM ROWS(id VARCHAR(255))
+         WHERE outbox_events.id = r.id AND COALESCE(outbox_events.state, '') = 'pending'";
     WAITING = "outbox_events.waiting":
-        "SELECT COUNT(*) AS found FROM outbox_events WHERE state = 'pending'";
+        "SELECT id FROM outbox_events WHERE state = 'pending' LIMIT 1";
     GET = "outbox_events.get": "SELECT * FROM outbox_events WHERE id = ?";
     LIST = "outbox_events.list":
         "SELECT * FROM outbox_events WHERE id < ? ORDER BY id DESC LIMIT ?";
@@ -91,15 +92,16 @@ impl Tx {
         self.all(&PENDING, args![limit]).await?.iter().map(event).collect()
     }
 
-    /// Says that there is a delivery for everybody who wants the event.
-    pub async fn outbox_spread(&mut self, id: &OutboxEventId) -> Result<bool, StoreError> {
-        self.change_if(&SPREAD, args![id]).await
+    /// Says that there is a delivery for everybody who wants these events, and of how many that is
+    /// news.
+    pub async fn outbox_spread(&mut self, ids: &[&OutboxEventId]) -> Result<u64, StoreError> {
+        let ids = Arg::ids(ids.iter().map(|id| id.as_str()))?;
+        self.execute(&SPREAD, vec![ids]).await
     }
 
-    /// How many events nobody has been chosen for yet.
-    pub async fn outbox_waiting(&mut self) -> Result<i64, StoreError> {
-        let row = self.first(&WAITING, args![]).await?;
-        row.map_or(Ok(0), |row| row.int("found"))
+    /// Whether there is an event that nobody has been chosen for yet.
+    pub async fn outbox_is_waiting(&mut self) -> Result<bool, StoreError> {
+        Ok(self.first(&WAITING, args![]).await?.is_some())
     }
 
     pub async fn outbox_get(

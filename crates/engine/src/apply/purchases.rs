@@ -26,7 +26,7 @@ use store::payments::{Payment, PaymentStatus};
 /// The event of a page on which somebody has bought.
 pub(crate) const PAGE_COMPLETED: &str = "checkout.session.completed";
 /// How many purchases one transaction takes at most.
-pub(crate) const TOGETHER_MAX: u32 = 48;
+pub(crate) const TOGETHER_MAX: u32 = 32;
 
 /// A page that may be plain.
 struct Page<'a> {

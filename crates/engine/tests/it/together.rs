@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use store::StoreError;
+use store::credits::EntryKind;
 use store::watch::{Step, Watcher};
 
 const PAGE: &str = "checkout.session.completed";
@@ -32,7 +33,8 @@ async fn everything(engine: &Engine, who: &str) -> Value {
                 it.amount,
                 it.balance_after,
                 it.reference.as_deref().map(|text| text.split(':').next()),
-                it.effective_at.seconds(),
+                // A debt is paid at the moment of applying.
+                (it.kind == EntryKind::Grant).then_some(it.effective_at.seconds()),
             ])
         })
         .collect();

@@ -58,7 +58,7 @@ async fn deliveries(tx: &mut Tx, now: Timestamp) {
         recorded_at: now,
     };
     assert!(tx.outbox_insert(&event).await.unwrap());
-    tx.outbox_spread(&event.id).await.unwrap();
+    tx.outbox_spread(&[&event.id]).await.unwrap();
     for receiver in ["receiver_that_fails", "receiver_that_waits"] {
         let id = DeliveryId::new(now, random());
         assert!(tx.deliveries_insert(&id, &event.id, receiver, now).await.unwrap());

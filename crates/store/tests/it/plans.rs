@@ -174,7 +174,7 @@ const EVENTS: &[Hot] = &[
     ("inbox_events.find", &[Is("stripe"), Is("evt_p77")]),
     ("inbox_events.next", &[At(NOW), At(NOW), At(NOW)]),
     ("inbox_events.lease", &[At(99), Is("evt_1000004"), At(0)]),
-    ("inbox_events.next_alike", &[At(NOW), Is("invoice.paid"), At(0), At(64)]),
+    ("inbox_events.next_alike", &[Is(""), At(NOW), Is("invoice.paid"), At(0), At(32)]),
     ("inbox_events.lease_fold", &[Is(LEASES)]),
     ("inbox_events.applied_fold", &[Is(LEASES)]),
     ("inbox_events.release_fold", &[Is(LEASES)]),
