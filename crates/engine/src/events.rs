@@ -16,11 +16,16 @@ use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::{events, webhook};
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 use store::inbox::{InboxEvent, InboxState};
 use tokio::sync::watch;
 
 /// How long one event may be worked on, fetches included, before another worker takes it over.
 const LEASE_SECONDS: i64 = 120;
+/// And one that was claimed beside another: it is applied at once, or given back.
+const LEASE_BESIDE_SECONDS: i64 = 30;
+/// How long purchases may take together before each goes its own way.
+const TOGETHER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A conflict met this often is shown to the operator instead.
 const ATTEMPTS_MAX: i64 = 15;
 const BACKOFF_SECONDS_MAX: i64 = 300;
@@ -202,10 +207,7 @@ impl Engine {
         let Some(first) = claimed.first() else {
             return Ok(false);
         };
-        let together = self.purchases_told(&claimed).await.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "purchases are applied one by one");
-            HashSet::new()
-        });
+        let together = self.purchases_told_in_time(&claimed).await;
         let (applied, mut others): (Vec<_>, Vec<_>) =
             claimed.iter().partition(|event| together.contains(&event.id));
         for event in applied {
@@ -213,12 +215,28 @@ impl Engine {
             tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
         }
         others.retain(|event| event.id != first.id);
-        self.events_release(&others).await?;
+        if let Err(failure) = self.events_release(&others).await {
+            tracing::warn!(%failure, "events wait until their leases end");
+        }
         if !together.contains(&first.id) {
-            let outcome = self.apply_one(first).await;
-            self.finish(first, outcome).await?;
+            // Whoever takes the event over after this one's lease shall find it alone.
+            let limit = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
+            let outcome = self.clock().within(limit, self.apply_one(first)).await;
+            let late = || Outcome::Later("it took longer than its lease".to_owned());
+            self.finish(first, outcome.unwrap_or_else(late)).await?;
         }
         Ok(true)
+    }
+
+    /// The purchases that could be applied together. What is undone is undone for all of them.
+    async fn purchases_told_in_time(&self, claimed: &[InboxEvent]) -> HashSet<InboxEventId> {
+        let told = self.clock().within(TOGETHER_TIMEOUT, self.purchases_told(claimed)).await;
+        match told {
+            Some(Ok(together)) => return together,
+            Some(Err(failure)) => tracing::warn!(%failure, "purchases are applied one by one"),
+            None => tracing::warn!("purchases took too long together"),
+        }
+        HashSet::new()
     }
 
     async fn events_claim(&self) -> Result<Vec<InboxEvent>, Failure> {
@@ -231,6 +249,7 @@ impl Engine {
         let mut alike = Vec::new();
         if first.kind == PAGE_COMPLETED {
             let since = self.clock().now().plus_seconds(-JUST_PAID_SECONDS);
+            let until = wall.plus_seconds(LEASE_BESIDE_SECONDS);
             alike = tx.inbox_claim_alike(&first, since, wall, until, TOGETHER_MAX - 1).await?;
         }
         tx.commit().await?;

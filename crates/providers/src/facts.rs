@@ -317,6 +317,13 @@ pub struct Charge {
     pub created_at: Option<Timestamp>,
 }
 
+impl Charge {
+    /// Whether any of it was given back or is in dispute.
+    pub fn has_gone_back(&self) -> bool {
+        0 < self.amount_refunded || self.refunded || self.disputed
+    }
+}
+
 /// Money on its way back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refund {

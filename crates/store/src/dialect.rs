@@ -161,13 +161,16 @@ fn listed(parts: impl Iterator<Item = String>) -> String {
 
 /// SQLite has one writer, who holds the whole database: row locks are neither known nor needed.
 fn without_row_locks(text: &str) -> String {
-    text.replace("SKIP LOCKED", "").replace("FOR NO KEY UPDATE", "").replace("FOR UPDATE", "")
+    let locks = ["SKIP LOCKED", "FOR NO KEY UPDATE", "FOR UPDATE OF e", "FOR UPDATE"];
+    locks.into_iter().fold(text.to_owned(), |text, lock| text.replace(lock, ""))
 }
 
 /// MySQL's spelling of a statement.
 pub fn mysql(text: &str) -> MysqlStatement {
     let text = mysql_rows(text)
         .replace("FOR NO KEY UPDATE", "FOR UPDATE")
+        // MariaDB locks what it reads of the outermost tables, and cannot be told which.
+        .replace("FOR UPDATE OF e", "FOR UPDATE")
         .replace("AS BLOB)", "AS BINARY)")
         .replace("AS TEXT)", "AS CHAR)")
         .replace("AS BIGINT)", "AS SIGNED)")

@@ -3,7 +3,7 @@
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::rows::Row;
-use crate::sql::{args, statements};
+use crate::sql::{Arg, args, statements};
 use domain::entitlements::Entitlement;
 use domain::ids::{CustomerId, EntitlementId};
 use domain::time::Timestamp;
@@ -33,6 +33,21 @@ pub(crate) fn entitlement(row: &Row) -> Result<Entitlement, StoreError> {
     })
 }
 
+/// What the insert writes.
+fn whole(id: &EntitlementId, customer: &CustomerId, new: &Entitlement, now: Timestamp) -> Vec<Arg> {
+    args![
+        id,
+        customer,
+        &new.feature,
+        &new.source,
+        new.starts_at,
+        new.ends_at,
+        new.revoked_at,
+        now,
+        now
+    ]
+}
+
 impl Tx {
     /// Adds an entitlement; `false` where its source has granted the feature already.
     pub async fn entitlements_add(
@@ -42,19 +57,23 @@ impl Tx {
         new: &Entitlement,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let args = args![
-            id,
-            customer,
-            &new.feature,
-            &new.source,
-            new.starts_at,
-            new.ends_at,
-            new.revoked_at,
-            now,
-            now
-        ];
         self.access_changed(customer);
-        self.change_if(&INSERT, args).await
+        self.change_if(&INSERT, whole(id, customer, new, now)).await
+    }
+
+    /// Adds entitlements whose sources are new.
+    pub async fn entitlements_add_all(
+        &mut self,
+        new: &[(EntitlementId, &CustomerId, Entitlement)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        new.iter().for_each(|(_, customer, _)| self.access_changed(customer));
+        let rows: Vec<_> =
+            new.iter().map(|(id, customer, new)| whole(id, customer, new, now)).collect();
+        self.insert_all(&INSERT, &rows).await
     }
 
     /// Adds or replaces what a source says of a feature.

@@ -60,6 +60,10 @@ pub struct InboxEvent {
     pub applied_at: Option<Timestamp>,
 }
 
+/// An event that was given back has been due since the beginning of time; one that nobody has
+/// claimed, a moment before.
+const RELEASED: i64 = 1;
+
 // `COALESCE` stands where an index over most of the table would tempt a planner, and `CROSS JOIN`
 // where SQLite has to go in this order.
 statements! {
@@ -93,32 +97,33 @@ statements! {
         "SELECT e.* FROM (
              SELECT n.id FROM inbox_events n
              WHERE n.state = 'pending' AND n.next_attempt_at = 0 AND n.id > ?
-             ORDER BY n.id LIMIT 32) w
+             ORDER BY n.id LIMIT ?) w
          CROSS JOIN inbox_events e
-         WHERE e.id = w.id AND e.leased_until <= ? AND e.kind = ? AND e.attempts = 0
+         WHERE e.id = w.id AND e.leased_until <= ? AND e.kind = ? AND e.attempts < 3
            AND e.occurred_at >= ?
-         ORDER BY e.id LIMIT ? FOR UPDATE SKIP LOCKED";
+         ORDER BY e.id FOR UPDATE OF e SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?
          WHERE id = ? AND lease_token = ?";
     LEASE_FOLD = "inbox_events.lease_fold":
         "UPDATE inbox_events SET lease_token = inbox_events.lease_token + 1,
-             attempts = inbox_events.attempts + 1, leased_until = r.until_at
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+             attempts = inbox_events.attempts + 1, leased_until = r.due_at
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token";
     FINISH = "inbox_events.finish":
         "UPDATE inbox_events SET state = ?, reason = ?, applied_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
     APPLIED_FOLD = "inbox_events.applied_fold":
-        "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.until_at,
+        "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.due_at,
              leased_until = 0
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND COALESCE(inbox_events.state, '') = 'pending'";
     RELEASE_FOLD = "inbox_events.release_fold":
-        "UPDATE inbox_events SET leased_until = r.until_at
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, until_at BIGINT)
+        "UPDATE inbox_events SET leased_until = 0, next_attempt_at = r.due_at,
+             attempts = inbox_events.attempts - 1
+         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND COALESCE(inbox_events.state, '') = 'pending'";
     RETRY = "inbox_events.retry":
@@ -187,16 +192,16 @@ struct EventRow<'a> {
 struct LeaseRow<'a> {
     id: &'a str,
     held_token: i64,
-    /// When the lease ends, or the work did.
-    until_at: i64,
+    /// When the lease ends, when the work did, or when the next attempt is due.
+    due_at: i64,
 }
 
 impl<'a> LeaseRow<'a> {
-    fn all(events: &[&'a InboxEvent], until_at: i64) -> Result<Arg, StoreError> {
+    fn all(events: &[&'a InboxEvent], due_at: i64) -> Result<Arg, StoreError> {
         let row = |event: &&'a InboxEvent| LeaseRow {
             id: event.id.as_str(),
             held_token: event.lease_token,
-            until_at,
+            due_at,
         };
         Arg::rows(&events.iter().map(row).collect::<Vec<_>>())
     }
@@ -307,9 +312,8 @@ impl Tx {
         Ok(Some(claimed))
     }
 
-    /// Leases more events of the kind of `first` that stand behind it in the line, that nobody has
-    /// tried yet and that occurred after `since`: one for each ordering key, which somebody else
-    /// may work on. It looks only at the next few, because the line may be long.
+    /// Leases more events of the kind of `first` that occurred after `since`, of so many that stand
+    /// next in the line: one for each ordering key, which somebody else may work on.
     pub async fn inbox_claim_alike(
         &mut self,
         first: &InboxEvent,
@@ -318,7 +322,7 @@ impl Tx {
         leased_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<InboxEvent>, StoreError> {
-        let args = args![&first.id, now, &first.kind, since, limit];
+        let args = args![&first.id, limit, now, &first.kind, since];
         let rows = self.all(&NEXT_ALIKE, args).await?;
         let found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
         let mut keys = HashSet::from([first.ordering_key.clone()]);
@@ -347,9 +351,9 @@ impl Tx {
         self.change_all(&APPLIED_FOLD, vec![rows], events.len()).await
     }
 
-    /// Gives leased events back at once, to whoever is next.
+    /// Gives leased events back untried, to whoever is next but not beside others again.
     pub async fn inbox_release_fold(&mut self, events: &[&InboxEvent]) -> Result<(), StoreError> {
-        let rows = LeaseRow::all(events, 0)?;
+        let rows = LeaseRow::all(events, RELEASED)?;
         self.execute(&RELEASE_FOLD, vec![rows]).await.map(drop)
     }
 

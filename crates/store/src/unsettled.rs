@@ -73,6 +73,11 @@ statements! {
         "SELECT COUNT(*) AS found FROM charges
          WHERE provider = ? AND provider_charge_id = ? AND status = ? AND amount_captured = ?
            AND amount_refunded = ?";
+    PAID_ALIKE = "unsettled.paid_alike":
+        "SELECT COUNT(*) AS found FROM payments p
+         WHERE p.provider = ? AND p.provider_payment_intent_id = ? AND p.status = 'paid'
+           AND p.amount = ? AND p.provider_session_id IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.payment_id = p.id)";
     SAME_REFUND = "unsettled.same_refund":
         "SELECT COUNT(*) AS found FROM refunds
          WHERE provider = ? AND provider_refund_id = ? AND status = ? AND amount = ?";
@@ -135,6 +140,16 @@ impl Tx {
         refunded: i64,
     ) -> Result<bool, StoreError> {
         self.is_found(&SAME_CHARGE, args![provider, id, status, captured, refunded]).await
+    }
+
+    /// Whether a page has told of a payment of so much money, and nothing else has.
+    pub async fn paid_alike(
+        &mut self,
+        provider: &str,
+        payment_intent: &str,
+        amount: i64,
+    ) -> Result<bool, StoreError> {
+        self.is_found(&PAID_ALIKE, args![provider, payment_intent, amount]).await
     }
 
     /// Whether we hold exactly this of a refund.

@@ -41,8 +41,7 @@ pub(super) struct MovementTold {
 impl MovementTold {
     /// Whether it tells of money that was given back or is in dispute.
     pub fn has_gone_back(&self) -> bool {
-        let returned = |it: &facts::Charge| 0 < it.amount_refunded || it.refunded || it.disputed;
-        let returned = self.charge.as_ref().is_some_and(|(charge, _)| returned(charge));
+        let returned = self.charge.as_ref().is_some_and(|(charge, _)| charge.has_gone_back());
         returned || self.refund.is_some() || !self.disputes.is_empty()
     }
 
@@ -65,8 +64,9 @@ impl Engine {
         if !has_moved(&charge) {
             return Ok(());
         }
-        let untouched = charge.amount_refunded == 0 && !charge.refunded && !charge.disputed;
-        if untouched && self.has_newer_charge(&charge.id, gathered.event.created_at).await? {
+        if !charge.has_gone_back()
+            && self.has_newer_charge(&charge.id, gathered.event.created_at).await?
+        {
             gathered.movement.is_known = true;
             return Ok(());
         }

@@ -26,7 +26,7 @@ use store::payments::{Payment, PaymentStatus};
 /// The event of a page on which somebody has bought.
 pub(crate) const PAGE_COMPLETED: &str = "checkout.session.completed";
 /// How many purchases one transaction takes at most.
-pub(crate) const TOGETHER_MAX: u32 = 32;
+pub(crate) const TOGETHER_MAX: u32 = 64;
 
 /// A page that may be plain.
 struct Page<'a> {
@@ -211,12 +211,17 @@ impl Engine {
         mut accounts: AccountFold,
     ) -> Result<(), Failure> {
         let (mut sessions, mut payments, mut events) = (Vec::new(), Vec::new(), Vec::new());
-        let mut news = Vec::new();
+        let (mut unlocked, mut news) = (Vec::new(), Vec::new());
         for Purchase { row, session, payment, lots } in purchases {
             sessions.push(session);
             payments.push(payment);
             events.push(*row);
             news.push(self.outbox_event(&checkout_completed(session, &payment.customer_id)));
+            for grant in &session.grants.features {
+                let id = EntitlementId::new(self.clock().wall(), random());
+                let new = self.unlocked(payment, grant, session.quantity);
+                unlocked.push((id, &payment.customer_id, new));
+            }
             for lot in lots {
                 accounts.grant(lot.clone(), &self.grant_posting(lot));
                 news.push(self.outbox_event(&credits_granted(lot)));
@@ -225,14 +230,7 @@ impl Engine {
         tx.checkout_sessions_complete_fold(&sessions).await?;
         tx.payments_insert_all(&payments).await?;
         tx.credits_close_fold(accounts).await?;
-        let now = self.clock().now();
-        for Purchase { session, payment, .. } in purchases {
-            for grant in &session.grants.features {
-                let new = self.unlocked(payment, grant, session.quantity);
-                let id = EntitlementId::new(self.clock().wall(), random());
-                tx.entitlements_add(&id, &payment.customer_id, &new, now).await?;
-            }
-        }
+        tx.entitlements_add_all(&unlocked, self.clock().now()).await?;
         tx.outbox_insert_all(&news).await?;
         Ok(tx.inbox_applied_fold(&events, self.clock().wall()).await?)
     }

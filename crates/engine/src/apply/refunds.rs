@@ -89,7 +89,7 @@ impl Engine {
             status: "succeeded".to_owned(),
             amount: payment.amount,
             amount_captured: payment.amount.minor(),
-            amount_refunded: 0,
+            amount_refunded: payment.amount_refunded,
             as_of: paid_at.min(at),
             revision: 0,
             created_at: paid_at,

@@ -218,7 +218,14 @@ impl Engine {
             Fact::Charge(told) => {
                 let (captured, refunded) = (told.amount_captured, told.amount_refunded);
                 let status = word(&told.status);
-                let same = tx.same_charge(PROVIDER, &told.id, &status, captured, refunded).await?;
+                let mut same =
+                    tx.same_charge(PROVIDER, &told.id, &status, captured, refunded).await?;
+                if let (false, false, Some(intent)) =
+                    (same, told.has_gone_back(), &told.payment_intent)
+                {
+                    // A page tells of its purchase without the charge behind it.
+                    same = tx.paid_alike(PROVIDER, intent, captured).await?;
+                }
                 // A declined card is no payment, and its page is still open.
                 (known.is_ours, same || status == "failed")
             }

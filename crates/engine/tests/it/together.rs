@@ -1,8 +1,12 @@
 //! Purchases that are told of at the same moment share a transaction; each is what it is alone.
 
 use crate::worlds::{World, deliver, drain, own, state};
-use engine::checkout_sessions::Buyer;
+use domain::catalogue::{CreditGrant, FeatureGrant, Grants};
+use domain::credits::Credits;
+use domain::time::{Interval, Unit};
+use engine::checkout_sessions::{Buyer, CheckoutRequest};
 use engine::credits::ConsumeRequest;
+use engine::prices::NewPrice;
 use engine::{Engine, Page};
 use providers::stripe::{Request, Response};
 use serde_json::{Value, json};
@@ -56,8 +60,13 @@ async fn everything(engine: &Engine, who: &str) -> Value {
             ])
         })
         .collect();
+    let tokens = engine.credits_balance(&subject, "tokens").await.unwrap().total;
+    let mut state = state(engine, who).await;
+    // Lots of one moment stand in any order.
+    state["grants"].as_array_mut().unwrap().sort_by_key(Value::to_string);
     json!({
-        "state": state(engine, who).await, "entries": entries, "told": told, "payments": payments,
+        "state": state, "entries": entries, "told": told, "payments": payments,
+        "tokens": tokens,
     })
 }
 
@@ -96,12 +105,39 @@ async fn crowd(world: &World) -> anyhow::Result<Vec<&'static str>> {
         let request = world.request(who, "100 Credits").await;
         world.pay(request).await?;
     }
+    // Two units and a feature for good, twice; and one for some days.
+    let credits = |unit: &str, amount: i64| CreditGrant {
+        unit: unit.into(),
+        amount: Credits::new(amount).unwrap(),
+        every: Interval { unit: Unit::Month, count: 1 },
+        trial_amount: None,
+    };
+    let feature = |days| vec![FeatureGrant { feature: "api_access".into(), days }];
+    let bundle = Grants {
+        credits: vec![credits("credits", 7), credits("tokens", 9)],
+        features: feature(None),
+    };
+    let pass = Grants { credits: vec![], features: feature(Some(30)) };
+    for (who, grants, quantity) in [("eli", bundle, 2), ("fay", pass, 1)] {
+        let new = NewPrice {
+            product: world.product().await,
+            unit_amount: 500,
+            currency: "usd".into(),
+            interval: None,
+            nickname: Some(who.into()),
+            trial_days: 0,
+            grants,
+        };
+        world.engine.prices_create(new).await?;
+        let request = CheckoutRequest { quantity, ..world.request(who, who).await };
+        world.pay(request).await?;
+    }
     let plan = world.request("subscriber", "Pro monthly").await;
     world.pay(plan).await?;
     let mut guest = world.request("nobody", "100 Credits").await;
     guest.buyer = Buyer::Guest { address: "127.0.0.1".into(), browser: None };
     world.pay(guest).await?;
-    Ok(vec!["ann", "bob", "cem", "dea", "debtor", "subscriber"])
+    Ok(vec!["ann", "bob", "cem", "dea", "debtor", "eli", "fay", "subscriber"])
 }
 
 #[tokio::test]
@@ -110,7 +146,7 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
         let whom = crowd(&world).await?;
         let told_before = 1;
         let pages = of_kind(&world.events().await, PAGE).split_off(told_before);
-        assert_eq!(pages.len(), 8);
+        assert_eq!(pages.len(), 10);
         world.freeze().await;
         let (counts, watcher) = commits();
         let together = world.copy(None).await?;
@@ -120,9 +156,10 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
         }
         drain(&together).await;
         let counts = counts.lock().unwrap().clone();
-        // Whose customer buys twice has a second turn; plans, guests and debtors go their own way.
+        // Whose customer buys twice has a second turn; plans, guests, debtors and passes for some
+        // days go their own way.
         assert_eq!(counts.get("purchases.apply"), Some(&2), "{} {counts:?}", world.name);
-        assert_eq!(counts.get("events.apply"), Some(&3), "{} {counts:?}", world.name);
+        assert_eq!(counts.get("events.apply"), Some(&4), "{} {counts:?}", world.name);
         let alone = world.copy(None).await?;
         for page in &pages {
             // What names no session of ours by itself is found by what we wrote on it.
@@ -134,6 +171,10 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
         for who in whom {
             let (one, other) = (everything(&together, who).await, everything(&alone, who).await);
             assert_eq!(one, other, "{} {who}", world.name);
+            if who == "eli" {
+                assert_eq!((&one["tokens"], &one["state"]["balance"][1]), (&json!(18), &json!(14)));
+                assert_eq!(one["state"]["features"]["api_access"], "entitled");
+            }
         }
         for engine in [&together, &alone] {
             let left = engine.events_list(Page::new(Some(100), None)?, Some("pending")).await?;

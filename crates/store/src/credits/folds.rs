@@ -14,7 +14,9 @@ statements! {
         "INSERT INTO credit_balances (customer_id, unit, available, held, entries)
          SELECT r.customer_id, r.unit, 0, 0, 0
          FROM ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
-         WHERE 1 = 1 ON CONFLICT DO NOTHING";
+         WHERE NOT EXISTS (SELECT 1 FROM credit_balances b
+                           WHERE b.customer_id = r.customer_id AND b.unit = r.unit)
+         ON CONFLICT DO NOTHING";
     OPEN = "credit_balances.open_fold":
         "SELECT b.* FROM credit_balances b
          JOIN ROWS(customer_id VARCHAR(255), unit VARCHAR(32))
