@@ -46,6 +46,13 @@ const WRONG_BALANCES: &str = "SELECT COUNT(*) FROM credit_balances b \
         OR b.available <> COALESCE(g.remaining, 0) \
         OR b.entries <> COALESCE(e.line_count, 0)";
 
+/// Lots and lines of accounts that have no balance.
+const MISSING_ACCOUNTS: &str = "SELECT COUNT(*) FROM ( \
+        SELECT customer_id, unit FROM credit_grants UNION \
+        SELECT customer_id, unit FROM credit_entries) a \
+    WHERE NOT EXISTS (SELECT 1 FROM credit_balances b \
+        WHERE b.customer_id = a.customer_id AND b.unit = a.unit)";
+
 /// One number that was found, and whether it should be zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -92,6 +99,7 @@ impl Audit {
             ("events_unsettled", UNSETTLED),
             ("lines_broken", BROKEN_LINES),
             ("balances_wrong", WRONG_BALANCES),
+            ("accounts_missing", MISSING_ACCOUNTS),
         ];
         for (name, text) in wrong {
             let count = u64::try_from(database.number(text).await?)?;

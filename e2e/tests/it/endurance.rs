@@ -77,6 +77,9 @@ async fn check_the_checker(crowd: &Crowd, database: &Database) -> Result<()> {
     let grant = "UPDATE credit_balances SET available = available + 1 \
         WHERE customer_id = (SELECT id FROM customers WHERE external_id = 'bench-0000001')";
     ensure!(database.execute(grant).await? == 1, "there is one balance to change");
+    let close = "DELETE FROM credit_balances \
+        WHERE customer_id = (SELECT id FROM customers WHERE external_id = 'bench-0000002')";
+    ensure!(database.execute(close).await? == 1, "there is one account to close");
 
     let audit = Audit::of(crowd, database).await?;
     let found = |name: &str| audit.count(name);
@@ -84,6 +87,7 @@ async fn check_the_checker(crowd: &Crowd, database: &Database) -> Result<()> {
     assert_eq!(found("consumes_doubled"), Some(1), "{:?}", audit.faults());
     assert_eq!(found("events_lost"), Some(1), "{:?}", audit.faults());
     assert_eq!(found("purchases_lost"), Some(0), "{:?}", audit.faults());
+    assert_eq!(found("accounts_missing"), Some(1), "{:?}", audit.faults());
     assert!(found("balances_wrong").is_some_and(|count| 0 < count), "{:?}", audit.faults());
     assert!(found("lines_broken").is_some_and(|count| 0 < count), "{:?}", audit.faults());
     assert!(audit.ensure_clean().is_err());
