@@ -2,7 +2,7 @@
 
 use crate::accounts::is_account;
 use crate::apply::movements::JUST_PAID_SECONDS;
-use crate::apply::purchases::{PAGE_COMPLETED, TOGETHER_MAX};
+use crate::apply::purchases::TOGETHER_MAX;
 use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
 use crate::failures::Failure;
@@ -14,6 +14,7 @@ use domain::ids::InboxEventId;
 use domain::time::Timestamp;
 use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
+use providers::stripe::events::PAGE_COMPLETED;
 use providers::stripe::{events, webhook};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -325,7 +326,9 @@ impl Engine {
         match &outcome {
             Outcome::Applied => {}
             Outcome::Unclaimed(why) if now < second_look => {
-                tracing::info!(event.id = %id, event.kind = %kind, why, "an event is looked at again");
+                tracing::info!(
+                    event.id = %id, event.kind = %kind, why, "an event is looked at again later"
+                );
                 tx.inbox_retry(row, why, second_look).await?;
             }
             Outcome::Ignored(why) | Outcome::Unclaimed(why) => {

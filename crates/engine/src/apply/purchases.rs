@@ -14,7 +14,7 @@ use domain::ids::{CheckoutSessionId, CustomerId, EntitlementId, InboxEventId, Pr
 use domain::money::{Currency, Money};
 use domain::time::Timestamp;
 use providers::facts::{self, Fact, SessionPayment};
-use providers::stripe::events;
+use providers::stripe::events::{self, PAGE_COMPLETED};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use store::Tx;
 use store::checkout_sessions::{CheckoutSession, Mode, SessionStatus};
@@ -23,8 +23,6 @@ use store::credits::{Account, Grant};
 use store::inbox::InboxEvent;
 use store::payments::{Payment, PaymentStatus};
 
-/// The event of a page on which somebody has bought.
-pub(crate) const PAGE_COMPLETED: &str = "checkout.session.completed";
 /// How many purchases one transaction takes at most.
 pub(crate) const TOGETHER_MAX: u32 = 64;
 

@@ -10,6 +10,9 @@ use super::{
 use crate::errors::ParseError;
 use crate::facts::{Event, Fact, SessionStatus};
 
+/// The event of a page on which somebody has bought.
+pub const PAGE_COMPLETED: &str = "checkout.session.completed";
+
 /// Reads a snapshot event of any API version, or a thin one.
 pub fn parse(payload: &[u8]) -> Result<Event, ParseError> {
     let event: Value =
