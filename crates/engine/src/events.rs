@@ -204,7 +204,8 @@ impl Engine {
     /// Applies the next event that is due; `false` where there is none. With a page on which
     /// somebody has bought go those that were told at the same moment.
     pub async fn apply_next(&self) -> Result<bool, Failure> {
-        let claimed = self.events_claim().await?;
+        let until = self.clock().wall().plus_seconds(LEASE_SECONDS);
+        let claimed = self.events_claim(until).await?;
         let Some(first) = claimed.first() else {
             return Ok(false);
         };
@@ -216,12 +217,14 @@ impl Engine {
             tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
         }
         others.retain(|event| event.id != first.id);
-        if let Err(failure) = self.events_release(&others).await {
-            tracing::warn!(%failure, "events wait until their leases end");
+        let released = self.clock().within(TOGETHER_TIMEOUT, self.events_release(&others)).await;
+        if !matches!(released, Some(Ok(()))) {
+            tracing::warn!(?released, "events wait until their leases end");
         }
         if !together.contains(&first.id) {
             // Whoever takes the event over after this one's lease shall find it alone.
-            let limit = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
+            let left = until.micros().saturating_sub(self.clock().wall().micros()).max(0);
+            let limit = Duration::from_micros(left.unsigned_abs());
             let outcome = self.clock().within(limit, self.apply_one(first)).await;
             let late = || Outcome::Later("it took longer than its lease".to_owned());
             self.finish(first, outcome.unwrap_or_else(late)).await?;
@@ -240,15 +243,14 @@ impl Engine {
         HashSet::new()
     }
 
-    async fn events_claim(&self) -> Result<Vec<InboxEvent>, Failure> {
+    async fn events_claim(&self, until: Timestamp) -> Result<Vec<InboxEvent>, Failure> {
         let wall = self.clock().wall();
-        let until = wall.plus_seconds(LEASE_SECONDS);
         let mut tx = self.store().begin("events.claim").await?;
         let Some(first) = tx.inbox_claim(wall, until).await? else {
             return Ok(Vec::new());
         };
         let mut alike = Vec::new();
-        if first.kind == PAGE_COMPLETED {
+        if first.kind == PAGE_COMPLETED && first.attempts == 1 {
             let since = self.clock().now().plus_seconds(-JUST_PAID_SECONDS);
             let until = wall.plus_seconds(LEASE_BESIDE_SECONDS);
             alike = tx.inbox_claim_alike(&first, since, wall, until, TOGETHER_MAX - 1).await?;
@@ -325,11 +327,12 @@ impl Engine {
         let mut tx = self.store().begin("events.finish").await?;
         match &outcome {
             Outcome::Applied => {}
+            // Who looks at the inbox sees nothing that waits.
             Outcome::Unclaimed(why) if now < second_look => {
                 tracing::info!(
                     event.id = %id, event.kind = %kind, why, "an event is looked at again later"
                 );
-                tx.inbox_retry(row, why, second_look).await?;
+                tx.inbox_set_aside(row, why, now, second_look).await?;
             }
             Outcome::Ignored(why) | Outcome::Unclaimed(why) => {
                 tracing::info!(event.id = %id, event.kind = %kind, why, "an event was ignored");

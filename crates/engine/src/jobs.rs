@@ -142,10 +142,16 @@ impl Engine {
         while self.expire_holds().await? {}
         while self.expire_lots().await? {}
         while self.purge_payloads().await? {}
+        let wall = self.clock().wall();
         let mut tx = self.store().begin("jobs.sessions").await?;
-        tx.portal_sessions_prune(self.clock().wall()).await?;
-        tx.admin_sessions_prune(self.clock().wall()).await?;
-        Ok(tx.commit().await?)
+        tx.portal_sessions_prune(wall).await?;
+        tx.admin_sessions_prune(wall).await?;
+        let looked_at_again = tx.inbox_look_again(wall).await?;
+        tx.commit().await?;
+        if 0 < looked_at_again {
+            self.inner.arrived.notify_one();
+        }
+        Ok(())
     }
 
     async fn refill_due(&self) -> Result<bool, Failure> {

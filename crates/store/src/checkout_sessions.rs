@@ -113,7 +113,7 @@ statements! {
     LOCK = "checkout_sessions.lock":
         "SELECT * FROM checkout_sessions WHERE id = ? FOR NO KEY UPDATE";
     LOCK_FOLD = "checkout_sessions.lock_fold":
-        "SELECT s.* FROM checkout_sessions s JOIN ROWS(id VARCHAR(255)) ON s.id = r.id
+        "SELECT s.* FROM ROWS(id VARCHAR(255)) CROSS JOIN checkout_sessions s WHERE s.id = r.id
          ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED";
     FIND = "checkout_sessions.find":
         "SELECT * FROM checkout_sessions WHERE provider = ? AND provider_session_id = ?";

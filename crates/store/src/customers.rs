@@ -37,7 +37,7 @@ statements! {
          WHERE id = ? AND external_id IS NULL AND (email IS NULL OR name IS NULL)";
     LOCK = "customers.lock": "SELECT id FROM customers WHERE id = ? FOR NO KEY UPDATE";
     LOCK_FOLD = "customers.lock_fold":
-        "SELECT c.* FROM customers c JOIN ROWS(id VARCHAR(255)) ON c.id = r.id
+        "SELECT c.* FROM ROWS(id VARCHAR(255)) CROSS JOIN customers c WHERE c.id = r.id
          ORDER BY c.id FOR NO KEY UPDATE SKIP LOCKED";
     LINK = "provider_customers.insert":
         "INSERT INTO provider_customers

@@ -169,6 +169,7 @@ fn without_row_locks(text: &str) -> String {
 pub fn mysql(text: &str) -> MysqlStatement {
     let text = mysql_rows(text)
         .replace("FOR NO KEY UPDATE", "FOR UPDATE")
+        .replace("CROSS JOIN", "STRAIGHT_JOIN")
         // MariaDB locks what it reads of the outermost tables, and cannot be told which.
         .replace("FOR UPDATE OF e", "FOR UPDATE")
         .replace("AS BLOB)", "AS BINARY)")

@@ -60,12 +60,8 @@ pub struct InboxEvent {
     pub applied_at: Option<Timestamp>,
 }
 
-/// An event that was given back has been due since the beginning of time; one that nobody has
-/// claimed, a moment before.
-const RELEASED: i64 = 1;
-
 // `COALESCE` stands where an index over most of the table would tempt a planner, and `CROSS JOIN`
-// where SQLite has to go in this order.
+// where it has to go in this order.
 statements! {
     INSERT = "inbox_events.insert":
         "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
@@ -99,8 +95,9 @@ statements! {
              WHERE n.state = 'pending' AND n.next_attempt_at = 0 AND n.id > ?
              ORDER BY n.id LIMIT ?) w
          CROSS JOIN inbox_events e
-         WHERE e.id = w.id AND e.leased_until <= ? AND e.kind = ? AND e.attempts < 3
-           AND e.occurred_at >= ?
+         WHERE e.id = w.id AND COALESCE(e.state, '') = 'pending' AND e.next_attempt_at = 0
+           AND e.leased_until <= ? AND e.kind = ? AND e.attempts = e.lease_token
+           AND e.attempts < 3 AND e.occurred_at >= ?
          ORDER BY e.id FOR UPDATE OF e SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
@@ -121,14 +118,21 @@ statements! {
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND COALESCE(inbox_events.state, '') = 'pending'";
     RELEASE_FOLD = "inbox_events.release_fold":
-        "UPDATE inbox_events SET leased_until = 0, next_attempt_at = r.due_at,
-             attempts = inbox_events.attempts - 1
+        "UPDATE inbox_events SET leased_until = r.due_at, attempts = inbox_events.attempts - 1
          FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
          WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
            AND COALESCE(inbox_events.state, '') = 'pending'";
     RETRY = "inbox_events.retry":
         "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    SET_ASIDE = "inbox_events.set_aside":
+        "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0,
+             next_attempt_at = ?
+         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    LOOK_AGAIN = "inbox_events.look_again":
+        "UPDATE inbox_events SET state = 'pending', applied_at = NULL
+         WHERE state = 'ignored' AND next_attempt_at > 0 AND next_attempt_at <= ?
+           AND next_attempt_at > applied_at AND payload_purged_at IS NULL";
     RELEASE_ALL = "inbox_events.release_all":
         "UPDATE inbox_events SET leased_until = 0 WHERE leased_until > 0";
     GET = "inbox_events.get": "SELECT * FROM inbox_events WHERE id = ?";
@@ -158,7 +162,8 @@ statements! {
         "UPDATE inbox_events SET payload = ?, headers = NULL, payload_purged_at = ?
          WHERE id = ? AND payload_purged_at IS NULL AND state IN ('applied', 'ignored')";
     IGNORE = "inbox_events.ignore":
-        "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0
+        "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0,
+             next_attempt_at = 0
          WHERE id = ? AND state IN ('parked', 'pending')";
     PENDING = "inbox_events.pending":
         "SELECT COUNT(*) AS found FROM inbox_events WHERE state = 'pending'";
@@ -192,7 +197,7 @@ struct EventRow<'a> {
 struct LeaseRow<'a> {
     id: &'a str,
     held_token: i64,
-    /// When the lease ends, when the work did, or when the next attempt is due.
+    /// When the lease ends, or when the work did.
     due_at: i64,
 }
 
@@ -351,9 +356,10 @@ impl Tx {
         self.change_all(&APPLIED_FOLD, vec![rows], events.len()).await
     }
 
-    /// Gives leased events back untried, to whoever is next but not beside others again.
+    /// Gives leased events back to whoever is next. That this was no attempt is seen by their
+    /// tokens, and nobody claims them beside others again.
     pub async fn inbox_release_fold(&mut self, events: &[&InboxEvent]) -> Result<(), StoreError> {
-        let rows = LeaseRow::all(events, RELEASED)?;
+        let rows = LeaseRow::all(events, 0)?;
         self.execute(&RELEASE_FOLD, vec![rows]).await.map(drop)
     }
 
@@ -378,6 +384,22 @@ impl Tx {
     ) -> Result<bool, StoreError> {
         let args = args![reason, next_attempt_at, &event.id, event.lease_token];
         self.change_if(&RETRY, args).await
+    }
+
+    /// Ignores an event until it is looked at again.
+    pub async fn inbox_set_aside(
+        &mut self,
+        event: &InboxEvent,
+        reason: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&SET_ASIDE, args![reason, now, until, &event.id, event.lease_token]).await
+    }
+
+    /// Puts the events that were ignored until now back in line: how many there were.
+    pub async fn inbox_look_again(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        self.execute(&LOOK_AGAIN, args![now]).await
     }
 
     /// After a crash of the only process, every lease is nobody's.

@@ -38,7 +38,7 @@ statements! {
         "UPDATE outbox_events SET state = 'spread' FROM ROWS(id VARCHAR(255))
          WHERE outbox_events.id = r.id AND COALESCE(outbox_events.state, '') = 'pending'";
     WAITING = "outbox_events.waiting":
-        "SELECT id FROM outbox_events WHERE state = 'pending' LIMIT 1";
+        "SELECT id FROM outbox_events WHERE state = 'pending' ORDER BY id LIMIT 1";
     GET = "outbox_events.get": "SELECT * FROM outbox_events WHERE id = ?";
     LIST = "outbox_events.list":
         "SELECT * FROM outbox_events WHERE id < ? ORDER BY id DESC LIMIT ?";

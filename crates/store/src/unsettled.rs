@@ -76,7 +76,7 @@ statements! {
     PAID_ALIKE = "unsettled.paid_alike":
         "SELECT COUNT(*) AS found FROM payments p
          WHERE p.provider = ? AND p.provider_payment_intent_id = ? AND p.status = 'paid'
-           AND p.amount = ? AND p.provider_session_id IS NOT NULL
+           AND p.amount = ? AND p.currency = ? AND p.provider_session_id IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.payment_id = p.id)";
     SAME_REFUND = "unsettled.same_refund":
         "SELECT COUNT(*) AS found FROM refunds
@@ -148,8 +148,9 @@ impl Tx {
         provider: &str,
         payment_intent: &str,
         amount: i64,
+        currency: &str,
     ) -> Result<bool, StoreError> {
-        self.is_found(&PAID_ALIKE, args![provider, payment_intent, amount]).await
+        self.is_found(&PAID_ALIKE, args![provider, payment_intent, amount, currency]).await
     }
 
     /// Whether we hold exactly this of a refund.

@@ -26,6 +26,10 @@ use store::payments::{Payment, PaymentStatus};
 /// How many purchases one transaction takes at most.
 pub(crate) const TOGETHER_MAX: u32 = 64;
 
+/// Of how many features and units a purchase may be to be plain: a statement has only so many
+/// parameters.
+const GRANTS_MAX: usize = 16;
+
 /// A page that may be plain.
 struct Page<'a> {
     row: &'a InboxEvent,
@@ -215,7 +219,10 @@ impl Engine {
             payments.push(payment);
             events.push(*row);
             news.push(self.outbox_event(&checkout_completed(session, &payment.customer_id)));
-            for grant in &session.grants.features {
+            let mut features = BTreeSet::new();
+            // A price that names a feature twice unlocks it once.
+            let grants = session.grants.features.iter();
+            for grant in grants.filter(|grant| features.insert(grant.feature.as_str())) {
                 let id = EntitlementId::new(self.clock().wall(), random());
                 let new = self.unlocked(payment, grant, session.quantity);
                 unlocked.push((id, &payment.customer_id, new));
@@ -240,4 +247,6 @@ fn is_plain(session: &CheckoutSession, told: &facts::CheckoutSession) -> bool {
         && session.mode == Mode::Payment
         && session.status == SessionStatus::Open
         && session.grants.features.iter().all(|grant| grant.days.is_none())
+        && session.grants.features.len() <= GRANTS_MAX
+        && session.grants.credits.len() <= GRANTS_MAX
 }

@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Our row of a charge that the provider no longer knows. It is written from the payment, where
-    /// that was told without its charge.
+    /// a page told of that without its charge.
     async fn lost_charge(
         &self,
         tx: &mut Tx,
@@ -74,7 +74,8 @@ impl Engine {
         if let Some(held) = tx.charges_find(PROVIDER, id).await? {
             return Ok(Some(held));
         }
-        let Some(paid_at) = payment.paid_at else {
+        let Some(paid_at) = payment.paid_at.filter(|_| payment.provider_invoice_id.is_none())
+        else {
             return Ok(None);
         };
         if !tx.charges_of_payment(&payment.id).await?.is_empty() {

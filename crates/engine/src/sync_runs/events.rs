@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 /// As long as the provider keeps them.
 const LIFE_SECONDS: i64 = 30 * 86_400;
-/// Events can be listed later than others of the same time.
+/// Events can be listed later than others of the same time. And what is nobody's when it is listed
+/// is somebody's once its page was applied: longer than pages are taken at their word.
 const OVERLAP_SECONDS: i64 = 600;
 
 enum Heard {

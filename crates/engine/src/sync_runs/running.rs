@@ -220,11 +220,13 @@ impl Engine {
                 let status = word(&told.status);
                 let mut same =
                     tx.same_charge(PROVIDER, &told.id, &status, captured, refunded).await?;
-                if let (false, false, Some(intent)) =
-                    (same, told.has_gone_back(), &told.payment_intent)
+                if let (Some(intent), Some(currency)) = (&told.payment_intent, &told.currency)
+                    && !same
+                    && status == "succeeded"
+                    && !told.has_gone_back()
                 {
                     // A page tells of its purchase without the charge behind it.
-                    same = tx.paid_alike(PROVIDER, intent, captured).await?;
+                    same = tx.paid_alike(PROVIDER, intent, captured, currency).await?;
                 }
                 // A declined card is no payment, and its page is still open.
                 (known.is_ours, same || status == "failed")

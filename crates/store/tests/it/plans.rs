@@ -159,6 +159,7 @@ const EVENT_IDS: &str = r#"[{"id":"evt_1000077"},{"id":"evt_1000078"}]"#;
 
 const LEASES: &str = r#"[{"id":"evt_1000004","held_token":0,"due_at":99},
     {"id":"evt_1000012","held_token":0,"due_at":99}]"#;
+const NEWS: &str = r#"[{"id":"out_1000007"},{"id":"out_1000008"}]"#;
 const SESSIONS: &str = r#"[{"id":"cs_1000077","payment_intent":"pi_p77","now_at":1}]"#;
 const COUNTERPARTS: &str = r#"[{"provider":"stripe","provider_customer_id":"cus_p77"}]"#;
 const CUSTOMERS: &str = r#"[{"id":"cus_1000077"},{"id":"cus_1000078"}]"#;
@@ -174,7 +175,11 @@ const EVENTS: &[Hot] = &[
     ("inbox_events.find", &[Is("stripe"), Is("evt_p77")]),
     ("inbox_events.next", &[At(NOW), At(NOW), At(NOW)]),
     ("inbox_events.lease", &[At(99), Is("evt_1000004"), At(0)]),
-    ("inbox_events.next_alike", &[Is(""), At(32), At(NOW), Is("invoice.paid"), At(0)]),
+    ("inbox_events.next_alike", &[Is(""), At(24), At(NOW), Is("invoice.paid"), At(0)]),
+    ("inbox_events.look_again", &[At(NOW)]),
+    ("outbox_events.waiting", &[]),
+    ("outbox_events.spread", &[Is(NEWS)]),
+    ("credit_balances.ensure_fold", &[Is(ACCOUNTS)]),
     ("inbox_events.lease_fold", &[Is(LEASES)]),
     ("inbox_events.applied_fold", &[Is(LEASES)]),
     ("inbox_events.release_fold", &[Is(LEASES)]),
@@ -183,7 +188,7 @@ const EVENTS: &[Hot] = &[
     ("provider_customers.owner_fold", &[Is(COUNTERPARTS)]),
     ("customers.lock_fold", &[Is(CUSTOMERS)]),
     ("payments.known_fold", &[Is(PAYMENTS)]),
-    ("unsettled.paid_alike", &[Is("stripe"), Is("pi_p77"), At(100)]),
+    ("unsettled.paid_alike", &[Is("stripe"), Is("pi_p77"), At(100), Is("usd")]),
     (
         "payments.find_named",
         &[
