@@ -38,6 +38,7 @@ const ID_LENGTH_MAX: usize = 255;
 /// is done, and whichever comes later asks: it was paid before its money went back, which is longer
 /// ago than that time and a lease together, even where clocks differ by minutes.
 const SECOND_LOOK_SECONDS: i64 = 900;
+const LOOKS_PER_ROUND: u32 = 100;
 
 /// What a delivery was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -354,6 +355,23 @@ impl Engine {
             }
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Puts events back in line that were ignored until a second look; whether there may be more.
+    pub(crate) async fn look_again(&self) -> Result<bool, Failure> {
+        let mut tx = self.store().read("jobs.look_again").await?;
+        let due = tx.inbox_set_aside_until(self.clock().wall(), LOOKS_PER_ROUND).await?;
+        drop(tx);
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let mut tx = self.store().begin("jobs.look_again").await?;
+        for id in &due {
+            tx.inbox_look_again(id).await?;
+        }
+        tx.commit().await?;
+        self.inner.arrived.notify_one();
+        Ok(due.len() == LOOKS_PER_ROUND as usize)
     }
 
     /// The event log, newest first.

@@ -142,16 +142,12 @@ impl Engine {
         while self.expire_holds().await? {}
         while self.expire_lots().await? {}
         while self.purge_payloads().await? {}
+        while self.look_again().await? {}
         let wall = self.clock().wall();
         let mut tx = self.store().begin("jobs.sessions").await?;
         tx.portal_sessions_prune(wall).await?;
         tx.admin_sessions_prune(wall).await?;
-        let looked_at_again = tx.inbox_look_again(wall).await?;
-        tx.commit().await?;
-        if 0 < looked_at_again {
-            self.inner.arrived.notify_one();
-        }
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     async fn refill_due(&self) -> Result<bool, Failure> {

@@ -129,10 +129,14 @@ statements! {
         "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0,
              next_attempt_at = ?
          WHERE id = ? AND lease_token = ? AND state = 'pending'";
+    SET_ASIDE_UNTIL = "inbox_events.set_aside_until":
+        "SELECT id FROM inbox_events
+         WHERE state = 'ignored' AND next_attempt_at > 0 AND next_attempt_at <= ?
+           AND next_attempt_at > applied_at AND payload_purged_at IS NULL
+         ORDER BY next_attempt_at LIMIT ?";
     LOOK_AGAIN = "inbox_events.look_again":
         "UPDATE inbox_events SET state = 'pending', applied_at = NULL
-         WHERE state = 'ignored' AND next_attempt_at > 0 AND next_attempt_at <= ?
-           AND next_attempt_at > applied_at AND payload_purged_at IS NULL";
+         WHERE id = ? AND state = 'ignored' AND next_attempt_at > applied_at";
     RELEASE_ALL = "inbox_events.release_all":
         "UPDATE inbox_events SET leased_until = 0 WHERE leased_until > 0";
     GET = "inbox_events.get": "SELECT * FROM inbox_events WHERE id = ?";
@@ -397,9 +401,19 @@ impl Tx {
         self.change_if(&SET_ASIDE, args![reason, now, until, &event.id, event.lease_token]).await
     }
 
-    /// Puts the events that were ignored until now back in line: how many there were.
-    pub async fn inbox_look_again(&mut self, now: Timestamp) -> Result<u64, StoreError> {
-        self.execute(&LOOK_AGAIN, args![now]).await
+    /// Events that were ignored until now, the one that has waited longest first.
+    pub async fn inbox_set_aside_until(
+        &mut self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<InboxEventId>, StoreError> {
+        let rows = self.all(&SET_ASIDE_UNTIL, args![now, limit]).await?;
+        rows.iter().map(|row| id!(row, "id", InboxEventId)).collect()
+    }
+
+    /// Puts such an event back in line; `false` where somebody else has.
+    pub async fn inbox_look_again(&mut self, id: &InboxEventId) -> Result<bool, StoreError> {
+        self.change_if(&LOOK_AGAIN, args![id]).await
     }
 
     /// After a crash of the only process, every lease is nobody's.
