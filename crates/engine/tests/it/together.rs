@@ -115,7 +115,8 @@ async fn crowd(world: &World) -> anyhow::Result<Vec<&'static str>> {
     let feature = |days| vec![FeatureGrant { feature: "api_access".into(), days }];
     let bundle = Grants {
         credits: vec![credits("credits", 7), credits("tokens", 9)],
-        features: feature(None),
+        // Named twice, it is unlocked once.
+        features: [feature(None), feature(None)].concat(),
     };
     let pass = Grants { credits: vec![], features: feature(Some(30)) };
     for (who, grants, quantity) in [("eli", bundle, 2), ("fay", pass, 1)] {
