@@ -4,6 +4,8 @@ use crate::worlds::{World, deliver, drain, own, state};
 use engine::sync_runs::{Report, Resource, SyncRequest};
 use engine::{Engine, Page};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use store::sync_runs::SyncState;
 
 async fn sync(engine: &Engine, request: SyncRequest) -> (SyncState, Report) {
@@ -503,5 +505,34 @@ async fn pitfall_030_coming_back_unpaid_or_to_a_stranger_changes_nothing() -> an
     let foreign = world.engine.checkout_returned("cs_test_somebody_elses").await?;
     assert_eq!(foreign.map(|it| it.as_str()), None);
     assert_eq!(state(&world.engine, "buyer").await, before);
+    Ok(())
+}
+
+/// A page tells of its purchase without the charge, which is neither a difference nor asked for.
+#[tokio::test]
+async fn a_charge_of_which_nothing_went_back_is_no_difference() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    for who in ["ann", "bob", "cem"] {
+        world.pay(world.request(who, "100 Credits").await).await?;
+    }
+    let events = world.events().await;
+    world.freeze().await;
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let counted = fetches.clone();
+    let client = world.client_that(move |request| {
+        let fetches_one = request.path.starts_with("/v1/charges/");
+        counted.fetch_add(usize::from(fetches_one), Ordering::SeqCst);
+        None
+    })?;
+    let engine = world.copy_behind(client).await?;
+    for page in events.iter().filter(|event| event["type"] == "checkout.session.completed") {
+        deliver(&engine, page).await;
+    }
+    drain(&engine).await;
+    let charges = SyncRequest { resources: vec![Resource::Charges], ..SyncRequest::default() };
+    let (_, report) = sync(&engine, charges).await;
+    let counts = report.counts_of(Resource::Charges);
+    assert_eq!((counts.seen, counts.repaired, counts.failed), (3, 0, 0), "{report:#?}");
+    assert_eq!(fetches.load(Ordering::SeqCst), 0, "nothing is asked for one by one");
     Ok(())
 }
