@@ -69,7 +69,8 @@ statements! {
     NEXT = "allowance_schedules.next": "UPDATE allowance_schedules SET next_at = ? WHERE id = ?";
     STOP_SUBSCRIPTION = "allowance_schedules.stop_subscription":
         "UPDATE allowance_schedules SET next_at = NULL
-         WHERE provider = ? AND provider_subscription_id = ? AND next_at IS NOT NULL";
+         WHERE COALESCE(provider, '') = ? AND provider_subscription_id = ?
+           AND next_at IS NOT NULL";
     NEXT_OF_ITEM = "allowance_schedules.next_of_item":
         "SELECT covered_from FROM allowance_schedules
          WHERE provider = ? AND provider_item_id = ? AND kind = 'period' AND line_from > ?

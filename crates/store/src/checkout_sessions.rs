@@ -133,7 +133,8 @@ statements! {
          ORDER BY id";
     OPEN_OF_CUSTOMER = "checkout_sessions.open_of_customer":
         "SELECT * FROM checkout_sessions
-         WHERE customer_id = ? AND mode = 'subscription' AND status = 'open' ORDER BY id";
+         WHERE customer_id = ? AND mode = 'subscription' AND COALESCE(status, '') = 'open'
+         ORDER BY id";
     RECENT = "checkout_sessions.recent":
         "SELECT requested_at FROM checkout_sessions
          WHERE rate_key = ? AND requested_at > ? ORDER BY requested_at";
@@ -146,11 +147,11 @@ statements! {
          ORDER BY updated_at LIMIT ?";
     TOUCH = "checkout_sessions.touch":
         "UPDATE checkout_sessions SET updated_at = ?
-         WHERE id = ? AND status = 'creating' AND updated_at < ?";
+         WHERE id = ? AND COALESCE(status, '') = 'creating' AND updated_at < ?";
     FORGET_KEY = "checkout_sessions.forget_key":
         "UPDATE checkout_sessions SET idempotency_key = NULL WHERE id = ?";
     FORGET = "checkout_sessions.forget":
-        "DELETE FROM checkout_sessions WHERE id = ? AND status = 'creating'";
+        "DELETE FROM checkout_sessions WHERE id = ? AND COALESCE(status, '') = 'creating'";
     SETTLE = "checkout_sessions.settle":
         "UPDATE checkout_sessions SET status = ?, customer_id = ?, provider_payment_intent_id = ?,
              provider_subscription_id = ?, updated_at = ?

@@ -3,7 +3,8 @@
 //! SQLite has one writing connection and several readers; a writing transaction starts with
 //! `BEGIN IMMEDIATE`, so it never has to be repeated. PostgreSQL runs at read committed with row
 //! locks in one order: a session, its customer, the customer's account of credits. Who only spends
-//! takes the last one alone. MySQL does the same, with readers on connections of their own, because
+//! takes the last one alone. Who has locked an event that nobody leased waits for none of these.
+//! MySQL does the same, with readers on connections of their own, because
 //! there a snapshot wants another isolation level than a writer.
 
 use crate::dialect::{self, Counts, DUPLICATE, Flavour};
@@ -70,7 +71,7 @@ pub struct Tx {
     name: &'static str,
     inner: Inner,
     watch: Watch,
-    snapshots: Arc<Snapshots>,
+    pub(crate) snapshots: Arc<Snapshots>,
     /// Whose access is another one after the commit.
     changed: BTreeSet<CustomerId>,
 }
@@ -290,11 +291,13 @@ async fn is_there<C: sqlx::Connection>(
 /// What our sessions differ in from the server's own settings.
 ///
 /// A fold reads a few rows of large tables by their keys. PostgreSQL takes a JSON argument for 100
-/// rows, and on tables of a few thousand it would rather read all of them into a hash; our
-/// statements have an index for what they join. A replica that has lost its power gives back what
-/// it has locked.
+/// rows, and on tables of a few thousand it would rather read all of them, into a hash or from end
+/// to end; and what it planned while a table was empty it goes on doing, like reading a whole line
+/// to sort it. Our statements have an index for what they look for. A replica that has lost its
+/// power gives back what it has locked.
 pub const POSTGRES_SESSION: &str =
-    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;
+    SET enable_bitmapscan = off; SET jit = off;
     SET tcp_keepalives_idle = 15;
     SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'";
 

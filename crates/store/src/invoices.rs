@@ -51,15 +51,12 @@ statements! {
         "SELECT * FROM invoices WHERE provider = ? AND provider_invoice_id = ?";
     NEWEST_PAID = "invoices.newest_paid":
         "SELECT * FROM invoices
-         WHERE provider = ? AND provider_subscription_id = ? AND status = 'paid'
+         WHERE COALESCE(provider, '') = ? AND provider_subscription_id = ? AND status = 'paid'
            AND reason IN (?, ?)
          ORDER BY COALESCE(issued_at, as_of) DESC, provider_invoice_id DESC LIMIT 1";
-    UNPAID_FIRST = "invoices.unpaid_first":
-        "SELECT * FROM invoices
-         WHERE provider = ? AND provider_subscription_id = ? AND reason = ?
-           AND status <> 'paid' AND amount_due > 0 LIMIT 1";
     OF_SUBSCRIPTION = "invoices.of_subscription":
-        "SELECT * FROM invoices WHERE provider = ? AND provider_subscription_id = ?
+        "SELECT * FROM invoices
+         WHERE COALESCE(provider, '') = ? AND provider_subscription_id = ?
          ORDER BY COALESCE(issued_at, as_of), provider_invoice_id";
     LIST = "invoices.list":
         "SELECT * FROM invoices WHERE customer_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
@@ -152,17 +149,6 @@ impl Tx {
     ) -> Result<Option<Invoice>, StoreError> {
         let args = args![provider, provider_subscription_id, reasons[0], reasons[1]];
         self.first(&NEWEST_PAID, args).await?.as_ref().map(invoice).transpose()
-    }
-
-    /// The invoice a subscription began with, where it costs something and is not paid.
-    pub async fn invoices_unpaid_first(
-        &mut self,
-        provider: &str,
-        provider_subscription_id: &str,
-        reason: &str,
-    ) -> Result<Option<Invoice>, StoreError> {
-        let args = args![provider, provider_subscription_id, reason];
-        self.first(&UNPAID_FIRST, args).await?.as_ref().map(invoice).transpose()
     }
 
     /// Every invoice of a subscription, oldest first.

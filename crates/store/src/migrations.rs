@@ -27,6 +27,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../migrations/0002_webhook_truth.up.sql"),
         include_str!("../migrations/0002_webhook_truth.down.sql"),
     ),
+    (
+        3,
+        "lists",
+        include_str!("../migrations/0003_lists.up.sql"),
+        include_str!("../migrations/0003_lists.down.sql"),
+    ),
 ];
 
 /// One step and whether this database has it.

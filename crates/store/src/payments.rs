@@ -82,12 +82,14 @@ statements! {
          UNION ALL
          SELECT * FROM payments WHERE provider_payment_intent_id IN (?, ?, ?)";
     BY_INTENT = "payments.by_intent":
-        "SELECT * FROM payments WHERE provider = ? AND provider_payment_intent_id = ?";
+        "SELECT * FROM payments
+         WHERE COALESCE(provider, '') = ? AND provider_payment_intent_id = ?";
+    // The greatest id of an intent would be looked for from the end of all payments.
     KNOWN_FOLD = "payments.known_fold":
         "SELECT r.name,
              (SELECT p.id FROM payments p WHERE p.provider = r.provider AND p.fact = r.name)
                  AS by_fact,
-             (SELECT MAX(p.id) FROM payments p WHERE p.provider_payment_intent_id = r.name)
+             (SELECT COUNT(*) FROM payments p WHERE p.provider_payment_intent_id = r.name)
                  AS by_intent
          FROM ROWS(provider VARCHAR(64), name VARCHAR(255))";
     LIST = "payments.list":
@@ -171,8 +173,8 @@ impl Tx {
         let rows: Vec<_> = names.iter().map(|name| NameRow { provider, name }).collect();
         let rows = self.all(&KNOWN_FOLD, vec![Arg::rows(&rows)?]).await?;
         let known = |row: &Row| -> Result<Option<String>, StoreError> {
-            let found = row.opt_text("by_fact")?.or(row.opt_text("by_intent")?);
-            found.map(|_| row.text("name")).transpose()
+            let is_known = row.opt_text("by_fact")?.is_some() || 0 < row.int("by_intent")?;
+            is_known.then(|| row.text("name")).transpose()
         };
         rows.iter().filter_map(|row| known(row).transpose()).collect()
     }

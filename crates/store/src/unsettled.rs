@@ -35,11 +35,12 @@ macro_rules! open_rows {
             "SELECT id, ",
             $provider_id,
             " AS provider_id, (
-                 SELECT MAX(c.provider_customer_id) FROM provider_customers c
-                 WHERE c.provider = t.provider AND c.customer_id = t.customer_id) AS counterpart
+                 SELECT c.provider_customer_id FROM provider_customers c
+                 WHERE c.provider = t.provider AND c.customer_id = t.customer_id
+                 ORDER BY c.generation DESC LIMIT 1) AS counterpart
              FROM ",
             $table,
-            " t WHERE t.provider = ? AND ",
+            " t WHERE COALESCE(t.provider, '') = ? AND ",
             $open,
             " AND (customer_id = ? OR ? = '') AND id > ? ORDER BY id LIMIT ?"
         )
@@ -75,7 +76,8 @@ statements! {
            AND amount_refunded = ?";
     PAID_ALIKE = "unsettled.paid_alike":
         "SELECT COUNT(*) AS found FROM payments p
-         WHERE p.provider = ? AND p.provider_payment_intent_id = ? AND p.status = 'paid'
+         WHERE COALESCE(p.provider, '') = ? AND p.provider_payment_intent_id = ?
+           AND p.status = 'paid'
            AND p.amount = ? AND p.currency = ? AND p.provider_session_id IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM charges c WHERE c.payment_id = p.id)";
     SAME_REFUND = "unsettled.same_refund":
@@ -91,9 +93,9 @@ statements! {
         "SELECT COUNT(*) AS found FROM checkout_sessions s
          WHERE s.provider = ? AND s.provider_session_id = ? AND (
              s.status IN ('expired', 'failed')
-             OR s.status = 'complete' AND s.mode = 'payment' AND EXISTS (
-                 SELECT 1 FROM payments p
-                 WHERE p.provider = s.provider AND p.provider_session_id = s.provider_session_id)
+             OR s.status = 'complete' AND s.mode = 'payment' AND 0 < (
+                 SELECT COUNT(*) FROM payments p
+                 WHERE p.provider_session_id = s.provider_session_id)
              OR s.status = 'complete' AND s.mode = 'subscription' AND EXISTS (
                  SELECT 1 FROM subscriptions b
                  WHERE b.provider = s.provider

@@ -169,7 +169,9 @@ async fn row_16_an_unknown_status_cannot_be_written() -> anyhow::Result<()> {
 async fn row_10_a_step_back_and_up_again_keeps_the_rows() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {
         let mut raw = filled(&fresh).await?;
-        assert_eq!(fresh.store.migrate_down().await?, Some(2), "{}", fresh.name);
+        for version in [3, 2] {
+            assert_eq!(fresh.store.migrate_down().await?, Some(version), "{}", fresh.name);
+        }
         let is_older = |table: &&str| *table != "refunds";
         for steps in ["down", "up"] {
             for table in ROWS.iter().map(|(table, ..)| *table).filter(is_older) {

@@ -106,6 +106,51 @@ impl Raw {
         }
     }
 
+    /// Has PostgreSQL make the plan that a connection keeps; the others keep none.
+    pub async fn keep_plan(
+        &mut self,
+        name: &str,
+        sql: &'static Sql,
+        args: &[Arg],
+    ) -> anyhow::Result<String> {
+        if let Raw::Postgres(connection) = self {
+            connection.execute("SET plan_cache_mode = force_generic_plan").await?;
+            let prepare = format!("PREPARE {name} AS {}", sql.postgres());
+            connection.execute(AssertSqlSafe(prepare)).await?;
+        }
+        self.kept_plan(name, args).await
+    }
+
+    pub async fn kept_plan(&mut self, name: &str, args: &[Arg]) -> anyhow::Result<String> {
+        let mut lines = Vec::new();
+        if let Raw::Postgres(connection) = self {
+            let text = format!("EXPLAIN (COSTS OFF) {}", kept_call(name, args));
+            for row in connection.fetch_all(AssertSqlSafe(text)).await? {
+                lines.push(row.try_get::<String, _>(0)?);
+            }
+        }
+        Ok(lines.join("\n"))
+    }
+
+    /// The same as `rows_read` by the plan that was kept, where any is.
+    pub async fn rows_read_by_kept_plan(
+        &mut self,
+        name: &str,
+        args: &[Arg],
+    ) -> anyhow::Result<Option<u64>> {
+        let Raw::Postgres(connection) = self else { return Ok(None) };
+        let call = kept_call(name, args);
+        let text = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {call}");
+        let mut tx = connection.begin().await?;
+        tx.execute("SET LOCAL statement_timeout = '5s'").await?;
+        let explained = tx.fetch_one(AssertSqlSafe(text)).await;
+        tx.rollback().await?;
+        let Ok(row) = explained else { return Ok(Some(u64::MAX)) };
+        let plan: serde_json::Value =
+            serde_json::from_str(&row.try_get_unchecked::<String, _>(0)?)?;
+        Ok(Some(read_by_plan(&plan[0]["Plan"])))
+    }
+
     /// How the database goes about it, for whoever reads a failure.
     pub async fn plan(&mut self, sql: &'static Sql, args: &[Arg]) -> anyhow::Result<String> {
         let mut lines = Vec::new();
@@ -130,6 +175,23 @@ impl Raw {
             }
         }
         Ok(lines.join("\n"))
+    }
+}
+
+fn kept_call(name: &str, args: &[Arg]) -> String {
+    match args {
+        [] => format!("EXECUTE {name}"),
+        _ => format!("EXECUTE {name}({})", args.iter().map(literal).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn literal(arg: &Arg) -> String {
+    match arg {
+        Arg::Int(value) => value.map_or("NULL".to_owned(), |value| value.to_string()),
+        Arg::Text(value) => value
+            .as_ref()
+            .map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''"))),
+        Arg::Bytes(value) => format!("'\\x{}'", hex::encode(value)),
     }
 }
 
