@@ -54,6 +54,14 @@ impl Clock {
         }
     }
 
+    /// Waits for time to pass by itself; where it stands, that never happens.
+    pub(crate) async fn tick(&self, span: Duration) {
+        match self.wall_micros {
+            Some(_) => std::future::pending().await,
+            None => tokio::time::sleep(span).await,
+        }
+    }
+
     /// What comes of a task, unless it takes longer; where time stands, nothing takes any.
     pub(crate) async fn within<T>(
         &self,

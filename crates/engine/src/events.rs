@@ -16,17 +16,22 @@ use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::events::PAGE_COMPLETED;
 use providers::stripe::{events, webhook};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use store::inbox::{InboxEvent, InboxState};
 use tokio::sync::watch;
 
-/// How long one event may be worked on, fetches included, before another worker takes it over.
-const LEASE_SECONDS: i64 = 120;
-/// And one that was claimed beside another: it is applied at once, or given back.
-const LEASE_BESIDE_SECONDS: i64 = 30;
+/// How long one event may be worked on, fetches included.
+const WORK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How soon another worker takes it over from one that was killed, and how often a living one says
+/// that it is there. Replicas whose clocks differ by more than what is left of a lease then take
+/// each other's events: they work in vain, and that is all.
+pub const LEASE_SECONDS: i64 = 12;
+const LEASE_RENEWAL: Duration = Duration::from_secs(4);
 /// How long purchases may take together before each goes its own way.
-const TOGETHER_TIMEOUT: Duration = Duration::from_secs(10);
+const TOGETHER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A conflict met this often is shown to the operator instead.
 const ATTEMPTS_MAX: i64 = 15;
 const BACKOFF_SECONDS_MAX: i64 = 300;
@@ -36,7 +41,7 @@ const ID_LENGTH_MAX: usize = 255;
 /// Its purchase may be told after it, by a page that does not ask for its charge if it was paid
 /// less than `JUST_PAID_SECONDS` ago. Whichever of those has begun to be applied by the second look
 /// is done, and whichever comes later asks: it was paid before its money went back, which is longer
-/// ago than that time and a lease together, even where clocks differ by minutes.
+/// ago than that time and the work on it together, even where clocks differ by minutes.
 const SECOND_LOOK_SECONDS: i64 = 900;
 const LOOKS_PER_ROUND: u32 = 100;
 
@@ -47,6 +52,20 @@ pub struct Received {
     pub kind: String,
     /// Whether it had been stored before.
     pub duplicate: bool,
+}
+
+/// Whether an event may be applied with those that stand behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Welcome,
+    Alone,
+}
+
+/// What became of the event that is next in the line.
+enum Next {
+    Nothing,
+    Applied,
+    Leased(Box<InboxEvent>),
 }
 
 /// What every event says of itself, even where the rest cannot be read.
@@ -205,71 +224,112 @@ impl Engine {
     /// Applies the next event that is due; `false` where there is none. With a page on which
     /// somebody has bought go those that were told at the same moment.
     pub async fn apply_next(&self) -> Result<bool, Failure> {
-        let until = self.clock().wall().plus_seconds(LEASE_SECONDS);
-        let claimed = self.events_claim(until).await?;
-        let Some(first) = claimed.first() else {
-            return Ok(false);
-        };
-        let together = self.purchases_told_in_time(&claimed).await;
-        let (applied, mut others): (Vec<_>, Vec<_>) =
-            claimed.iter().partition(|event| together.contains(&event.id));
-        for event in applied {
-            let (id, kind) = (&event.provider_event_id, &event.kind);
-            tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
-        }
-        others.retain(|event| event.id != first.id);
-        let released = self.clock().within(TOGETHER_TIMEOUT, self.events_release(&others)).await;
-        if !matches!(released, Some(Ok(()))) {
-            tracing::warn!(?released, "events wait until their leases end");
-        }
-        if !together.contains(&first.id) {
-            // Whoever takes the event over after this one's lease shall find it alone.
-            let left = until.micros().saturating_sub(self.clock().wall().micros()).max(0);
-            let limit = Duration::from_micros(left.unsigned_abs());
-            let outcome = self.clock().within(limit, self.apply_one(first)).await;
-            let late = || Outcome::Later("it took longer than its lease".to_owned());
-            self.finish(first, outcome.unwrap_or_else(late)).await?;
+        match self.events_next().await? {
+            Next::Nothing => return Ok(false),
+            Next::Applied => {}
+            Next::Leased(event) => {
+                let work = self.clock().within(WORK_TIMEOUT, self.apply_one(&event));
+                let outcome = tokio::select! {
+                    biased;
+                    outcome = work => outcome,
+                    // Somebody else has the event now, or it is done.
+                    () = self.keep_lease(&event) => {
+                        self.inner.told.notify_one();
+                        return Ok(true);
+                    }
+                };
+                let late = || Outcome::Later("it took too long".to_owned());
+                self.finish(&event, outcome.unwrap_or_else(late)).await?;
+            }
         }
         Ok(true)
     }
 
-    /// The purchases that could be applied together. What is undone is undone for all of them.
-    async fn purchases_told_in_time(&self, claimed: &[InboxEvent]) -> HashSet<InboxEventId> {
-        let told = self.clock().within(TOGETHER_TIMEOUT, self.purchases_told(claimed)).await;
-        match told {
-            Some(Ok(together)) => return together,
-            Some(Err(failure)) => tracing::warn!(%failure, "purchases are applied one by one"),
-            None => tracing::warn!("purchases took too long together"),
+    /// Renews the lease again and again, for as long as nobody else can have it.
+    async fn keep_lease(&self, event: &InboxEvent) {
+        let id = &event.provider_event_id;
+        let mut ends = self.lease_end();
+        while self.clock().wall() < ends {
+            self.clock().tick(LEASE_RENEWAL).await;
+            let end = self.lease_end();
+            match self.clock().within(LEASE_RENEWAL, self.renew_lease(event, end)).await {
+                Some(Ok(true)) => ends = end,
+                Some(Ok(false)) => return,
+                Some(Err(failure)) => {
+                    tracing::warn!(event.id = %id, %failure, "a lease was not renewed");
+                }
+                None => tracing::warn!(event.id = %id, "a lease was not renewed in time"),
+            }
         }
-        HashSet::new()
     }
 
-    async fn events_claim(&self, until: Timestamp) -> Result<Vec<InboxEvent>, Failure> {
+    async fn renew_lease(&self, event: &InboxEvent, end: Timestamp) -> Result<bool, Failure> {
+        let mut tx = self.store().begin("events.renew").await?;
+        let renewed = tx.inbox_renew(event, end).await?;
+        tx.commit().await?;
+        Ok(renewed)
+    }
+
+    fn lease_end(&self) -> Timestamp {
+        self.clock().wall().plus_seconds(LEASE_SECONDS)
+    }
+
+    /// What fails for purchases together is undone for all of them. Each goes alone then, and as
+    /// many after it as may have been with it.
+    async fn events_next(&self) -> Result<Next, Failure> {
+        let alone = &self.inner.events_alone;
+        if alone.load(Relaxed) == 0 {
+            let next = self.events_claim(Company::Welcome);
+            match self.clock().within(TOGETHER_TIMEOUT, next).await {
+                Some(Ok(next)) => return Ok(next),
+                Some(Err(failure)) => tracing::warn!(%failure, "events are taken one by one"),
+                None => tracing::warn!("purchases took too long together"),
+            }
+            alone.store(TOGETHER_MAX as usize, Relaxed);
+        }
+        let next = self.events_claim(Company::Alone).await?;
+        let left = match next {
+            Next::Nothing => 0,
+            _ => alone.load(Relaxed).saturating_sub(1),
+        };
+        alone.store(left, Relaxed);
+        Ok(next)
+    }
+
+    /// Leases the event that is next. Plain purchases need no lease: they are applied in the
+    /// transaction that finds them. Pages that were looked at and are not plain go alone, or every
+    /// claim would look at them again.
+    async fn events_claim(&self, company: Company) -> Result<Next, Failure> {
         let wall = self.clock().wall();
         let mut tx = self.store().begin("events.claim").await?;
-        let Some(first) = tx.inbox_claim(wall, until).await? else {
-            return Ok(Vec::new());
+        let Some(first) = tx.inbox_next(wall).await? else {
+            return Ok(Next::Nothing);
         };
-        let mut alike = Vec::new();
-        if first.kind == PAGE_COMPLETED && first.attempts == 1 {
+        let alike;
+        let mut pages = Vec::new();
+        if company == Company::Welcome && first.kind == PAGE_COMPLETED && first.attempts == 0 {
             let since = self.clock().now().plus_seconds(-JUST_PAID_SECONDS);
-            let until = wall.plus_seconds(LEASE_BESIDE_SECONDS);
-            alike = tx.inbox_claim_alike(&first, since, wall, until, TOGETHER_MAX - 1).await?;
+            alike = tx.inbox_next_alike(&first, since, wall, TOGETHER_MAX - 1).await?;
+            pages.extend(iter::once(&first).chain(&alike));
         }
+        let applied = self.purchases_told(&mut tx, &pages).await?;
+        let leased = match applied.contains(&first.id) {
+            true => None,
+            false => Some(tx.inbox_lease(&first, self.lease_end()).await?),
+        };
         tx.commit().await?;
-        Ok([vec![first], alike].concat())
-    }
-
-    /// What was claimed beside another event and cannot be applied beside it is anybody's again.
-    async fn events_release(&self, events: &[&InboxEvent]) -> Result<(), Failure> {
-        if events.is_empty() {
-            return Ok(());
+        let (done, left): (Vec<_>, Vec<_>) =
+            pages.into_iter().partition(|page| applied.contains(&page.id));
+        if !done.is_empty() {
+            self.inner.told.notify_one();
         }
-        let mut tx = self.store().begin("events.release").await?;
-        tx.inbox_release_fold(events).await?;
-        tx.commit().await?;
-        self.inner.arrived.notify_one();
-        Ok(())
+        for event in done {
+            let (id, kind) = (&event.provider_event_id, &event.kind);
+            tracing::info!(event.id = %id, event.kind = %kind, "an event was applied");
+        }
+        let others = left.iter().filter(|page| page.id != first.id).count();
+        self.inner.events_alone.fetch_add(others, Relaxed);
+        Ok(leased.map_or(Next::Applied, |event| Next::Leased(Box::new(event))))
     }
 
     /// Gathers and applies; what was gathered too early is gathered again.

@@ -63,6 +63,7 @@ use providers::receivers::Sender;
 use providers::stripe::Client;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use store::Store;
 use store::inbox::InboxEvent;
@@ -135,6 +136,10 @@ struct Inner {
     arrivals: Fold<InboxEvent, bool>,
     /// Customers whose access nobody has in memory.
     unknown: Fold<String, Option<Arc<Snapshot>>>,
+    /// Customers whose access in memory is soon too old.
+    due: entitlements::Due,
+    /// How many of the next events are applied alone: together they failed, or are not plain.
+    events_alone: AtomicUsize,
     /// Wakes the inbox worker when an event has been stored.
     arrived: Notify,
     /// Wakes the sender of deliveries when there is news.
@@ -169,6 +174,8 @@ impl Engine {
             consumptions,
             arrivals: Fold::new("events.receive_fold", |event| event.payload.len()),
             unknown: Fold::new("check", String::len),
+            due: entitlements::Due::new(),
+            events_alone: AtomicUsize::new(0),
             arrived: Notify::new(),
             told: Notify::new(),
             sender: OnceLock::new(),

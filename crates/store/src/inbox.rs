@@ -1,7 +1,8 @@
 //! The inbox: provider events, stored before they are acknowledged, applied once.
 //!
 //! A row is leased with a fencing token while it is being applied, because a fetch from the
-//! provider may lie between claim and commit. All times are on the wall clock, but `occurred_at`.
+//! provider may lie between claim and commit; one that needs none is applied under its lock. All
+//! times are on the wall clock, but `occurred_at`.
 
 use crate::database::Tx;
 use crate::errors::StoreError;
@@ -95,40 +96,36 @@ statements! {
              WHERE n.state = 'pending' AND n.next_attempt_at = 0 AND n.id > ?
              ORDER BY n.id LIMIT ?) w
          CROSS JOIN inbox_events e
-         WHERE e.id = w.id AND COALESCE(e.state, '') = 'pending' AND e.next_attempt_at = 0
-           AND e.leased_until <= ? AND e.kind = ? AND e.attempts = e.lease_token
-           AND e.attempts < 3 AND e.occurred_at >= ?
+         WHERE e.id = w.id AND COALESCE(e.state, '') = 'pending'
+           AND COALESCE(e.next_attempt_at, 0) = 0 AND e.leased_until <= ?
+           AND COALESCE(e.kind, '') = ? AND e.attempts = 0 AND e.occurred_at >= ?
          ORDER BY e.id FOR UPDATE OF e SKIP LOCKED";
     LEASE = "inbox_events.lease":
         "UPDATE inbox_events SET lease_token = lease_token + 1, attempts = attempts + 1,
              leased_until = ?
          WHERE id = ? AND lease_token = ?";
-    LEASE_FOLD = "inbox_events.lease_fold":
-        "UPDATE inbox_events SET lease_token = inbox_events.lease_token + 1,
-             attempts = inbox_events.attempts + 1, leased_until = r.due_at
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token";
+    RENEW = "inbox_events.renew":
+        "UPDATE inbox_events SET leased_until = ?
+         WHERE id = ? AND lease_token = ?
+           AND COALESCE(state, '') = 'pending'";
     FINISH = "inbox_events.finish":
         "UPDATE inbox_events SET state = ?, reason = ?, applied_at = ?, leased_until = 0
-         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+         WHERE id = ? AND lease_token = ?
+           AND COALESCE(state, '') = 'pending'";
     APPLIED_FOLD = "inbox_events.applied_fold":
-        "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.due_at,
-             leased_until = 0
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
-           AND COALESCE(inbox_events.state, '') = 'pending'";
-    RELEASE_FOLD = "inbox_events.release_fold":
-        "UPDATE inbox_events SET leased_until = r.due_at, attempts = inbox_events.attempts - 1
-         FROM ROWS(id VARCHAR(255), held_token BIGINT, due_at BIGINT)
-         WHERE inbox_events.id = r.id AND inbox_events.lease_token = r.held_token
-           AND COALESCE(inbox_events.state, '') = 'pending'";
+        "UPDATE inbox_events SET state = 'applied', reason = NULL, applied_at = r.done_at,
+             attempts = inbox_events.attempts + 1
+         FROM ROWS(id VARCHAR(255), done_at BIGINT)
+         WHERE inbox_events.id = r.id";
     RETRY = "inbox_events.retry":
         "UPDATE inbox_events SET reason = ?, next_attempt_at = ?, leased_until = 0
-         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+         WHERE id = ? AND lease_token = ?
+           AND COALESCE(state, '') = 'pending'";
     SET_ASIDE = "inbox_events.set_aside":
         "UPDATE inbox_events SET state = 'ignored', reason = ?, applied_at = ?, leased_until = 0,
              next_attempt_at = ?
-         WHERE id = ? AND lease_token = ? AND state = 'pending'";
+         WHERE id = ? AND lease_token = ?
+           AND COALESCE(state, '') = 'pending'";
     SET_ASIDE_UNTIL = "inbox_events.set_aside_until":
         "SELECT id FROM inbox_events
          WHERE state = 'ignored' AND next_attempt_at > 0 AND next_attempt_at <= ?
@@ -136,7 +133,7 @@ statements! {
          ORDER BY next_attempt_at LIMIT ?";
     LOOK_AGAIN = "inbox_events.look_again":
         "UPDATE inbox_events SET state = 'pending', applied_at = NULL
-         WHERE id = ? AND state = 'ignored' AND next_attempt_at > applied_at";
+         WHERE id = ? AND COALESCE(state, '') = 'ignored' AND next_attempt_at > applied_at";
     RELEASE_ALL = "inbox_events.release_all":
         "UPDATE inbox_events SET leased_until = 0 WHERE leased_until > 0";
     GET = "inbox_events.get": "SELECT * FROM inbox_events WHERE id = ?";
@@ -152,7 +149,7 @@ statements! {
          WHERE id = ? AND state IN ('parked', 'ignored') AND payload_purged_at IS NULL";
     HURRY = "inbox_events.hurry":
         "UPDATE inbox_events SET next_attempt_at = 0
-         WHERE id = ? AND state = 'pending' AND next_attempt_at > ?";
+         WHERE id = ? AND COALESCE(state, '') = 'pending' AND next_attempt_at > ?";
     PARKED = "inbox_events.parked":
         "SELECT id FROM inbox_events
          WHERE state = 'parked' AND (CAST(? AS TEXT) IS NULL OR kind = ?)
@@ -196,24 +193,10 @@ struct EventRow<'a> {
     applied_at: Option<i64>,
 }
 
-/// An event under the lease that somebody has of it.
 #[derive(Serialize)]
-struct LeaseRow<'a> {
+struct AppliedRow<'a> {
     id: &'a str,
-    held_token: i64,
-    /// When the lease ends, or when the work did.
-    due_at: i64,
-}
-
-impl<'a> LeaseRow<'a> {
-    fn all(events: &[&'a InboxEvent], due_at: i64) -> Result<Arg, StoreError> {
-        let row = |event: &&'a InboxEvent| LeaseRow {
-            id: event.id.as_str(),
-            held_token: event.lease_token,
-            due_at,
-        };
-        Arg::rows(&events.iter().map(row).collect::<Vec<_>>())
-    }
+    done_at: i64,
 }
 
 impl<'a> EventRow<'a> {
@@ -293,7 +276,10 @@ impl Tx {
         })?;
         // Two folds with the same events wait for one another in one order only.
         rows.sort_unstable_by_key(|row| row.provider_event_id);
-        self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
+        let inserted = self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
+        if usize::try_from(inserted) == Ok(events.len()) {
+            return Ok(vec![true; events.len()]);
+        }
         // Backends count differently what met a row that was there; whose id is found, is new.
         let ids = Arg::ids(events.iter().map(|event| event.id.as_str()))?;
         let found = self.all(&STORED_FOLD, vec![ids]).await?;
@@ -304,67 +290,59 @@ impl Tx {
         Ok(events.iter().map(|event| found.contains(event.id.as_str())).collect())
     }
 
-    /// Leases the oldest event that is due and whose ordering key nobody works on.
-    pub async fn inbox_claim(
-        &mut self,
-        now: Timestamp,
-        leased_until: Timestamp,
-    ) -> Result<Option<InboxEvent>, StoreError> {
-        let Some(row) = self.first(&NEXT, args![now, now, now]).await? else {
-            return Ok(None);
-        };
-        let mut claimed = event(&row)?;
-        let args = args![leased_until, &claimed.id, claimed.lease_token];
-        self.change_one(&LEASE, args).await?;
-        claimed.lease_token += 1;
-        claimed.attempts += 1;
-        Ok(Some(claimed))
+    /// The oldest event that is due and whose ordering key nobody has leased, locked.
+    pub async fn inbox_next(&mut self, now: Timestamp) -> Result<Option<InboxEvent>, StoreError> {
+        self.first(&NEXT, args![now, now, now]).await?.as_ref().map(event).transpose()
     }
 
-    /// Leases more events of the kind of `first` that occurred after `since`, of so many that stand
-    /// next in the line: one for each ordering key, which somebody else may work on.
-    pub async fn inbox_claim_alike(
+    /// More events of the kind of `first` that occurred after `since` and that nobody has tried to
+    /// apply, of so many that stand next in the line, locked: one for each ordering key, which
+    /// somebody else may work on.
+    pub async fn inbox_next_alike(
         &mut self,
         first: &InboxEvent,
         since: Timestamp,
         now: Timestamp,
-        leased_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<InboxEvent>, StoreError> {
         let args = args![&first.id, limit, now, &first.kind, since];
         let rows = self.all(&NEXT_ALIKE, args).await?;
-        let found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
+        let mut found: Vec<_> = rows.iter().map(event).collect::<Result<_, _>>()?;
         let mut keys = HashSet::from([first.ordering_key.clone()]);
-        let first_of_key = |event: &InboxEvent| keys.insert(event.ordering_key.clone());
-        let mut claimed: Vec<_> = found.into_iter().filter(first_of_key).collect();
-        if claimed.is_empty() {
-            return Ok(claimed);
-        }
-        let leased: Vec<_> = claimed.iter().collect();
-        let rows = LeaseRow::all(&leased, leased_until.micros())?;
-        self.change_all(&LEASE_FOLD, vec![rows], claimed.len()).await?;
-        for event in &mut claimed {
-            event.lease_token += 1;
-            event.attempts += 1;
-        }
-        Ok(claimed)
+        found.retain(|event| keys.insert(event.ordering_key.clone()));
+        Ok(found)
     }
 
-    /// Records that events were applied under their leases, all of them.
+    /// Leases an event that is locked.
+    pub async fn inbox_lease(
+        &mut self,
+        event: &InboxEvent,
+        until: Timestamp,
+    ) -> Result<InboxEvent, StoreError> {
+        self.change_one(&LEASE, args![until, &event.id, event.lease_token]).await?;
+        let (attempts, lease_token) = (event.attempts + 1, event.lease_token + 1);
+        Ok(InboxEvent { attempts, lease_token, ..event.clone() })
+    }
+
+    /// Leases an event for longer; `false` where the lease has passed to somebody else.
+    pub async fn inbox_renew(
+        &mut self,
+        event: &InboxEvent,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change_if(&RENEW, args![until, &event.id, event.lease_token]).await
+    }
+
+    /// Records that events were applied that are locked, all of them.
     pub async fn inbox_applied_fold(
         &mut self,
         events: &[&InboxEvent],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let rows = LeaseRow::all(events, now.micros())?;
-        self.change_all(&APPLIED_FOLD, vec![rows], events.len()).await
-    }
-
-    /// Gives leased events back to whoever is next. That this was no attempt is seen by their
-    /// tokens, and nobody claims them beside others again.
-    pub async fn inbox_release_fold(&mut self, events: &[&InboxEvent]) -> Result<(), StoreError> {
-        let rows = LeaseRow::all(events, 0)?;
-        self.execute(&RELEASE_FOLD, vec![rows]).await.map(drop)
+        let done_at = now.micros();
+        let rows: Vec<_> =
+            events.iter().map(|event| AppliedRow { id: event.id.as_str(), done_at }).collect();
+        self.change_all(&APPLIED_FOLD, vec![Arg::rows(&rows)?], events.len()).await
     }
 
     /// Records the outcome under the lease; `false` where the lease has passed to somebody else.

@@ -36,7 +36,7 @@ statements! {
          FOR UPDATE SKIP LOCKED";
     SPREAD = "outbox_events.spread":
         "UPDATE outbox_events SET state = 'spread' FROM ROWS(id VARCHAR(255))
-         WHERE outbox_events.id = r.id AND COALESCE(outbox_events.state, '') = 'pending'";
+         WHERE outbox_events.id = r.id";
     WAITING = "outbox_events.waiting":
         "SELECT id FROM outbox_events WHERE state = 'pending' ORDER BY id LIMIT 1";
     GET = "outbox_events.get": "SELECT * FROM outbox_events WHERE id = ?";
@@ -92,11 +92,10 @@ impl Tx {
         self.all(&PENDING, args![limit]).await?.iter().map(event).collect()
     }
 
-    /// Says that there is a delivery for everybody who wants these events, and of how many that is
-    /// news.
-    pub async fn outbox_spread(&mut self, ids: &[&OutboxEventId]) -> Result<u64, StoreError> {
-        let ids = Arg::ids(ids.iter().map(|id| id.as_str()))?;
-        self.execute(&SPREAD, vec![ids]).await
+    /// Says that there is a delivery for everybody who wants these events, which are locked.
+    pub async fn outbox_spread(&mut self, ids: &[&OutboxEventId]) -> Result<(), StoreError> {
+        let rows = Arg::ids(ids.iter().map(|id| id.as_str()))?;
+        self.change_all(&SPREAD, vec![rows], ids.len()).await
     }
 
     /// Whether there is an event that nobody has been chosen for yet.

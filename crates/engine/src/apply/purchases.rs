@@ -54,24 +54,21 @@ impl Purchase<'_> {
 }
 
 impl Engine {
-    /// Applies those of the events that tell of plain purchases: which these are.
+    /// Applies those of the locked events that tell of plain purchases: which these are.
     pub(crate) async fn purchases_told(
         &self,
-        rows: &[InboxEvent],
+        tx: &mut Tx,
+        rows: &[&InboxEvent],
     ) -> Result<HashSet<InboxEventId>, Failure> {
         let pages: Vec<_> = rows.iter().filter_map(|row| self.plain_page(row)).collect();
         if pages.is_empty() {
             return Ok(HashSet::new());
         }
-        let mut tx = self.store().begin("purchases.apply").await?;
-        let found = self.purchases_found(&mut tx, pages).await?;
-        let (purchases, accounts) = self.purchases_open(&mut tx, found).await?;
-        if purchases.is_empty() {
-            return Ok(HashSet::new());
+        let found = self.purchases_found(tx, pages).await?;
+        let (purchases, accounts) = self.purchases_open(tx, found).await?;
+        if !purchases.is_empty() {
+            self.purchases_write(tx, &purchases, accounts).await?;
         }
-        self.purchases_write(&mut tx, &purchases, accounts).await?;
-        tx.commit().await?;
-        self.inner.told.notify_one();
         Ok(purchases.iter().map(|purchase| purchase.row.id.clone()).collect())
     }
 

@@ -2,9 +2,13 @@
 //! and nothing lost.
 
 use crate::worlds::{World, deliver, drain, state, try_deliver};
+use engine::events::LEASE_SECONDS;
 use engine::{Failure, Page};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row as _};
+use std::sync::Arc;
+use std::time::Duration;
+use store::watch::{Step, Watcher};
 
 const TABLES: [&str; 7] = [
     "subscriptions",
@@ -118,5 +122,35 @@ async fn row_56_an_event_that_cannot_be_stored_is_not_acknowledged() -> anyhow::
     }
     let end = state(&world.engine, "buyer").await;
     assert_eq!(end["balance"], json!([100, 0, 0]), "the redelivery is applied once");
+    Ok(())
+}
+
+/// Whoever works for long says again and again that it does; a killed one is soon made up for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_over_an_event_that_is_worked_on_for_long() -> anyhow::Result<()> {
+    let lease = Duration::from_secs(LEASE_SECONDS.unsigned_abs());
+    let world = World::sqlite().await?;
+    let request = world.request("subscriber", "Pro monthly").await;
+    world.pay(request).await?;
+    let events = world.events().await;
+    let is_news = |event: &&Value| event["type"] == "customer.subscription.created";
+    let event = events.iter().find(is_news).unwrap();
+    let slow: Watcher = Arc::new(move |at, what| {
+        let pauses = at == Step::Begin && what == "events.apply";
+        Box::pin(async move {
+            if pauses {
+                tokio::time::sleep(lease + Duration::from_secs(3)).await;
+            }
+            Ok(())
+        })
+    });
+    let slow = world.watched(slow);
+    deliver(&slow, event).await;
+    let working = tokio::spawn(async move { slow.apply_next().await });
+    tokio::time::sleep(lease + Duration::from_secs(1)).await;
+    assert!(!world.engine.apply_next().await?, "it is worked on");
+    assert!(working.await??);
+    let left = world.engine.events_list(Page::new(Some(100), None)?, Some("pending")).await?;
+    assert_eq!(left.data.len(), 0);
     Ok(())
 }

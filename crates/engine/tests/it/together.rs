@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use store::StoreError;
 use store::credits::EntryKind;
 use store::watch::{Step, Watcher};
@@ -70,12 +71,12 @@ async fn everything(engine: &Engine, who: &str) -> Value {
     })
 }
 
-/// Which transactions were committed, and how often.
-fn commits() -> (Arc<Mutex<BTreeMap<&'static str, usize>>>, Watcher) {
+/// Which statements were made and which transactions committed, and how often.
+fn steps() -> (Arc<Mutex<BTreeMap<&'static str, usize>>>, Watcher) {
     let counts: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
     let counted = counts.clone();
     let watcher: Watcher = Arc::new(move |at, what| {
-        if at == Step::Committed {
+        if matches!(at, Step::Statement | Step::Committed) {
             *counted.lock().unwrap().entry(what).or_default() += 1;
         }
         Box::pin(std::future::ready(Ok(())))
@@ -149,7 +150,7 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
         let pages = of_kind(&world.events().await, PAGE).split_off(told_before);
         assert_eq!(pages.len(), 10);
         world.freeze().await;
-        let (counts, watcher) = commits();
+        let (counts, watcher) = steps();
         let together = world.copy(None).await?;
         let together = world.on(together.store().clone().watched(watcher))?;
         for page in &pages {
@@ -157,10 +158,11 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
         }
         drain(&together).await;
         let counts = counts.lock().unwrap().clone();
-        // Whose customer buys twice has a second turn; plans, guests, debtors and passes for some
-        // days go their own way.
-        assert_eq!(counts.get("purchases.apply"), Some(&2), "{} {counts:?}", world.name);
-        assert_eq!(counts.get("events.apply"), Some(&4), "{} {counts:?}", world.name);
+        // Plans, guests, debtors and passes for some days go their own way, and so does whoever
+        // buys twice and stands before them.
+        let folds = counts.get("inbox_events.applied_fold");
+        assert_eq!(folds, Some(&1), "{} {counts:?}", world.name);
+        assert_eq!(counts.get("events.apply"), Some(&5), "{} {counts:?}", world.name);
         let alone = world.copy(None).await?;
         for page in &pages {
             // What names no session of ours by itself is found by what we wrote on it.
@@ -187,6 +189,27 @@ async fn purchases_that_are_told_together_are_what_they_are_alone() -> anyhow::R
     Ok(())
 }
 
+/// Pages that are not plain are looked at together once, not by every claim.
+#[tokio::test]
+async fn pages_that_are_not_plain_are_not_looked_at_again_and_again() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    for guest in 0..6 {
+        let mut request = world.request("nobody", "100 Credits").await;
+        request.buyer = Buyer::Guest { address: format!("127.0.0.{guest}"), browser: None };
+        world.pay(request).await?;
+    }
+    let (counts, watcher) = steps();
+    let engine = world.watched(watcher);
+    for page in of_kind(&world.events().await, PAGE) {
+        deliver(&engine, &page).await;
+    }
+    drain(&engine).await;
+    let counts = counts.lock().unwrap().clone();
+    assert_eq!(counts.get("events.apply"), Some(&6), "{counts:?}");
+    assert_eq!(counts.get("inbox_events.next_alike"), Some(&1), "{counts:?}");
+    Ok(())
+}
+
 /// Fails one step of one transaction or statement, once.
 fn failing(step: Step, name: &'static str) -> Watcher {
     let left = AtomicUsize::new(1);
@@ -202,6 +225,19 @@ fn failing(step: Step, name: &'static str) -> Watcher {
     })
 }
 
+/// Who comes at once may find what failed still locked: some servers undo it a moment later.
+async fn drain_all(engine: &Engine) -> anyhow::Result<()> {
+    for _ in 0..500 {
+        drain(engine).await;
+        let page = Page::new(Some(100), None)?;
+        if engine.events_list(page, Some("pending")).await?.data.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("events are left over")
+}
+
 /// A transaction of many purchases that fails is made up for one by one; one that was committed and
 /// nobody heard of is not done again.
 #[tokio::test]
@@ -209,8 +245,8 @@ async fn purchases_that_fail_together_are_neither_lost_nor_doubled() -> anyhow::
     let steps = [
         (Step::Statement, "payments.insert"),
         (Step::Statement, "inbox_events.applied_fold"),
-        (Step::Commit, "purchases.apply"),
-        (Step::Committed, "purchases.apply"),
+        (Step::Commit, "events.claim"),
+        (Step::Committed, "events.claim"),
     ];
     for world in World::all().await? {
         for who in ["ann", "bob", "cem"] {
@@ -225,7 +261,7 @@ async fn purchases_that_fail_together_are_neither_lost_nor_doubled() -> anyhow::
             for page in &pages {
                 deliver(&engine, page).await;
             }
-            drain(&engine).await;
+            drain_all(&engine).await?;
             for who in ["ann", "bob", "cem"] {
                 let end = state(&engine, who).await;
                 assert_eq!(end["balance"], json!([0, 100, 0]), "{} {name} {end}", world.name);

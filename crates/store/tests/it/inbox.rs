@@ -3,6 +3,7 @@
 use crate::backends;
 use domain::ids::InboxEventId;
 use domain::time::Timestamp;
+use store::Tx;
 use store::inbox::{InboxEvent, InboxState};
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -45,6 +46,11 @@ async fn row_14_an_event_is_stored_once() -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn claim(tx: &mut Tx, now: i64, until: i64) -> anyhow::Result<Option<InboxEvent>> {
+    let Some(next) = tx.inbox_next(at(now)).await? else { return Ok(None) };
+    Ok(Some(tx.inbox_lease(&next, at(until)).await?))
+}
+
 #[tokio::test]
 async fn a_lease_fences_off_whoever_held_it_before() -> anyhow::Result<()> {
     for fresh in backends::migrated().await? {
@@ -52,19 +58,22 @@ async fn a_lease_fences_off_whoever_held_it_before() -> anyhow::Result<()> {
         tx.inbox_insert(&event("evt_1", "cus_1", 1)).await?;
         tx.inbox_insert(&event("evt_2", "cus_1", 2)).await?;
         tx.inbox_insert(&event("evt_3", "cus_2", 3)).await?;
-        let first = tx.inbox_claim(at(10), at(20)).await?.unwrap();
+        let first = claim(&mut tx, 10, 20).await?.unwrap();
         assert_eq!(first.provider_event_id, "evt_1");
-        let other = tx.inbox_claim(at(10), at(20)).await?.unwrap();
+        let other = claim(&mut tx, 10, 20).await?.unwrap();
         assert_eq!(other.provider_event_id, "evt_3", "one customer's events take turns");
-        assert!(tx.inbox_claim(at(10), at(20)).await?.is_none());
-        let again = tx.inbox_claim(at(21), at(30)).await?.unwrap();
+        assert!(claim(&mut tx, 10, 20).await?.is_none());
+        let again = claim(&mut tx, 21, 30).await?.unwrap();
         assert_eq!(again.provider_event_id, "evt_1", "an old lease is taken over");
+        assert!(!tx.inbox_renew(&first, at(90)).await?, "it is somebody else's");
         assert!(!tx.inbox_finish(&first, InboxState::Applied, None, at(22)).await?);
+        assert!(tx.inbox_renew(&again, at(40)).await?);
+        assert!(claim(&mut tx, 31, 50).await?.is_none_or(|it| it.ordering_key == "cus_2"));
         assert!(tx.inbox_finish(&again, InboxState::Applied, None, at(22)).await?);
-        let next = tx.inbox_claim(at(22), at(30)).await?.unwrap();
+        let next = claim(&mut tx, 22, 30).await?.unwrap();
         assert_eq!(next.provider_event_id, "evt_2");
         tx.inbox_retry(&next, "busy", at(60)).await?;
-        assert!(tx.inbox_claim(at(50), at(60)).await?.is_none_or(|e| e.ordering_key == "cus_2"));
+        assert!(claim(&mut tx, 50, 60).await?.is_none_or(|e| e.ordering_key == "cus_2"));
         assert_eq!(tx.inbox_pending().await?, 2);
     }
     Ok(())

