@@ -7,10 +7,37 @@ use domain::catalogue::{Grants, check_feature_key};
 use domain::entitlements::{Decision, decide};
 use domain::ids::CustomerId;
 use std::sync::Arc;
+use std::time::Duration;
 use store::Tx;
 use store::features::Feature;
 use store::snapshots::Snapshot;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
+
+/// How many snapshots are read anew at once, and how long the next ones wait for company.
+const RENEWALS_MAX: usize = 256;
+const RENEWAL_PAUSE: Duration = Duration::from_millis(25);
+/// After which nobody has any use for such a reading.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many wait to be read anew. Of more, the next one to ask waits for a reading.
+const DUE_MAX: usize = 1_024;
+
+/// Customers whose access should be read anew before it is too old.
+pub(crate) struct Due {
+    line: mpsc::Sender<String>,
+    waiting: Mutex<mpsc::Receiver<String>>,
+}
+
+impl Due {
+    pub fn new() -> Self {
+        let (line, waiting) = mpsc::channel(DUE_MAX);
+        Self { line, waiting: Mutex::new(waiting) }
+    }
+
+    fn note(&self, name: &str) {
+        // Where the line is full, or nobody reads ahead, it is read once it is too old.
+        let _ = self.line.try_send(name.to_owned());
+    }
+}
 
 impl Engine {
     /// Answers also when the answer is no. What another process has changed a second ago is seen.
@@ -30,7 +57,7 @@ impl Engine {
         let found = match self.store().snapshots().get(name) {
             Some(known) => {
                 if known.is_due {
-                    self.renew_snapshot(name);
+                    self.inner.due.note(name);
                 }
                 Some(known.snapshot)
             }
@@ -47,16 +74,6 @@ impl Engine {
         }
     }
 
-    /// Has somebody's snapshot read anew; who asks meanwhile is answered from the one there is.
-    fn renew_snapshot(&self, name: &str) {
-        let (engine, name) = (self.clone(), name.to_owned());
-        tokio::spawn(async move {
-            if let Verdict::Answer(Err(failure)) = engine.inner.unknown.ask(name).await {
-                tracing::warn!(%failure, "access was not read ahead: it is once it is too old");
-            }
-        });
-    }
-
     /// Reads folds of snapshots until told to stop.
     pub(crate) async fn fold_snapshots(self, mut shutdown: watch::Receiver<bool>) {
         let taker = self.inner.unknown.taker();
@@ -67,6 +84,31 @@ impl Engine {
             };
             let outcome = taker.within(found).await;
             taker.tell(round, outcome);
+        }
+    }
+
+    /// Reads snapshots anew until told to stop; who asks meanwhile is answered from those there
+    /// are.
+    pub(crate) async fn renew_snapshots(self, mut shutdown: watch::Receiver<bool>) {
+        let stopped = async { shutdown.wait_for(|stopped| *stopped).await.map(drop) };
+        let renewing = async {
+            let mut names = self.inner.due.waiting.lock().await;
+            let mut round = Vec::new();
+            while 0 < names.recv_many(&mut round, RENEWALS_MAX).await {
+                let read = tokio::time::timeout(RENEWAL_TIMEOUT, self.read_snapshots(&round)).await;
+                if !matches!(read, Ok(Ok(_))) {
+                    tracing::warn!("access was not read ahead: it is once it is too old");
+                }
+                if round.len() < RENEWALS_MAX {
+                    // Those that become due meanwhile share a reading.
+                    tokio::time::sleep(RENEWAL_PAUSE).await;
+                }
+                round.clear();
+            }
+        };
+        tokio::select! {
+            _ = stopped => {}
+            () = renewing => {}
         }
     }
 

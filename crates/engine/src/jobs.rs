@@ -83,6 +83,7 @@ impl Engine {
     /// Commits what callers have left in line until told to stop; who comes later is served alone.
     pub async fn run_folds(&self, shutdown: watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(self.clone().renew_snapshots(shutdown.clone()));
         for line in 0..self.inner.consumptions.len() {
             tasks.spawn(self.clone().fold_consumptions(line, shutdown.clone()));
             tasks.spawn(self.clone().fold_arrivals(shutdown.clone()));

@@ -221,12 +221,20 @@ impl Engine {
         tx: &mut Tx,
         asked: &[Consumption],
     ) -> Result<Vec<Option<CustomerId>>, Failure> {
+        let snapshots = self.store().snapshots();
         let names: BTreeSet<_> = asked.iter().filter_map(Consumption::external_id).collect();
-        let names: Vec<_> =
-            names.into_iter().map(|external_id| ExternalId { external_id }).collect();
-        let found = tx.customers_find_fold(&names).await?;
-        let whose =
-            |one: &Consumption| one.named().or_else(|| found.get(one.external_id()?).cloned());
+        let is_new = |name: &&str| snapshots.customer(name).is_none();
+        let new: Vec<_> = names
+            .into_iter()
+            .filter(is_new)
+            .map(|external_id| ExternalId { external_id })
+            .collect();
+        let found = tx.customers_find_fold(&new).await?;
+        for (external_id, customer) in &found {
+            snapshots.keep_name(external_id.clone(), customer.clone());
+        }
+        let whose_name = |name: &str| found.get(name).cloned().or_else(|| snapshots.customer(name));
+        let whose = |one: &Consumption| one.named().or_else(|| whose_name(one.external_id()?));
         Ok(asked.iter().map(whose).collect())
     }
 

@@ -158,8 +158,12 @@ async fn checks(bench: &Bench, backend: Backend) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     if let Some(program) = place("TOLLGATE_BENCH_BARE_CHECK") {
         let (_running, address) = bare(Command::new(program))?;
-        let name = "ceiling_check";
-        rows.push(bare_checks(bench, name, backend, &address).await?);
+        let fastest = bare_checks(bench, "ceiling_check", backend, &address, None).await?;
+        let half = Some(fastest.per_second / 2.0);
+        let slow = bare_checks(bench, "ceiling_check_half_load", backend, &address, half).await?;
+        rows.push(fastest.row("ceiling_check", backend));
+        let row = Row::new("ceiling_check_half_load", Some(backend), "ms p99", slow.p99_ms);
+        rows.push(row.times(slow.p50_ms, slow.p99_ms));
     }
     if let Some(programs) = place("TOLLGATE_BENCH_LIMITS_PROGRAMS") {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
@@ -171,13 +175,20 @@ async fn checks(bench: &Bench, backend: Backend) -> Result<Vec<Row>> {
         })
         .await?;
         let name = "ceiling_check_without_layers";
-        rows.push(bare_checks(bench, name, backend, &address).await?);
+        rows.push(bare_checks(bench, name, backend, &address, None).await?.row(name, backend));
         drop(running);
     }
     Ok(rows)
 }
 
-async fn bare_checks(bench: &Bench, name: &str, backend: Backend, address: &str) -> Result<Row> {
+/// At a pace, or as fast as we can ask.
+async fn bare_checks(
+    bench: &Bench,
+    name: &str,
+    backend: Backend,
+    address: &str,
+    per_second: Option<f64>,
+) -> Result<Figure> {
     const CUSTOMERS: usize = 1_000;
     let target = Target { address: address.parse()?, bearer: None };
     let requests = (0..CUSTOMERS).map(|number| target.get(&format!("/check/{number}/export")));
@@ -189,16 +200,19 @@ async fn bare_checks(bench: &Bench, name: &str, backend: Backend, address: &str)
             address: target.address,
             requests: requests.clone(),
             order: Order::AtRandom,
-            pace: Pace::AtOnce,
+            pace: per_second.map_or(Pace::AtOnce, Pace::PerSecond),
             bodies: Bodies::Dropped,
             connections: 32,
             length: bench.length,
         };
         figures.push(Figure::of(&load.run().await?)?);
     }
-    let figure = Figure::median(figures);
+    let figure = match per_second {
+        None => Figure::median(figures),
+        Some(_) => Figure::median_of(figures, |figure| figure.p99_ms),
+    };
     ensure!(figure.refused == 0, "{name}: {} answers were no success", figure.refused);
-    Ok(figure.row(name, backend))
+    Ok(figure)
 }
 
 /// A process that ends with us.
