@@ -12,12 +12,14 @@ use crate::{Engine, PROVIDER};
 use domain::codes::Code;
 use domain::ids::InboxEventId;
 use domain::time::Timestamp;
+use futures::FutureExt as _;
 use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::events::PAGE_COMPLETED;
 use providers::stripe::{events, webhook};
 use std::collections::BTreeMap;
 use std::iter;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use store::inbox::{InboxEvent, InboxState};
@@ -228,7 +230,9 @@ impl Engine {
             Next::Nothing => return Ok(false),
             Next::Applied => {}
             Next::Leased(event) => {
-                let work = self.clock().within(WORK_TIMEOUT, self.apply_one(&event));
+                // An event that makes us panic is parked in the end, like one that cannot be applied.
+                let work = AssertUnwindSafe(self.apply_one(&event)).catch_unwind();
+                let work = self.clock().within(WORK_TIMEOUT, work);
                 let outcome = tokio::select! {
                     biased;
                     outcome = work => outcome,
@@ -238,8 +242,12 @@ impl Engine {
                         return Ok(true);
                     }
                 };
-                let late = || Outcome::Later("it took too long".to_owned());
-                self.finish(&event, outcome.unwrap_or_else(late)).await?;
+                let outcome = match outcome {
+                    Some(Ok(outcome)) => outcome,
+                    Some(Err(_)) => Outcome::Again("the server panicked".to_owned()),
+                    None => Outcome::Later("it took too long".to_owned()),
+                };
+                self.finish(&event, outcome).await?;
             }
         }
         Ok(true)
@@ -279,10 +287,11 @@ impl Engine {
     async fn events_next(&self) -> Result<Next, Failure> {
         let alone = &self.inner.events_alone;
         if alone.load(Relaxed) == 0 {
-            let next = self.events_claim(Company::Welcome);
+            let next = AssertUnwindSafe(self.events_claim(Company::Welcome)).catch_unwind();
             match self.clock().within(TOGETHER_TIMEOUT, next).await {
-                Some(Ok(next)) => return Ok(next),
-                Some(Err(failure)) => tracing::warn!(%failure, "events are taken one by one"),
+                Some(Ok(Ok(next))) => return Ok(next),
+                Some(Ok(Err(failure))) => tracing::warn!(%failure, "events are taken one by one"),
+                Some(Err(_)) => tracing::error!("a panic: events are taken one by one"),
                 None => tracing::warn!("purchases took too long together"),
             }
             alone.store(TOGETHER_MAX as usize, Relaxed);

@@ -5,7 +5,9 @@
 //! handed back and goes its own way, so that nobody fails because of a neighbour.
 
 use crate::failures::Failure;
+use futures::FutureExt as _;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use store::StoreError;
@@ -163,13 +165,17 @@ impl<Q, A> Taker<'_, Q, A> {
         }
     }
 
-    /// What a fold came to, if it does so in time. Given up, it may have been committed or not.
+    /// What a fold came to, if it does so in time. Given up, or by a panic, it may have been
+    /// committed or not.
     pub async fn within(
         &self,
         fold: impl Future<Output = Result<Vec<Verdict<A>>, Undone>>,
     ) -> Result<Vec<Verdict<A>>, Undone> {
-        let late = Err(Undone::Unknown(StoreError::Fold { name: self.fold.name }));
-        tokio::time::timeout(FOLD_TIMEOUT, fold).await.unwrap_or(late)
+        let fold = tokio::time::timeout(FOLD_TIMEOUT, AssertUnwindSafe(fold).catch_unwind());
+        let Ok(Ok(outcome)) = fold.await else {
+            return Err(Undone::Unknown(StoreError::Fold { name: self.fold.name }));
+        };
+        outcome
     }
 
     /// Answers everybody of a round.

@@ -6,7 +6,10 @@ use crate::Engine;
 use crate::failures::Failure;
 use domain::codes::Code;
 use domain::ids::CustomerId;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use store::allowance_schedules::AllowanceSchedule;
 use store::holds::{Hold, HoldStatus};
@@ -19,6 +22,8 @@ const SYNC_WORKERS: usize = 2;
 /// Other replicas' events are found by looking.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TIMER_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a loop rests that has panicked.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 const ROWS_PER_ROUND: u32 = 100;
 
@@ -46,6 +51,15 @@ impl Round {
     }
 }
 
+/// Runs a loop until it ends. One that panics begins anew: its transaction is undone, and whatever
+/// it was about is found again.
+async fn keep_on<L: Future<Output = ()>>(begin: impl Fn() -> L) {
+    while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
+        tracing::error!("a loop has panicked and begins anew");
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
 impl Engine {
     /// Runs until told to stop, then finishes what was begun.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
@@ -61,22 +75,23 @@ impl Engine {
             tracing::error!(%failure, "the secrets of endpoints could not be sealed anew");
         }
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn({
+        let mut keep = |begin: fn(Engine, watch::Receiver<bool>) -> BoxFuture<'static, ()>| {
             let (engine, shutdown) = (self.clone(), shutdown.clone());
-            async move { engine.run_folds(shutdown).await }
-        });
+            tasks.spawn(keep_on(move || begin(engine.clone(), shutdown.clone())));
+        };
+        keep(|engine, shutdown| async move { engine.run_folds(shutdown).await }.boxed());
         for _ in 0..WORKERS {
-            tasks.spawn(self.clone().work(shutdown.clone()));
+            keep(|engine, shutdown| engine.work(shutdown).boxed());
         }
         // What has to be done does not wait behind what somebody wished for.
-        tasks.spawn(self.clone().sweep_calls(Urgency::Duty, shutdown.clone()));
-        tasks.spawn(self.clone().sweep_calls(Urgency::Wish, shutdown.clone()));
-        tasks.spawn(self.clone().sweep_pages(shutdown.clone()));
-        tasks.spawn(self.clone().dispatch(shutdown.clone()));
+        keep(|engine, shutdown| engine.sweep_calls(Urgency::Duty, shutdown).boxed());
+        keep(|engine, shutdown| engine.sweep_calls(Urgency::Wish, shutdown).boxed());
+        keep(|engine, shutdown| engine.sweep_pages(shutdown).boxed());
+        keep(|engine, shutdown| engine.dispatch(shutdown).boxed());
         for _ in 0..SYNC_WORKERS {
-            tasks.spawn(self.clone().sync_work(shutdown.clone()));
+            keep(|engine, shutdown| engine.sync_work(shutdown).boxed());
         }
-        tasks.spawn(self.clone().time(shutdown));
+        keep(|engine, shutdown| engine.time(shutdown).boxed());
         while tasks.join_next().await.is_some() {}
     }
 

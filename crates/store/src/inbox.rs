@@ -170,6 +170,8 @@ statements! {
         "SELECT COUNT(*) AS found FROM inbox_events WHERE state = 'pending'";
 }
 
+/// MariaDB looks each column up from the beginning and past everything before it, and all that there
+/// is for one that is not there: so the payload comes last, and nothing is left out.
 #[derive(Serialize)]
 struct EventRow<'a> {
     id: &'a str,
@@ -177,20 +179,15 @@ struct EventRow<'a> {
     provider_event_id: &'a str,
     kind: &'a str,
     ordering_key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     object_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     api_version: Option<&'a str>,
-    payload: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<&'a str>,
     state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     occurred_at: i64,
     received_at: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     applied_at: Option<i64>,
+    payload: &'a str,
 }
 
 #[derive(Serialize)]
@@ -210,13 +207,13 @@ impl<'a> EventRow<'a> {
             ordering_key: &event.ordering_key,
             object_id: event.object_id.as_deref(),
             api_version: event.api_version.as_deref(),
-            payload: std::str::from_utf8(&event.payload).ok()?,
             headers: event.headers.as_deref(),
             state: event.state.as_str(),
             reason: event.reason.as_deref(),
             occurred_at: event.occurred_at.micros(),
             received_at: event.received_at.micros(),
             applied_at: event.applied_at.map(Timestamp::micros),
+            payload: std::str::from_utf8(&event.payload).ok()?,
         })
     }
 }

@@ -22,6 +22,7 @@ mod old_calls;
 mod orders;
 mod outages;
 mod owners;
+mod panics;
 mod payment_pages;
 mod payments;
 mod plan_changes;

@@ -79,7 +79,6 @@ struct EntryRow {
     balance_before: i64,
     balance_after: i64,
     held_after: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     effective_at: i64,
     recorded_at: i64,
