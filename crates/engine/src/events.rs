@@ -117,12 +117,8 @@ impl Engine {
         let envelope = self.envelope(payload)?;
         let mut row = self.inbox_row(payload, &envelope, self.clock().wall());
         row.headers = (!headers.is_empty()).then(|| serde_json::json!(headers).to_string());
-        let (state, is_text) = (row.state, std::str::from_utf8(payload).is_ok());
-        let verdict = match is_text {
-            true => self.inner.arrivals.ask(row.clone()).await,
-            false => Verdict::Alone,
-        };
-        let stored = match verdict {
+        let state = row.state;
+        let stored = match self.inner.arrivals.ask(row.clone()).await {
             Verdict::Answer(stored) => stored?,
             Verdict::Alone => self.store_event(&row).await?,
         };

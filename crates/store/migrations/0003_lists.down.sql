@@ -1,3 +1,7 @@
+DROP INDEX refunds_open;
+ALTER TABLE refunds DROP COLUMN open_since;
+DROP INDEX subscriptions_unpaid;
+ALTER TABLE subscriptions DROP COLUMN unpaid_since;
 CREATE INDEX audit_log_object ON audit_log (object_id);
 CREATE INDEX outbox_events_customer ON outbox_events (customer_id);
 CREATE INDEX refunds_customer ON refunds (customer_id);

@@ -462,15 +462,38 @@ impl Tx {
         }
     }
 
-    /// Runs a plain insert of one row for many of them at once.
+    /// Runs an insert of one row for many of them at once, all of which must be new.
     pub(crate) async fn insert_all(
         &mut self,
         sql: &'static Sql,
         rows: &[impl AsRef<[Arg]> + Sync],
     ) -> Result<(), StoreError> {
-        let text = sql.repeated(rows.len());
+        match self.insert_rows(sql, sql.repeated(rows.len()), rows).await? {
+            changed if usize::try_from(changed) == Ok(rows.len()) => Ok(()),
+            changed => Err(StoreError::RowCount { name: sql.name, changed }),
+        }
+    }
+
+    /// The same, and passes over rows that are there. Whether all were new; of some that were not,
+    /// backends count differently.
+    pub(crate) async fn insert_new(
+        &mut self,
+        sql: &'static Sql,
+        rows: &[impl AsRef<[Arg]> + Sync],
+    ) -> Result<bool, StoreError> {
+        let text = sql.repeated(rows.len()) + dialect::PASSING_OVER;
+        let inserted = self.insert_rows(sql, text, rows).await?;
+        Ok(usize::try_from(inserted) == Ok(rows.len()))
+    }
+
+    async fn insert_rows(
+        &mut self,
+        sql: &'static Sql,
+        text: String,
+        rows: &[impl AsRef<[Arg]> + Sync],
+    ) -> Result<u64, StoreError> {
         let args = rows.iter().flat_map(AsRef::as_ref).cloned();
-        let changed = in_time(sql.name, async {
+        in_time(sql.name, async {
             self.watch.at(Step::Statement, sql.name).await?;
             match &mut self.inner {
                 Inner::Sqlite(tx) => {
@@ -482,16 +505,14 @@ impl Tx {
                     query.execute(&mut **tx).await.map(|done| done.rows_affected())
                 }
                 Inner::Mysql(tx) => {
-                    let query = bound(sqlx::query(AssertSqlSafe(text)), args);
-                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                    let text = dialect::mysql(&text).text;
+                    let done = bound(sqlx::query(AssertSqlSafe(text)), args).execute(&mut **tx);
+                    done.await.map(|done| changed_on_mysql(sql, &done))
                 }
             }
             .map_err(failed(sql.name))
-        });
-        match changed.await? {
-            changed if usize::try_from(changed) == Ok(rows.len()) => Ok(()),
-            changed => Err(StoreError::RowCount { name: sql.name, changed }),
-        }
+        })
+        .await
     }
 
     /// Runs a guarded statement: whether it changed its one row or found the guard closed.

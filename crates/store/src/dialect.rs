@@ -55,10 +55,13 @@ impl Flavour {
     }
 }
 
-/// `INSERT … VALUES (?, …)` for so many rows.
+/// The end of an insert that passes over rows that are there.
+pub const PASSING_OVER: &str = " ON CONFLICT DO NOTHING";
+
+/// `INSERT … VALUES (?, …)` for so many rows, which passes over none.
 pub fn repeated(text: &str, rows: usize) -> String {
     let Some((before, row)) = text.split_once("VALUES ") else { return text.to_owned() };
-    let row = row.strip_suffix(" ON CONFLICT DO NOTHING").unwrap_or(row);
+    let row = row.strip_suffix(PASSING_OVER).unwrap_or(row);
     format!("{before}VALUES {}", vec![row; rows].join(", "))
 }
 
@@ -97,7 +100,7 @@ pub fn postgres(text: &str) -> String {
         });
         format!("json_to_recordset(CAST(? AS JSON)) AS r({})", listed(typed))
     });
-    numbered(&text.replace("CAST(r.payload AS BLOB)", "convert_to(r.payload, 'UTF8')"))
+    numbered(&text)
 }
 
 /// A table of rows as MySQL reads it. What is read from the JSON text has a collation of its own,
@@ -172,7 +175,6 @@ pub fn mysql(text: &str) -> MysqlStatement {
         .replace("CROSS JOIN", "STRAIGHT_JOIN")
         // MariaDB locks what it reads of the outermost tables, and cannot be told which.
         .replace("FOR UPDATE OF e", "FOR UPDATE")
-        .replace("AS BLOB)", "AS BINARY)")
         .replace("AS TEXT)", "AS CHAR)")
         .replace("AS BIGINT)", "AS SIGNED)")
         .replace("length(", "char_length(");

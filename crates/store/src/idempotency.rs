@@ -26,14 +26,6 @@ statements! {
               WHERE k.customer_id = r.customer_id AND k.operation = ?
                 AND k.idempotency_key = r.idempotency_key) AS answer
          FROM ROWS(customer_id VARCHAR(255), idempotency_key VARCHAR(255))";
-    INSERT_FOLD = "idempotency_keys.insert_fold":
-        "INSERT INTO idempotency_keys (customer_id, operation, idempotency_key, request_hash,
-             answer, created_at)
-         SELECT r.customer_id, r.operation, r.idempotency_key, r.request_hash, r.answer,
-             r.created_at
-         FROM ROWS(customer_id VARCHAR(255), operation VARCHAR(255),
-             idempotency_key VARCHAR(255), request_hash VARCHAR(255), answer TEXT,
-             created_at BIGINT)";
 }
 
 /// What is known of a key.
@@ -71,14 +63,9 @@ struct KeyRow<'a> {
     idempotency_key: &'a str,
 }
 
-#[derive(Serialize)]
-struct AnswerRow<'a> {
-    customer_id: &'a str,
-    operation: &'a str,
-    idempotency_key: &'a str,
-    request_hash: &'a str,
-    answer: &'a str,
-    created_at: i64,
+/// What the insert of an answer writes.
+fn whole(request: &Request<'_>, answer: &str, now: Timestamp) -> Vec<Arg> {
+    args![request.customer, request.operation, request.key, &request.hash, answer, now]
 }
 
 /// The digest of what a request asks for.
@@ -142,19 +129,11 @@ impl Tx {
         if answers.is_empty() {
             return Ok(());
         }
-        let mut rows: Vec<_> = answers
-            .iter()
-            .map(|(request, answer)| AnswerRow {
-                customer_id: request.customer.as_str(),
-                operation: request.operation,
-                idempotency_key: request.key,
-                request_hash: &request.hash,
-                answer,
-                created_at: now.micros(),
-            })
-            .collect();
-        rows.sort_unstable_by_key(|row| (row.customer_id, row.idempotency_key));
-        self.change_all(&INSERT_FOLD, vec![Arg::rows(&rows)?], rows.len()).await
+        let mut sorted: Vec<_> = answers.iter().collect();
+        sorted.sort_unstable_by_key(|(request, _)| (request.customer, request.key));
+        let rows: Vec<_> =
+            sorted.into_iter().map(|(request, answer)| whole(request, answer, now)).collect();
+        self.insert_all(&INSERT, &rows).await
     }
 
     /// Keeps an answer; `false` where the key was used for another request meanwhile.
@@ -164,8 +143,6 @@ impl Tx {
         answer: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let args =
-            args![request.customer, request.operation, request.key, &request.hash, answer, now];
-        self.change_if(&INSERT, args).await
+        self.change_if(&INSERT, whole(request, answer, now)).await
     }
 }

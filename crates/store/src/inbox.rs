@@ -69,17 +69,6 @@ statements! {
              api_version, payload, headers, state, reason, attempts, lease_token, leased_until,
              next_attempt_at, occurred_at, received_at, applied_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?) ON CONFLICT DO NOTHING";
-    INSERT_FOLD = "inbox_events.insert_fold":
-        "INSERT INTO inbox_events (id, provider, provider_event_id, kind, ordering_key, object_id,
-             api_version, payload, headers, state, reason, attempts, lease_token, leased_until,
-             next_attempt_at, occurred_at, received_at, applied_at)
-         SELECT r.id, r.provider, r.provider_event_id, r.kind, r.ordering_key, r.object_id,
-             r.api_version, CAST(r.payload AS BLOB), r.headers, r.state, r.reason, 0, 0, 0, 0,
-             r.occurred_at, r.received_at, r.applied_at
-         FROM ROWS(id TEXT, provider TEXT, provider_event_id TEXT, kind TEXT, ordering_key TEXT,
-             object_id TEXT, api_version TEXT, payload TEXT, headers TEXT, state TEXT, reason TEXT,
-             occurred_at BIGINT, received_at BIGINT, applied_at BIGINT)
-         WHERE 1 = 1 ON CONFLICT DO NOTHING";
     STORED_FOLD = "inbox_events.stored_fold":
         "SELECT (SELECT e.id FROM inbox_events e WHERE e.id = r.id) AS id
          FROM ROWS(id VARCHAR(255))";
@@ -170,52 +159,29 @@ statements! {
         "SELECT COUNT(*) AS found FROM inbox_events WHERE state = 'pending'";
 }
 
-/// MariaDB looks each column up from the beginning and past everything before it, and all that there
-/// is for one that is not there: so the payload comes last, and nothing is left out.
-#[derive(Serialize)]
-struct EventRow<'a> {
-    id: &'a str,
-    provider: &'a str,
-    provider_event_id: &'a str,
-    kind: &'a str,
-    ordering_key: &'a str,
-    object_id: Option<&'a str>,
-    api_version: Option<&'a str>,
-    headers: Option<&'a str>,
-    state: &'static str,
-    reason: Option<&'a str>,
-    occurred_at: i64,
-    received_at: i64,
-    applied_at: Option<i64>,
-    payload: &'a str,
-}
-
 #[derive(Serialize)]
 struct AppliedRow<'a> {
     id: &'a str,
     done_at: i64,
 }
 
-impl<'a> EventRow<'a> {
-    /// `None` where the payload is not text.
-    fn of(event: &'a InboxEvent) -> Option<Self> {
-        Some(Self {
-            id: event.id.as_str(),
-            provider: &event.provider,
-            provider_event_id: &event.provider_event_id,
-            kind: &event.kind,
-            ordering_key: &event.ordering_key,
-            object_id: event.object_id.as_deref(),
-            api_version: event.api_version.as_deref(),
-            headers: event.headers.as_deref(),
-            state: event.state.as_str(),
-            reason: event.reason.as_deref(),
-            occurred_at: event.occurred_at.micros(),
-            received_at: event.received_at.micros(),
-            applied_at: event.applied_at.map(Timestamp::micros),
-            payload: std::str::from_utf8(&event.payload).ok()?,
-        })
-    }
+fn whole(event: &InboxEvent) -> Vec<Arg> {
+    args![
+        &event.id,
+        &event.provider,
+        &event.provider_event_id,
+        &event.kind,
+        &event.ordering_key,
+        &event.object_id,
+        &event.api_version,
+        event.payload.as_slice(),
+        &event.headers,
+        event.state.as_str(),
+        &event.reason,
+        event.occurred_at,
+        event.received_at,
+        event.applied_at
+    ]
 }
 
 fn event(row: &Row) -> Result<InboxEvent, StoreError> {
@@ -242,42 +208,22 @@ fn event(row: &Row) -> Result<InboxEvent, StoreError> {
 impl Tx {
     /// Stores an event; `false` where it is known already.
     pub async fn inbox_insert(&mut self, new: &InboxEvent) -> Result<bool, StoreError> {
-        let args = args![
-            &new.id,
-            &new.provider,
-            &new.provider_event_id,
-            &new.kind,
-            &new.ordering_key,
-            &new.object_id,
-            &new.api_version,
-            new.payload.as_slice(),
-            &new.headers,
-            new.state.as_str(),
-            &new.reason,
-            new.occurred_at,
-            new.received_at,
-            new.applied_at
-        ];
-        self.change_if(&INSERT, args).await
+        self.change_if(&INSERT, whole(new)).await
     }
 
-    /// Stores many events, whose payloads are text, in one statement: which of them are new.
+    /// Stores many events in one statement: which of them are new.
     pub async fn inbox_insert_fold(
         &mut self,
         events: &[InboxEvent],
     ) -> Result<Vec<bool>, StoreError> {
-        let rows: Option<Vec<_>> = events.iter().map(EventRow::of).collect();
-        let mut rows = rows.ok_or_else(|| StoreError::Inconsistent {
-            column: "payload",
-            value: "no text".to_owned(),
-        })?;
+        let mut sorted: Vec<_> = events.iter().collect();
         // Two folds with the same events wait for one another in one order only.
-        rows.sort_unstable_by_key(|row| row.provider_event_id);
-        let inserted = self.execute(&INSERT_FOLD, vec![Arg::rows(&rows)?]).await?;
-        if usize::try_from(inserted) == Ok(events.len()) {
+        sorted.sort_unstable_by_key(|event| &event.provider_event_id);
+        let rows: Vec<_> = sorted.into_iter().map(whole).collect();
+        if self.insert_new(&INSERT, &rows).await? {
             return Ok(vec![true; events.len()]);
         }
-        // Backends count differently what met a row that was there; whose id is found, is new.
+        // Whose id is found, is new.
         let ids = Arg::ids(events.iter().map(|event| event.id.as_str()))?;
         let found = self.all(&STORED_FOLD, vec![ids]).await?;
         let found: HashSet<String> = found

@@ -53,7 +53,7 @@ impl Sql {
         self.mysql.get_or_init(|| dialect::mysql(&self.text))
     }
 
-    /// The text of a plain insert, which needs no spelling but its placeholders', for many rows.
+    /// The text of a plain insert for many rows, of which none may be there.
     pub(crate) fn repeated(&self, rows: usize) -> String {
         dialect::repeated(&self.text, rows)
     }

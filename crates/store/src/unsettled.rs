@@ -28,9 +28,10 @@ pub struct UnsettledRow {
     pub provider_customer: Option<String>,
 }
 
-/// The rows of one table that can still change, of all customers or of one, after an id of ours.
+/// The rows of one table that can still change, in the order of our ids: of everybody, or of one
+/// customer. Where they are few of many, the order must not lead PostgreSQL to read all of them.
 macro_rules! open_rows {
-    ($table:literal, $provider_id:literal, $open:literal) => {
+    ($table:literal, $provider_id:literal, $open:literal, $whose:literal, $id:literal) => {
         concat!(
             "SELECT id, ",
             $provider_id,
@@ -41,33 +42,67 @@ macro_rules! open_rows {
              FROM ",
             $table,
             " t WHERE COALESCE(t.provider, '') = ? AND ",
+            $whose,
             $open,
-            " AND (customer_id = ? OR ? = '') AND id > ? ORDER BY id LIMIT ?"
+            " AND ",
+            $id,
+            " > ? ORDER BY ",
+            $id,
+            " LIMIT ?"
         )
+    };
+    (all, $table:literal, $provider_id:literal, $open:literal) => {
+        open_rows!($table, $provider_id, $open, "", "id")
+    };
+    (few, $table:literal, $provider_id:literal, $open:literal) => {
+        open_rows!($table, $provider_id, $open, "", "COALESCE(id, '')")
+    };
+    (of_customer, $table:literal, $provider_id:literal, $open:literal) => {
+        open_rows!($table, $provider_id, $open, "customer_id = ? AND ", "COALESCE(id, '')")
     };
 }
 
 statements! {
     SESSIONS = "unsettled.sessions": open_rows!(
-        "checkout_sessions", "provider_session_id",
+        few, "checkout_sessions", "provider_session_id",
+        "status IN ('open', 'processing') AND provider_session_id IS NOT NULL"
+    );
+    SESSIONS_OF = "unsettled.sessions_of": open_rows!(
+        of_customer, "checkout_sessions", "provider_session_id",
         "status IN ('open', 'processing') AND provider_session_id IS NOT NULL"
     );
     SUBSCRIPTIONS = "unsettled.subscriptions": open_rows!(
-        "subscriptions", "provider_subscription_id",
+        all, "subscriptions", "provider_subscription_id",
+        "status NOT IN ('canceled', 'incomplete_expired')"
+    );
+    SUBSCRIPTIONS_OF = "unsettled.subscriptions_of": open_rows!(
+        of_customer, "subscriptions", "provider_subscription_id",
         "status NOT IN ('canceled', 'incomplete_expired')"
     );
     DUE_SUBSCRIPTIONS = "unsettled.due_subscriptions": open_rows!(
-        "subscriptions", "provider_subscription_id",
-        "status IN ('incomplete', 'past_due', 'unpaid')"
+        few, "subscriptions", "provider_subscription_id", "0 <= unpaid_since"
+    );
+    DUE_SUBSCRIPTIONS_OF = "unsettled.due_subscriptions_of": open_rows!(
+        of_customer, "subscriptions", "provider_subscription_id", "0 <= unpaid_since"
     );
     INVOICES = "unsettled.invoices": open_rows!(
-        "invoices", "provider_invoice_id", "status NOT IN ('paid', 'void')"
+        all, "invoices", "provider_invoice_id", "status NOT IN ('paid', 'void')"
+    );
+    INVOICES_OF = "unsettled.invoices_of": open_rows!(
+        of_customer, "invoices", "provider_invoice_id", "status NOT IN ('paid', 'void')"
     );
     REFUNDS = "unsettled.refunds": open_rows!(
-        "refunds", "provider_refund_id", "status NOT IN ('succeeded', 'failed', 'canceled')"
+        few, "refunds", "provider_refund_id", "0 <= open_since"
+    );
+    REFUNDS_OF = "unsettled.refunds_of": open_rows!(
+        of_customer, "refunds", "provider_refund_id", "0 <= open_since"
     );
     DISPUTES = "unsettled.disputes": open_rows!(
-        "disputes", "provider_dispute_id",
+        all, "disputes", "provider_dispute_id",
+        "status NOT IN ('won', 'lost', 'warning_closed', 'prevented')"
+    );
+    DISPUTES_OF = "unsettled.disputes_of": open_rows!(
+        of_customer, "disputes", "provider_dispute_id",
         "status NOT IN ('won', 'lost', 'warning_closed', 'prevented')"
     );
     SAME_CHARGE = "unsettled.same_charge":
@@ -112,16 +147,18 @@ impl Tx {
         after: &str,
         limit: u32,
     ) -> Result<Vec<UnsettledRow>, StoreError> {
-        let sql = match what {
-            Unsettled::CheckoutSessions => &SESSIONS,
-            Unsettled::Subscriptions => &SUBSCRIPTIONS,
-            Unsettled::DueSubscriptions => &DUE_SUBSCRIPTIONS,
-            Unsettled::Invoices => &INVOICES,
-            Unsettled::Refunds => &REFUNDS,
-            Unsettled::Disputes => &DISPUTES,
+        let (all, of_customer) = match what {
+            Unsettled::CheckoutSessions => (&SESSIONS, &SESSIONS_OF),
+            Unsettled::Subscriptions => (&SUBSCRIPTIONS, &SUBSCRIPTIONS_OF),
+            Unsettled::DueSubscriptions => (&DUE_SUBSCRIPTIONS, &DUE_SUBSCRIPTIONS_OF),
+            Unsettled::Invoices => (&INVOICES, &INVOICES_OF),
+            Unsettled::Refunds => (&REFUNDS, &REFUNDS_OF),
+            Unsettled::Disputes => (&DISPUTES, &DISPUTES_OF),
         };
-        let whose = customer.map_or("", CustomerId::as_str);
-        let rows = self.all(sql, args![provider, whose, whose, after, limit]).await?;
+        let rows = match customer {
+            None => self.all(all, args![provider, after, limit]).await?,
+            Some(whose) => self.all(of_customer, args![provider, whose, after, limit]).await?,
+        };
         let one = |row: &crate::rows::Row| {
             Ok(UnsettledRow {
                 id: row.text("id")?,

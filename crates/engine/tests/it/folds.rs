@@ -271,7 +271,7 @@ fn failing(step: Step, name: &'static str, times: usize) -> Watcher {
 async fn a_fold_that_fails_loses_and_doubles_nothing() -> anyhow::Result<()> {
     for world in World::all().await? {
         rich(&world.engine, "hot", &[100]).await?;
-        let broken = failing(Step::Statement, "credit_entries.insert_fold", 1);
+        let broken = failing(Step::Statement, "credit_entries.insert", 1);
         let engine = world.watched(broken);
         let folding = Folding::of(&engine).await;
         spend_ten(&engine, "first").await.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -1,7 +1,7 @@
 //! Many accounts at once: what folds of consumptions and of purchases read and write, one statement
 //! for each.
 
-use super::{Account, EntryKind, GRANT_INSERT, Grant, Posting, grant, whole};
+use super::{Account, ENTRY_INSERT, EntryKind, GRANT_INSERT, Grant, Posting, grant, line, whole};
 use crate::database::Tx;
 use crate::errors::StoreError;
 use crate::sql::{Arg, statements};
@@ -30,17 +30,6 @@ statements! {
     SPEND = "credit_grants.spend_fold":
         "UPDATE credit_grants SET spent = credit_grants.spent + r.amount
          FROM ROWS(id VARCHAR(255), amount BIGINT) WHERE credit_grants.id = r.id";
-    ENTRIES = "credit_entries.insert_fold":
-        "INSERT INTO credit_entries (id, customer_id, unit, number, kind, grant_id, amount,
-             held_amount, balance_before, balance_after, held_after, reference, effective_at,
-             recorded_at)
-         SELECT r.id, r.customer_id, r.unit, r.number, r.kind, r.grant_id, r.amount, 0,
-             r.balance_before, r.balance_after, r.held_after, r.reference, r.effective_at,
-             r.recorded_at
-         FROM ROWS(id VARCHAR(255), customer_id VARCHAR(255), unit VARCHAR(32), number BIGINT,
-             kind VARCHAR(32), grant_id VARCHAR(255), amount BIGINT, balance_before BIGINT,
-             balance_after BIGINT, held_after BIGINT, reference TEXT, effective_at BIGINT,
-             recorded_at BIGINT)";
     SET = "credit_balances.set_fold":
         "UPDATE credit_balances SET available = r.available_now, entries = r.entries_now
          FROM ROWS(customer_id VARCHAR(255), unit VARCHAR(32), available_now BIGINT,
@@ -67,23 +56,6 @@ struct SpendRow<'a> {
     amount: i64,
 }
 
-#[derive(Debug, Serialize)]
-struct EntryRow {
-    id: String,
-    customer_id: String,
-    unit: String,
-    number: i64,
-    kind: &'static str,
-    grant_id: String,
-    amount: i64,
-    balance_before: i64,
-    balance_after: i64,
-    held_after: i64,
-    reference: Option<String>,
-    effective_at: i64,
-    recorded_at: i64,
-}
-
 #[derive(Serialize)]
 struct BalanceRow<'a> {
     customer_id: &'a str,
@@ -99,7 +71,7 @@ struct BalanceRow<'a> {
 pub struct AccountFold {
     accounts: BTreeMap<(CustomerId, String), Account>,
     granted: Vec<Grant>,
-    entries: Vec<EntryRow>,
+    lines: Vec<Vec<Arg>>,
     /// By lot.
     spent: BTreeMap<String, i64>,
 }
@@ -131,21 +103,7 @@ impl AccountFold {
             return false;
         };
         let booked = account.book(posting);
-        self.entries.push(EntryRow {
-            id: posting.id.to_string(),
-            customer_id: customer.to_string(),
-            unit: unit.to_owned(),
-            number: booked.number,
-            kind: posting.kind.as_str(),
-            grant_id: posting.grant.to_string(),
-            amount: booked.available_change,
-            balance_before: booked.before,
-            balance_after: booked.available,
-            held_after: booked.held,
-            reference: posting.reference.map(str::to_owned),
-            effective_at: posting.effective_at.micros(),
-            recorded_at: posting.recorded_at.micros(),
-        });
+        self.lines.push(line(account, posting, &booked));
         true
     }
 }
@@ -185,7 +143,7 @@ impl Tx {
 
     /// Writes what was granted and spent: the lots, the ledger lines and the balances.
     pub async fn credits_close_fold(&mut self, fold: AccountFold) -> Result<(), StoreError> {
-        if fold.entries.is_empty() {
+        if fold.lines.is_empty() {
             return Ok(());
         }
         let spent: Vec<_> =
@@ -207,7 +165,7 @@ impl Tx {
         if !spent.is_empty() {
             self.change_all(&SPEND, vec![Arg::rows(&spent)?], spent.len()).await?;
         }
-        self.change_all(&ENTRIES, vec![Arg::rows(&fold.entries)?], fold.entries.len()).await?;
+        self.insert_all(&ENTRY_INSERT, &fold.lines).await?;
         self.change_all(&SET, vec![Arg::rows(&balances)?], balances.len()).await
     }
 }

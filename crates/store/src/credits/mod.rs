@@ -316,6 +316,28 @@ fn whole(new: &Grant) -> Vec<Arg> {
     ]
 }
 
+/// What the insert of a ledger line writes.
+fn line(account: &Account, posting: &Posting<'_>, booked: &Booked) -> Vec<Arg> {
+    let hold = posting.hold.cloned();
+    args![
+        &posting.id,
+        &account.customer_id,
+        &account.unit,
+        booked.number,
+        posting.kind.as_str(),
+        posting.grant,
+        &hold,
+        booked.available_change,
+        booked.held_change,
+        booked.before,
+        booked.available,
+        booked.held,
+        posting.reference,
+        posting.effective_at,
+        posting.recorded_at
+    ]
+}
+
 fn grant(row: &Row) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: id!(row, "id", GrantId)?,
@@ -427,25 +449,7 @@ impl Tx {
             let args = args![spent, held, expired, revoked, posting.grant];
             self.change_one(&GRANT_CHANGE, args).await?;
         }
-        let hold = posting.hold.cloned();
-        let args = args![
-            &posting.id,
-            &account.customer_id,
-            &account.unit,
-            booked.number,
-            posting.kind.as_str(),
-            posting.grant,
-            &hold,
-            booked.available_change,
-            booked.held_change,
-            booked.before,
-            booked.available,
-            booked.held,
-            posting.reference,
-            posting.effective_at,
-            posting.recorded_at
-        ];
-        self.change_one(&ENTRY_INSERT, args).await
+        self.change_one(&ENTRY_INSERT, line(account, &posting, &booked)).await
     }
 
     /// Stores the balance that the postings have led to.

@@ -54,6 +54,10 @@ const HISTORY: &[&str] = &[
          currency, status, as_of, created_at, updated_at)
      SELECT 're_' || (1000000 + i), 'cus_' || (1000000 + i), 'pay_' || (1000000 + i), 'stripe',
          're_p' || i, 1, 'usd', 'succeeded', i, i, i FROM numbers WHERE i <= 20000",
+    "INSERT INTO disputes (id, customer_id, payment_id, provider, provider_dispute_id, amount,
+         currency, status, as_of, revision, created_at, updated_at)
+     SELECT 'dp_' || (1000000 + i), 'cus_' || (1000000 + i), 'pay_' || (1000000 + i), 'stripe',
+         'dp_p' || i, 1, 'usd', 'needs_response', i, 1, i, i FROM numbers WHERE i <= 20000",
     "INSERT INTO credit_notes (id, customer_id, payment_id, provider, provider_credit_note_id,
          amount, amount_given_back, currency, status, as_of, created_at, updated_at)
      SELECT 'cn_' || (1000000 + i), 'cus_' || (1000000 + i), 'pay_' || (1000000 + i), 'stripe',
@@ -264,6 +268,15 @@ const TIMERS: &[Hot] = &[
     ("provider_calls.unsettled", &[]),
     ("gauges.provider_calls", &[]),
     ("checkout_sessions.stale", &[At(NOW), PAGE]),
+    ("unsettled.sessions", &[Is("stripe"), Is(""), PAGE]),
+    ("unsettled.due_subscriptions", &[Is("stripe"), Is(""), PAGE]),
+    ("unsettled.refunds", &[Is("stripe"), Is(""), PAGE]),
+    ("unsettled.sessions_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
+    ("unsettled.subscriptions_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
+    ("unsettled.due_subscriptions_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
+    ("unsettled.invoices_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
+    ("unsettled.refunds_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
+    ("unsettled.disputes_of", &[Is("stripe"), Is("cus_1000077"), Is(""), PAGE]),
 ];
 
 /// Pages of lists.
