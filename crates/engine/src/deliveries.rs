@@ -7,7 +7,7 @@
 use crate::Engine;
 use crate::audits::Act;
 use crate::clock::random;
-use crate::failures::Failure;
+use crate::failures::{Failure, caught};
 use crate::lists::{Listed, Page};
 use crate::secrets::SealingKeys;
 use crate::webhook_endpoints::wants;
@@ -141,7 +141,12 @@ impl Engine {
 
     /// One attempt and its record.
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let attempt = self.attempt(delivery).await?;
+        let attempt = match caught(self.attempt(delivery)).await {
+            Err(panic @ Failure::Panic) => {
+                Attempt::NotTaken { status: None, error: panic.to_string() }
+            }
+            attempt => attempt?,
+        };
         let now = self.clock().wall();
         let (id, receiver) = (delivery.id.as_str(), delivery.receiver.as_str());
         let pause = usize::try_from(delivery.attempts - 1).ok();

@@ -5,21 +5,19 @@ use crate::apply::movements::JUST_PAID_SECONDS;
 use crate::apply::purchases::TOGETHER_MAX;
 use crate::apply::{CHANGED_TOO_OFTEN, GATHERINGS_MAX, Gathered, Outcome, Stop};
 use crate::clock::random;
-use crate::failures::Failure;
+use crate::failures::{Failure, caught};
 use crate::folds::{Undone, Verdict};
 use crate::lists::{Listed, Page};
 use crate::{Engine, PROVIDER};
 use domain::codes::Code;
 use domain::ids::InboxEventId;
 use domain::time::Timestamp;
-use futures::FutureExt as _;
 use providers::errors::ParseError;
 use providers::facts::{Event, Fact};
 use providers::stripe::events::PAGE_COMPLETED;
 use providers::stripe::{events, webhook};
 use std::collections::BTreeMap;
 use std::iter;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use store::inbox::{InboxEvent, InboxState};
@@ -226,8 +224,7 @@ impl Engine {
             Next::Nothing => return Ok(false),
             Next::Applied => {}
             Next::Leased(event) => {
-                // An event that makes us panic is parked in the end, like one that cannot be applied.
-                let work = AssertUnwindSafe(self.apply_one(&event)).catch_unwind();
+                let work = caught(async { Ok(self.apply_one(&event).await) });
                 let work = self.clock().within(WORK_TIMEOUT, work);
                 let outcome = tokio::select! {
                     biased;
@@ -239,8 +236,7 @@ impl Engine {
                     }
                 };
                 let outcome = match outcome {
-                    Some(Ok(outcome)) => outcome,
-                    Some(Err(_)) => Outcome::Again("the server panicked".to_owned()),
+                    Some(outcome) => outcome.unwrap_or_else(later),
                     None => Outcome::Later("it took too long".to_owned()),
                 };
                 self.finish(&event, outcome).await?;
@@ -283,11 +279,10 @@ impl Engine {
     async fn events_next(&self) -> Result<Next, Failure> {
         let alone = &self.inner.events_alone;
         if alone.load(Relaxed) == 0 {
-            let next = AssertUnwindSafe(self.events_claim(Company::Welcome)).catch_unwind();
+            let next = caught(self.events_claim(Company::Welcome));
             match self.clock().within(TOGETHER_TIMEOUT, next).await {
-                Some(Ok(Ok(next))) => return Ok(next),
-                Some(Ok(Err(failure))) => tracing::warn!(%failure, "events are taken one by one"),
-                Some(Err(_)) => tracing::error!("a panic: events are taken one by one"),
+                Some(Ok(next)) => return Ok(next),
+                Some(Err(failure)) => tracing::warn!(%failure, "events are taken one by one"),
                 None => tracing::warn!("purchases took too long together"),
             }
             alone.store(TOGETHER_MAX as usize, Relaxed);
@@ -487,6 +482,7 @@ fn later(failure: Failure) -> Outcome {
     match &failure {
         Failure::Store(error) if error.is_transient() => Outcome::Later(why),
         Failure::Store(error) if error.is_unique_violation() => Outcome::Again(why),
+        Failure::Panic => Outcome::Again(why),
         Failure::Provider { code, .. } if *code != Code::ProviderRefused => Outcome::Later(why),
         _ => Outcome::Parked(why),
     }

@@ -5,7 +5,9 @@ use domain::codes::Code;
 use domain::credits::CreditError;
 use domain::ids::PriceId;
 use domain::money::{Money, MoneyError};
+use futures::FutureExt as _;
 use providers::errors::ProviderError;
+use std::panic::AssertUnwindSafe;
 use store::StoreError;
 
 /// A price that would help somebody who lacks credits or access.
@@ -37,6 +39,17 @@ pub enum Failure {
     /// Never shown to a caller.
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the server panicked; its log says where")]
+    Panic,
+}
+
+/// What comes of a task, which is large and moves to the heap. One that panics has failed like any
+/// other: what it began is undone, and whoever does it goes on.
+pub(crate) fn caught<T>(
+    task: impl Future<Output = Result<T, Failure>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    let caught = AssertUnwindSafe(Box::pin(task)).catch_unwind();
+    caught.map(|outcome| outcome.unwrap_or(Err(Failure::Panic)))
 }
 
 impl Failure {

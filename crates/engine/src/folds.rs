@@ -4,10 +4,8 @@
 //! decided beside others (a refusal, a key that was used, an account that is not there yet) is
 //! handed back and goes its own way, so that nobody fails because of a neighbour.
 
-use crate::failures::Failure;
-use futures::FutureExt as _;
+use crate::failures::{Failure, caught};
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use store::StoreError;
@@ -165,17 +163,17 @@ impl<Q, A> Taker<'_, Q, A> {
         }
     }
 
-    /// What a fold came to, if it does so in time. Given up, or by a panic, it may have been
-    /// committed or not.
+    /// What a fold came to, if it does so in time. Given up, it may have been committed or not; and
+    /// nobody knows how far one came that panicked.
     pub async fn within(
         &self,
         fold: impl Future<Output = Result<Vec<Verdict<A>>, Undone>>,
     ) -> Result<Vec<Verdict<A>>, Undone> {
-        let fold = tokio::time::timeout(FOLD_TIMEOUT, AssertUnwindSafe(fold).catch_unwind());
-        let Ok(Ok(outcome)) = fold.await else {
-            return Err(Undone::Unknown(StoreError::Fold { name: self.fold.name }));
-        };
-        outcome
+        let fold = caught(async { Ok(fold.await) });
+        match tokio::time::timeout(FOLD_TIMEOUT, fold).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(Undone::Unknown(StoreError::Fold { name: self.fold.name })),
+        }
     }
 
     /// Answers everybody of a round.

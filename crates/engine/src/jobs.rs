@@ -3,13 +3,12 @@
 //! Every job reads state, compares and acts; being late or running twice changes nothing.
 
 use crate::Engine;
-use crate::failures::Failure;
+use crate::failures::{Failure, caught};
 use domain::codes::Code;
 use domain::ids::CustomerId;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use store::allowance_schedules::AllowanceSchedule;
 use store::holds::{Hold, HoldStatus};
@@ -38,8 +37,8 @@ impl Round {
         Self { rows, failed: 0 }
     }
 
-    fn note(&mut self, row: &str, outcome: Result<(), Failure>) {
-        if let Err(failure) = outcome {
+    async fn note(&mut self, row: &str, work: impl Future<Output = Result<(), Failure>>) {
+        if let Err(failure) = caught(work).await {
             self.failed += 1;
             tracing::error!(row, %failure, "a timed job failed on a row; the others go on");
         }
@@ -53,9 +52,13 @@ impl Round {
 
 /// Runs a loop until it ends. One that panics begins anew: its transaction is undone, and whatever
 /// it was about is found again.
-async fn keep_on<L: Future<Output = ()>>(begin: impl Fn() -> L) {
-    while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
-        tracing::error!("a loop has panicked and begins anew");
+async fn keep_on<L: Future<Output = ()>>(name: &str, begin: impl Fn() -> L) {
+    let to_its_end = async || {
+        begin().await;
+        Ok(())
+    };
+    while let Err(failure) = caught(to_its_end()).await {
+        tracing::error!(name, %failure, "a loop begins anew");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
@@ -64,41 +67,51 @@ impl Engine {
     /// Runs until told to stop, then finishes what was begun.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
         if self.store().is_single_process()
-            && let Err(failure) = self.release_leases().await
+            && let Err(failure) = caught(self.release_leases()).await
         {
             tracing::error!(%failure, "the leases of the last run could not be released");
         }
-        if let Err(failure) = self.catalogue_finish().await {
+        if let Err(failure) = caught(self.catalogue_finish()).await {
             tracing::error!(%failure, "the catalogue could not be made known to the provider");
         }
-        if let Err(failure) = self.webhook_endpoints_reseal().await {
+        if let Err(failure) = caught(self.webhook_endpoints_reseal()).await {
             tracing::error!(%failure, "the secrets of endpoints could not be sealed anew");
         }
         let mut tasks = tokio::task::JoinSet::new();
-        let mut keep = |begin: fn(Engine, watch::Receiver<bool>) -> BoxFuture<'static, ()>| {
+        tasks.spawn({
             let (engine, shutdown) = (self.clone(), shutdown.clone());
-            tasks.spawn(keep_on(move || begin(engine.clone(), shutdown.clone())));
-        };
-        keep(|engine, shutdown| async move { engine.run_folds(shutdown).await }.boxed());
+            async move { engine.run_folds(shutdown).await }
+        });
+        let mut keep =
+            |name, begin: fn(Engine, watch::Receiver<bool>) -> BoxFuture<'static, ()>| {
+                let (engine, shutdown) = (self.clone(), shutdown.clone());
+                tasks.spawn(async move {
+                    keep_on(name, || begin(engine.clone(), shutdown.clone())).await;
+                });
+            };
         for _ in 0..WORKERS {
-            keep(|engine, shutdown| engine.work(shutdown).boxed());
+            keep("inbox", |engine, shutdown| engine.work(shutdown).boxed());
         }
         // What has to be done does not wait behind what somebody wished for.
-        keep(|engine, shutdown| engine.sweep_calls(Urgency::Duty, shutdown).boxed());
-        keep(|engine, shutdown| engine.sweep_calls(Urgency::Wish, shutdown).boxed());
-        keep(|engine, shutdown| engine.sweep_pages(shutdown).boxed());
-        keep(|engine, shutdown| engine.dispatch(shutdown).boxed());
+        keep("duties", |engine, shutdown| engine.sweep_calls(Urgency::Duty, shutdown).boxed());
+        keep("wishes", |engine, shutdown| engine.sweep_calls(Urgency::Wish, shutdown).boxed());
+        keep("pages", |engine, shutdown| engine.sweep_pages(shutdown).boxed());
+        keep("deliveries", |engine, shutdown| engine.dispatch(shutdown).boxed());
         for _ in 0..SYNC_WORKERS {
-            keep(|engine, shutdown| engine.sync_work(shutdown).boxed());
+            keep("comparisons", |engine, shutdown| engine.sync_work(shutdown).boxed());
         }
-        keep(|engine, shutdown| engine.time(shutdown).boxed());
+        keep("timers", |engine, shutdown| engine.time(shutdown).boxed());
         while tasks.join_next().await.is_some() {}
     }
 
     /// Commits what callers have left in line until told to stop; who comes later is served alone.
     pub async fn run_folds(&self, shutdown: watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(self.clone().renew_snapshots(shutdown.clone()));
+        tasks.spawn({
+            let (engine, shutdown) = (self.clone(), shutdown.clone());
+            let renew = move || engine.clone().renew_snapshots(shutdown.clone());
+            async move { keep_on("access", renew).await }
+        });
         for line in 0..self.inner.consumptions.len() {
             tasks.spawn(self.clone().fold_consumptions(line, shutdown.clone()));
             tasks.spawn(self.clone().fold_arrivals(shutdown.clone()));
@@ -173,7 +186,7 @@ impl Engine {
         drop(tx);
         let mut round = Round::of(due.len());
         for schedule in &due {
-            round.note(schedule.id.as_str(), self.refill_one(schedule).await);
+            round.note(schedule.id.as_str(), self.refill_one(schedule)).await;
         }
         Ok(round.goes_on())
     }
@@ -197,7 +210,7 @@ impl Engine {
         drop(tx);
         let mut round = Round::of(over.len());
         for held in &over {
-            round.note(held.id.as_str(), self.expire_hold(held).await);
+            round.note(held.id.as_str(), self.expire_hold(held)).await;
         }
         Ok(round.goes_on())
     }
@@ -221,7 +234,7 @@ impl Engine {
         let mut round = Round::of(lots.len());
         // All lots of an account that are over are written off together.
         for (customer, unit) in &BTreeSet::from_iter(lots) {
-            round.note(customer.as_str(), self.expire_lots_of(customer, unit).await);
+            round.note(customer.as_str(), self.expire_lots_of(customer, unit)).await;
         }
         Ok(round.goes_on())
     }

@@ -327,6 +327,7 @@ impl From<engine::Failure> for Problem {
             Failure::Declined { code, message } => Problem::new(code, message),
             Failure::Provider { code, detail } => Problem::new(code, detail),
             Failure::Store(error) => store_problem(&error),
+            Failure::Panic => Problem::new(Code::Internal, "something went wrong on our side"),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::dialect::{self, Counts, DUPLICATE, Flavour};
 use crate::errors::StoreError;
 use crate::rows::Row;
 use crate::snapshots::Snapshots;
-use crate::sql::{Arg, Sql};
+use crate::sql::{self, Arg, Sql};
 use crate::watch::{Step, Watch, Watcher};
 use domain::ids::CustomerId;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
@@ -377,8 +377,8 @@ fn bind_mysql<'q>(sql: &'static Sql, args: Vec<Arg>) -> Query<'q, MySql, MySqlAr
 }
 
 /// How many rows a statement has changed, as the other backends count them.
-fn changed_on_mysql(sql: &'static Sql, done: &sqlx::mysql::MySqlQueryResult) -> u64 {
-    match sql.mysql().counts {
+fn changed_on_mysql(counts: Counts, done: &sqlx::mysql::MySqlQueryResult) -> u64 {
+    match counts {
         Counts::Rows => done.rows_affected(),
         Counts::NewRows if done.last_insert_id() == DUPLICATE => 0,
         Counts::NewRows => done.rows_affected(),
@@ -429,7 +429,7 @@ impl Tx {
                     .map(|done| done.rows_affected()),
                 Inner::Mysql(tx) => {
                     let done = bind_mysql(sql, args).execute(&mut **tx).await;
-                    done.map(|done| changed_on_mysql(sql, &done))
+                    done.map(|done| changed_on_mysql(sql.mysql().counts, &done))
                 }
             }
             .map_err(failed(sql.name))
@@ -462,13 +462,13 @@ impl Tx {
         }
     }
 
-    /// Runs an insert of one row for many of them at once, all of which must be new.
+    /// Runs an insert of one row for many of them, all of which must be new.
     pub(crate) async fn insert_all(
         &mut self,
         sql: &'static Sql,
         rows: &[impl AsRef<[Arg]> + Sync],
     ) -> Result<(), StoreError> {
-        match self.insert_rows(sql, sql.repeated(rows.len()), rows).await? {
+        match self.insert_rows(sql, "", rows).await? {
             changed if usize::try_from(changed) == Ok(rows.len()) => Ok(()),
             changed => Err(StoreError::RowCount { name: sql.name, changed }),
         }
@@ -481,38 +481,46 @@ impl Tx {
         sql: &'static Sql,
         rows: &[impl AsRef<[Arg]> + Sync],
     ) -> Result<bool, StoreError> {
-        let text = sql.repeated(rows.len()) + dialect::PASSING_OVER;
-        let inserted = self.insert_rows(sql, text, rows).await?;
+        let inserted = self.insert_rows(sql, dialect::PASSING_OVER, rows).await?;
         Ok(usize::try_from(inserted) == Ok(rows.len()))
     }
 
     async fn insert_rows(
         &mut self,
         sql: &'static Sql,
-        text: String,
+        ending: &str,
         rows: &[impl AsRef<[Arg]> + Sync],
     ) -> Result<u64, StoreError> {
-        let args = rows.iter().flat_map(AsRef::as_ref).cloned();
-        in_time(sql.name, async {
-            self.watch.at(Step::Statement, sql.name).await?;
-            match &mut self.inner {
-                Inner::Sqlite(tx) => {
-                    let query = bound(sqlx::query(AssertSqlSafe(text)), args);
-                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
+        let (mut changed, mut left) = (0, rows);
+        while let Some(first) = left.first() {
+            let (portion, others) = left.split_at(sql::portion(left.len(), first.as_ref().len()));
+            let text = sql.repeated(portion.len()) + ending;
+            let args = portion.iter().flat_map(AsRef::as_ref).cloned();
+            changed += in_time(sql.name, async {
+                self.watch.at(Step::Statement, sql.name).await?;
+                match &mut self.inner {
+                    Inner::Sqlite(tx) => {
+                        let query = bound(sqlx::query(AssertSqlSafe(text)), args);
+                        query.execute(&mut **tx).await.map(|done| done.rows_affected())
+                    }
+                    Inner::Postgres(tx) => {
+                        let text = AssertSqlSafe(dialect::numbered(&text));
+                        let done = bound(sqlx::query(text), args).execute(&mut **tx).await;
+                        done.map(|done| done.rows_affected())
+                    }
+                    Inner::Mysql(tx) => {
+                        let spelled = dialect::mysql(&text);
+                        let query = bound(sqlx::query(AssertSqlSafe(spelled.text)), args);
+                        let done = query.execute(&mut **tx).await;
+                        done.map(|done| changed_on_mysql(spelled.counts, &done))
+                    }
                 }
-                Inner::Postgres(tx) => {
-                    let query = bound(sqlx::query(AssertSqlSafe(dialect::numbered(&text))), args);
-                    query.execute(&mut **tx).await.map(|done| done.rows_affected())
-                }
-                Inner::Mysql(tx) => {
-                    let text = dialect::mysql(&text).text;
-                    let done = bound(sqlx::query(AssertSqlSafe(text)), args).execute(&mut **tx);
-                    done.await.map(|done| changed_on_mysql(sql, &done))
-                }
-            }
-            .map_err(failed(sql.name))
-        })
-        .await
+                .map_err(failed(sql.name))
+            })
+            .await?;
+            left = others;
+        }
+        Ok(changed)
     }
 
     /// Runs a guarded statement: whether it changed its one row or found the guard closed.

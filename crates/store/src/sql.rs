@@ -53,9 +53,23 @@ impl Sql {
         self.mysql.get_or_init(|| dialect::mysql(&self.text))
     }
 
-    /// The text of a plain insert for many rows, of which none may be there.
+    /// The text of an insert for many rows, without the words that pass over those that are there.
     pub(crate) fn repeated(&self, rows: usize) -> String {
         dialect::repeated(&self.text, rows)
+    }
+}
+
+/// SQLite takes so many arguments in one statement, the servers twice that.
+pub(crate) const ARGUMENTS_MAX: usize = 32_000;
+/// Up to here every number of rows has a text of its own.
+const FEW_ROWS: usize = 16;
+
+/// How many of so many rows one insert takes. A connection keeps a hundred texts prepared, so not
+/// every number of rows may be another one.
+pub(crate) fn portion(rows: usize, columns: usize) -> usize {
+    match rows.min(ARGUMENTS_MAX / columns) {
+        many if FEW_ROWS < many => 1 << many.ilog2(),
+        few => few,
     }
 }
 

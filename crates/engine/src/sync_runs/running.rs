@@ -3,7 +3,7 @@
 use super::comparing::{Act, Compared, Subject, known};
 use super::reports::Report;
 use super::{Loop, SyncRequest, Watcher};
-use crate::failures::Failure;
+use crate::failures::{Failure, caught};
 use crate::{Engine, PROVIDER};
 use domain::time::Timestamp;
 use providers::facts::{Fact, SessionStatus};
@@ -50,12 +50,15 @@ impl Engine {
         let lost = false;
         let mut run =
             Run { engine: self, row, request, report, knows_account, watcher, saved_at, lost };
-        let outcome = match (own, kind) {
-            (Err(failure), _) => Err(failure),
-            (_, Loop::Pending) => run.pending().await,
-            (_, Loop::Events) => run.events().await,
-            (_, Loop::Objects | Loop::Manual) => run.objects(kind).await,
-        };
+        let outcome = caught(async {
+            match (own, kind) {
+                (Err(failure), _) => Err(failure),
+                (_, Loop::Pending) => run.pending().await,
+                (_, Loop::Events) => run.events().await,
+                (_, Loop::Objects | Loop::Manual) => run.objects(kind).await,
+            }
+        });
+        let outcome = outcome.await;
         run.finish(outcome.err()).await
     }
 

@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Folds are committed until this is stopped.
-struct Folding {
+pub(crate) struct Folding {
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
 
 impl Folding {
-    async fn of(engine: &Engine) -> Self {
+    pub(crate) async fn of(engine: &Engine) -> Self {
         let (stop, stopped) = watch::channel(false);
         let engine = engine.clone();
         let running = tokio::spawn(async move { engine.run_folds(stopped).await });
@@ -32,17 +32,17 @@ impl Folding {
         Self { stop, running }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.send(true).unwrap();
         self.running.await.unwrap();
     }
 }
 
-fn consume(amount: i64, unit: &str, key: Option<String>) -> ConsumeRequest {
+pub(crate) fn consume(amount: i64, unit: &str, key: Option<String>) -> ConsumeRequest {
     ConsumeRequest { amount, unit: unit.into(), reference: None, idempotency_key: key }
 }
 
-async fn rich(engine: &Engine, name: &str, lots: &[i64]) -> Result<Subject, Failure> {
+pub(crate) async fn rich(engine: &Engine, name: &str, lots: &[i64]) -> Result<Subject, Failure> {
     let new = NewCustomer { external_id: Some(name.into()), ..Default::default() };
     let customer = engine.customers_create(new).await?;
     for amount in lots {

@@ -1,9 +1,7 @@
 //! A fault of our own: what was begun is undone, one event or one loop pays for it, and nobody else.
 
-use crate::worlds::{World, act, deliver, drain, own, state};
-use domain::credits::Class;
-use engine::credits::{ConsumeRequest, GrantRequest};
-use engine::customers::NewCustomer;
+use crate::folds::{Folding, consume, rich};
+use crate::worlds::{World, deliver, drain, own, state};
 use engine::{Engine, Failure, Page};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -83,7 +81,10 @@ async fn an_event_that_panics_waits_and_the_next_one_is_applied() -> anyhow::Res
         deliver(&engine, &page).await;
     }
     drain(&engine).await;
-    assert_eq!(reasons(&engine).await?, [Some("the server panicked".to_owned())]);
+    assert_eq!(
+        reasons(&engine).await?,
+        [Some("the server panicked; its log says where".to_owned())]
+    );
     for _ in 0..100 {
         drain(&engine).await;
         if reasons(&engine).await?.is_empty() {
@@ -99,17 +100,7 @@ async fn an_event_that_panics_waits_and_the_next_one_is_applied() -> anyhow::Res
 #[tokio::test]
 async fn a_fold_that_panics_is_not_the_last_one() -> anyhow::Result<()> {
     let world = World::sqlite().await?;
-    let customer = NewCustomer { external_id: Some("ann".into()), ..NewCustomer::default() };
-    world.engine.customers_create(customer).await?;
-    let grant = GrantRequest {
-        amount: 100,
-        unit: "credits".into(),
-        class: Class::Bonus,
-        expires_at: None,
-        reason: "test".into(),
-        idempotency_key: None,
-    };
-    world.engine.credits_grant(&own("ann"), grant, &act()).await?;
+    rich(&world.engine, "ann", &[100]).await?;
     let (folds, panics) = (Arc::new(AtomicUsize::new(0)), AtomicBool::new(true));
     let counted = folds.clone();
     let watcher: Watcher = Arc::new(move |at, what| {
@@ -120,29 +111,18 @@ async fn a_fold_that_panics_is_not_the_last_one() -> anyhow::Result<()> {
         Box::pin(std::future::ready(Ok(())))
     });
     let engine = world.watched(watcher);
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let running = tokio::spawn({
-        let engine = engine.clone();
-        async move { engine.run_folds(stopped).await }
-    });
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let one = ConsumeRequest {
-        amount: 1,
-        unit: "credits".into(),
-        reference: None,
-        idempotency_key: Some("answer-1".into()),
-    };
+    let folding = Folding::of(&engine).await;
+    let one = consume(1, "credits", Some("answer-1".into()));
     let unknown = engine.credits_consume(&own("ann"), one.clone()).await;
     assert!(matches!(unknown, Err(Failure::Store(StoreError::Fold { .. }))), "{unknown:?}");
     let receipt = engine.credits_consume(&own("ann"), one).await?;
     assert_eq!((receipt.replayed, receipt.balance.total), (false, 99));
     assert_eq!(folds.load(Ordering::SeqCst), 1);
-    stop.send(true)?;
-    running.await?;
+    folding.end().await;
     Ok(())
 }
 
-/// Every worker panics twice where nobody catches it but whoever keeps the loops going.
+/// All workers panic, more often than they are, where only whoever keeps the loops going catches it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loop_that_panics_begins_anew() -> anyhow::Result<()> {
     let world = World::sqlite().await?;

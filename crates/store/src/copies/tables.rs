@@ -5,11 +5,8 @@
 
 use crate::StoreError;
 use crate::rows::Row;
-use crate::sql::{Arg, Sql};
+use crate::sql::{ARGUMENTS_MAX, Arg, Sql};
 use std::sync::LazyLock;
-
-/// SQLite takes so many arguments in one statement, the servers twice that.
-const ARGUMENTS_MAX: usize = 32_000;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
