@@ -245,7 +245,7 @@ pub fn mysql_schema(text: &str, flavour: Flavour) -> String {
     let text = replace_words(text, |word| match word {
         "TEXT" => "LONGTEXT".to_owned(),
         "BLOB" => "LONGBLOB".to_owned(),
-        // An index on a virtual column is kept up by purging, too, which then computes it from texts.
+        // An index on a virtual column is kept up by purging, too, which computes it from texts.
         "VIRTUAL" => "STORED".to_owned(),
         _ => word.to_owned(),
     });

@@ -1,4 +1,5 @@
-//! A fault of our own: what was begun is undone, one event or one loop pays for it, and nobody else.
+//! A fault of our own: what was begun is undone, one event or one loop pays for it, and nobody
+//! else.
 
 use crate::folds::{Folding, consume, rich};
 use crate::worlds::{World, deliver, drain, own, state};
@@ -122,7 +123,8 @@ async fn a_fold_that_panics_is_not_the_last_one() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All workers panic, more often than they are, where only whoever keeps the loops going catches it.
+/// Workers panic more often than there are of them, where only whoever keeps the loops going
+/// catches it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loop_that_panics_begins_anew() -> anyhow::Result<()> {
     let world = World::sqlite().await?;

@@ -381,9 +381,9 @@ async fn check_reads_little(fresh: &Fresh) -> anyhow::Result<()> {
     let cases = cases();
     let mut greedy = Vec::new();
     prepare(&mut raw).await?;
-    // A connection keeps the plans that it made while its deployment was new. It must not be the one
-    // that fills: who is busy for seconds misses what the tests beside this one tell PostgreSQL of
-    // their tables, and then forgets everything.
+    // A connection keeps the plans that it made while its deployment was new. It must not be the
+    // one that fills: who is busy for seconds misses what the tests beside this one tell PostgreSQL
+    // of their tables, and then forgets everything.
     let mut keeper = Raw::connect(fresh).await?;
     let mut kept = Vec::new();
     for (number, (sql, args)) in cases.iter().enumerate() {
