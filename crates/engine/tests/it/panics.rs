@@ -2,7 +2,9 @@
 //! else.
 
 use crate::folds::{Folding, consume, rich};
-use crate::worlds::{World, deliver, drain, own, state};
+use crate::worlds::{World, act, deliver, drain, own, state};
+use domain::credits::Class;
+use engine::credits::GrantRequest;
 use engine::{Engine, Failure, Page};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -123,6 +125,38 @@ async fn a_fold_that_panics_is_not_the_last_one() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_row_that_panics_keeps_no_other_waiting() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    for who in ["ann", "bob"] {
+        rich(&world.engine, who, &[]).await?;
+        let grant = GrantRequest {
+            amount: 7,
+            unit: "credits".into(),
+            class: Class::Allowance,
+            expires_at: Some(world.engine.clock().now().plus_seconds(3_600)),
+            reason: "short".into(),
+            idempotency_key: None,
+        };
+        world.engine.credits_grant(&own(who), grant, &act()).await?;
+    }
+    world.advance("2h").await;
+    let engine = world.watched(panicking(Step::Commit, "jobs.lots", 1));
+    let written_off = async || {
+        let mut lines = 0;
+        for who in ["ann", "bob"] {
+            let page = Page::new(Some(100), None)?;
+            lines += engine.credits_entries(&own(who), "credits", page).await?.data.len() - 1;
+        }
+        anyhow::Ok(lines)
+    };
+    engine.run_timers().await?;
+    assert_eq!(written_off().await?, 1, "the other one");
+    engine.run_timers().await?;
+    assert_eq!(written_off().await?, 2);
+    Ok(())
+}
+
 /// Workers panic more often than there are of them, where only whoever keeps the loops going
 /// catches it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,6 +178,8 @@ async fn a_loop_that_panics_begins_anew() -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    // A comparison would give them their credits, too, and leave the events.
+    assert!(reasons(&engine).await?.is_empty(), "nobody works on the inbox");
     assert_both_have_their_credits(&engine, world.name).await;
     stop.send(true)?;
     running.await?;
