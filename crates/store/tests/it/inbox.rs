@@ -46,6 +46,26 @@ async fn row_14_an_event_is_stored_once() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// More of them than one statement takes, in its first part and in its others, known and new.
+#[tokio::test]
+async fn row_14_events_of_a_fold_are_stored_once_each() -> anyhow::Result<()> {
+    for fresh in backends::migrated().await? {
+        let mut tx = fresh.store.begin("test").await?;
+        let all: Vec<_> = (10..53).map(|n| event(&format!("evt_{n}"), "cus_1", n)).collect();
+        let known = [3, 31, 32, 41, 42];
+        for number in known {
+            assert!(tx.inbox_insert(&event(&format!("evt_{}", 10 + number), "cus_1", 1)).await?);
+        }
+        let expected: Vec<_> = (0..all.len()).map(|number| !known.contains(&number)).collect();
+        assert_eq!(tx.inbox_insert_fold(&all).await?, expected, "{}", fresh.name);
+        let others: Vec<_> = (60..103).map(|n| event(&format!("evt_{n}"), "cus_1", n)).collect();
+        assert_eq!(tx.inbox_insert_fold(&others).await?, vec![true; 43], "{}", fresh.name);
+        assert_eq!(tx.inbox_pending().await?, 86, "{}", fresh.name);
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
 async fn claim(tx: &mut Tx, now: i64, until: i64) -> anyhow::Result<Option<InboxEvent>> {
     let Some(next) = tx.inbox_next(at(now)).await? else { return Ok(None) };
     Ok(Some(tx.inbox_lease(&next, at(until)).await?))
