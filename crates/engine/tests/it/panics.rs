@@ -5,12 +5,14 @@ use crate::folds::{Folding, consume, rich};
 use crate::worlds::{World, act, deliver, drain, own, state};
 use domain::credits::Class;
 use engine::credits::GrantRequest;
+use engine::sync_runs::SyncRequest;
 use engine::{Engine, Failure, Page};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use store::StoreError;
+use store::sync_runs::SyncState;
 use store::watch::{Step, Watcher};
 
 /// Panics at one step of one transaction or statement, so many times.
@@ -154,6 +156,16 @@ async fn a_row_that_panics_keeps_no_other_waiting() -> anyhow::Result<()> {
     assert_eq!(written_off().await?, 1, "the other one");
     engine.run_timers().await?;
     assert_eq!(written_off().await?, 2);
+    Ok(())
+}
+
+/// A run that stayed under way would keep every later one of its kind from beginning.
+#[tokio::test]
+async fn a_comparison_that_panics_has_failed() -> anyhow::Result<()> {
+    let world = World::sqlite().await?;
+    let engine = world.watched(panicking(Step::Begin, "sync_runs.unsettled", 1));
+    let run = engine.sync(SyncRequest::default(), &|_| {}).await?;
+    assert_eq!(run.state, SyncState::Failed);
     Ok(())
 }
 
